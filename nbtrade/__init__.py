@@ -1,0 +1,55 @@
+"""nbtrade: a market-by-order (L3) backtester. Compile the day once, replay it many times.
+
+    tape = nbtrade.ingest("day.dbn.zst")
+    result = nbtrade.backtest(tape, nbtrade.market_maker, latency=nbtrade.Latency(entry="1ms", response="1ms"))
+
+Names are loaded when they are first used, so that `import nbtrade` stays light.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "ingest": "nbtrade.sources.convert",
+    "ingest_all": "nbtrade.sources.convert",
+    "synthetic": "nbtrade.sources",
+    "open_tape": "nbtrade.store.tape",
+    "Tape": "nbtrade.store.tape",
+    "backtest": "nbtrade.runner",
+    "Latency": "nbtrade.runner",
+    "Fees": "nbtrade.results",
+    "Result": "nbtrade.results",
+    "strategy": "nbtrade.seam",
+    "Strategy": "nbtrade.seam",
+    "market_maker": "nbtrade.strategies.market_maker",
+    "BID": "nbtrade.schema",
+    "ASK": "nbtrade.schema",
+    "UNDEF_PRICE": "nbtrade.schema",
+}
+__all__ = list(_HOMES)
+
+if TYPE_CHECKING:
+    from nbtrade.runner import Latency, backtest
+    from nbtrade.sources import synthetic
+    from nbtrade.sources.convert import ingest, ingest_all
+    from nbtrade.results import Fees, Result
+    from nbtrade.schema import ASK, BID, UNDEF_PRICE
+    from nbtrade.store.tape import Tape, open_tape
+    from nbtrade.strategies.market_maker import market_maker
+    from nbtrade.seam import Strategy, strategy
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'nbtrade' has no attribute {name!r}")
+    module = import_module(home)
+    value = import_module(f"{home}.{name}") if name == "synthetic" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

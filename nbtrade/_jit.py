@@ -1,0 +1,221 @@
+"""Numba's only switches: `kernel`, `helper`, and a disk cache that can be trusted.
+
+Numba's own `cache=True` keys an entry on the function's own source file. Change a constant in another
+module, or a helper in another notebook cell, and it returns the old machine code: a wrong answer without a
+word. Here an entry is keyed on a fingerprint of everything the machine code was made from: bytecode,
+constants, default arguments, globals and closures of the function and of all it calls, the overloaded
+methods it may use, the argument types, the processor, and the versions of Python, Numba and llvmlite. Whatever
+the fingerprint does not understand is not cached: slower, never wrong.
+
+    kernel   entry point called from Python: releases the GIL, cached on disk
+    helper   small function used inside kernels: always inlined, never cached on its own
+
+The cache lies in $NBTRADE_CACHE_DIR, else ~/.cache/nbtrade. A file that cannot be read or written means a
+compile, not an error. Numba is pinned to the range this was tested with, because the cache uses its internals.
+"""
+
+import hashlib
+import os
+import pickle
+import platform
+import sys
+import tempfile
+import types as pytypes
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+import numpy as np
+from numba.core import caching, compiler, serialize
+from numba.core.dispatcher import Dispatcher
+from numba.extending import _Intrinsic
+
+JIT = not numba.config.DISABLE_JIT
+KEEP = 8  # entries of one function kept on disk; older ones are stale edits
+
+# Methods added to record types with `overload_method`: name -> the function that implements them.
+METHODS: dict[str, Any] = {}
+
+TRUSTED_MODULES = {"numpy", "math", "numba", "builtins", "operator", "llvmlite"}
+
+
+class Unknown(Exception):
+    """Something the fingerprint cannot vouch for: the function is compiled anew in each process."""
+
+
+def cache_dir() -> Path:
+    """Folder of the compiled kernels."""
+    given = os.environ.get("NBTRADE_CACHE_DIR")
+    if given:
+        return Path(given)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "nbtrade"
+
+
+def _function_of(value: Any) -> Any:
+    """The plain function behind a dispatcher, an intrinsic or a C callback; None for anything else."""
+    if isinstance(value, pytypes.FunctionType):
+        return value
+    if isinstance(value, Dispatcher):
+        return value.py_func
+    if isinstance(value, _Intrinsic):
+        return value._defn
+    return getattr(value, "_pyfunc", None)
+
+
+class _Fingerprint:
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.seen: dict[int, Any] = {}
+
+    def put(self, *words: Any) -> None:
+        for word in words:
+            data = word if isinstance(word, bytes) else repr(word).encode()
+            self.hash.update(len(data).to_bytes(8, "little") + data)
+
+    def code(self, code: pytypes.CodeType, scope: dict[str, Any]) -> None:
+        self.put("code", code.co_code, code.co_names, code.co_varnames, code.co_freevars)
+        for const in code.co_consts:
+            if isinstance(const, pytypes.CodeType):
+                self.code(const, scope)
+            else:
+                self.value(const, ())
+        for name in code.co_names:
+            if name in scope:
+                self.put("global", name)
+                self.value(scope[name], code.co_names)
+            if name in METHODS:
+                self.put("method", name)
+                self.function(METHODS[name])
+
+    def function(self, function: Any) -> None:
+        if id(function) in self.seen:
+            return
+        self.seen[id(function)] = function  # holds it, so that its id is not used again
+        self.put("function", function.__module__, function.__qualname__)
+        self.code(function.__code__, function.__globals__)
+        self.value(function.__defaults__, ())
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            self.put("cell", name)
+            self.value(cell.cell_contents, function.__code__.co_names)
+
+    def value(self, value: Any, names: tuple[str, ...]) -> None:
+        inner = _function_of(value)
+        if inner is not None:
+            options = getattr(value, "targetoptions", {})
+            self.put("options", sorted((k, repr(v)) for k, v in options.items()))
+            self.function(inner)
+        elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
+            self.put(type(value).__name__, value)
+        elif isinstance(value, (tuple, frozenset)):
+            self.put(type(value).__name__, len(value))
+            for item in sorted(value, key=repr) if isinstance(value, frozenset) else value:
+                self.value(item, names)
+        elif isinstance(value, np.dtype):
+            self.put("dtype", value.descr if value.names else str(value), value.itemsize, value.isalignedstruct)
+        elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
+            self.put("array", str(value.dtype), value.shape, value.tobytes())
+        elif isinstance(value, numba.types.Type):
+            self.put("type", str(value))
+        elif isinstance(value, pytypes.ModuleType):
+            self.module(value, names)
+        else:
+            self.named(value)
+
+    def module(self, module: pytypes.ModuleType, names: tuple[str, ...]) -> None:
+        """A module used as `module.name`: every name the code uses that the module has."""
+        self.put("module", module.__name__)
+        if module.__name__.split(".")[0] not in TRUSTED_MODULES:
+            for name in names:
+                if hasattr(module, name):
+                    self.put(name)
+                    self.value(getattr(module, name), names)
+
+    def named(self, value: Any) -> None:
+        """A builtin, a ufunc or a class of a trusted package: its name says it all."""
+        home = getattr(value, "__module__", None) or type(value).__module__
+        name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
+        if name is None or home.split(".")[0] not in TRUSTED_MODULES:
+            raise Unknown(f"{value!r} of {home}")
+        self.put("named", home, name)
+
+
+def fingerprint(function: Any) -> str | None:
+    """Hash of all that the machine code of `function` is made from; None when that is not known."""
+    stamp = _Fingerprint()
+    stamp.put(sys.version, numba.__version__, llvmlite.__version__, np.__version__, platform.machine())
+    try:
+        stamp.function(function)
+    except (Unknown, ValueError):  # ValueError: an empty closure cell
+        return None
+    return stamp.hash.hexdigest()
+
+
+class _Cache(caching.NullCache):
+    """Numba's cache interface over files named by the fingerprint."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self.stamp: str | None | bool = False  # False: not taken yet (callees may still be undefined)
+
+    def _path(self, sig: Any, codegen: Any) -> Path | None:
+        if self.stamp is False:
+            self.stamp = fingerprint(self.function)
+        if self.stamp is None:
+            return None
+        key = repr((self.stamp, str(sig), codegen.magic_tuple())).encode()
+        name = "".join(c if c.isalnum() else "_" for c in self.function.__qualname__)[-60:]
+        return cache_dir() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.nbc"
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        target_context.refresh()
+        path = self._path(sig, target_context.codegen())
+        if path is None:
+            return None
+        try:
+            data = path.read_bytes()
+            digest, payload = data[:32], data[32:]
+            if hashlib.sha256(payload).digest() != digest:
+                return None
+            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+        except (OSError, ValueError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        path = self._path(sig, data.codegen)
+        # Lifted loops and embedded pointers belong to one process
+        if path is None or data.lifted or data.library.has_dynamic_globals:
+            return
+        payload = serialize.dumps(data._reduce())
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(hashlib.sha256(payload).digest() + payload)
+            os.replace(file.name, path)
+            self._prune(path)
+        except OSError:
+            return
+
+    def _prune(self, path: Path) -> None:
+        family = path.parent.glob(path.name.rsplit("-", 1)[0] + "-*.nbc")
+        for old in sorted(family, key=lambda p: p.stat().st_mtime)[:-KEEP]:
+            old.unlink(missing_ok=True)
+
+
+def use_cache(compiled: Any, function: Any) -> None:
+    """Give a dispatcher or a C callback the fingerprinted disk cache."""
+    compiled._cache = _Cache(function)
+
+
+def kernel(function: Any) -> Any:
+    """Compile an entry point: nopython, GIL released, division by zero as in NumPy, cached on disk."""
+    compiled = numba.njit(nogil=True, error_model="numpy", _nrt=False)(function)
+    if JIT:
+        use_cache(compiled, function)
+    return compiled
+
+
+def helper(function: Any) -> Any:
+    """Compile a function that is always inlined into the kernel that uses it."""
+    return numba.njit(forceinline=True, error_model="numpy", _nrt=False)(function)

@@ -1,0 +1,44 @@
+"""Open addressing over 64-bit ids: where an id belongs and how a slot is given back.
+
+Linear probing over a power of two of slots, at most half full, with backward-shift deletion (no tombstones,
+so a day of 20 million adds and cancels leaves the table as it was). A slot is free when `qty` is 0.
+
+The product stays below 2**63 (32 bits times 31), so that it is exact without wrapping in plain Python too; ids that
+differ only in their upper half are told apart by the fold before it. Weak case: ids made to collide.
+"""
+
+from nbtrade._jit import helper
+
+MULTIPLIER = 0x4F1BBCDD
+
+
+@helper
+def slot_of(key, mask):
+    """First slot to probe for `key` in a table of mask + 1 slots (at most 2**30)."""
+    folded = (key ^ (key >> 32)) & 0xFFFFFFFF
+    return ((folded * MULTIPLIER) >> 31) & mask
+
+
+@helper
+def find(orders, order_id):
+    """Slot of the live order `order_id`, or the free slot where it would go: look at `qty`."""
+    mask = len(orders) - 1
+    i = slot_of(order_id, mask)
+    while orders[i].qty != 0 and orders[i].order_id != order_id:
+        i = (i + 1) & mask
+    return i
+
+
+@helper
+def delete(orders, i):
+    """Free slot `i`, moving later entries of its run back so that no probe ends early."""
+    mask = len(orders) - 1
+    orders[i].qty = 0
+    j = (i + 1) & mask
+    while orders[j].qty != 0:
+        home = slot_of(orders[j].order_id, mask)
+        if (j - home) & mask >= (j - i) & mask:  # its probe passes over the hole
+            orders[i] = orders[j]
+            orders[j].qty = 0
+            i = j
+        j = (j + 1) & mask

@@ -1,0 +1,113 @@
+"""From an address to a record, with methods: how a strategy sees the engine's memory.
+
+The engine is compiled once for all strategies. It calls them through a plain function pointer with five integers: the addresses of
+the market, features, account and state records. On the strategy's side these turn into typed records again. `market` and `account` are
+subclasses of Numba's Record type, so that they may have methods (`account.quote(...)`), which are inlined.
+
+Without the JIT the same addresses become NumPy views, and the methods those of the record class.
+"""
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel.models import RecordModel
+from numba.extending import intrinsic, overload_method, register_model
+from numba.np import numpy_support
+
+from nbtrade._jit import JIT, METHODS
+
+
+def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
+    """Numba type of one item of `dtype`, as an instance of the Record class `cls`."""
+    plain = numpy_support.from_dtype(dtype)
+    fields = [
+        (name, {"type": f.type, "offset": f.offset, "alignment": f.alignment, "title": f.title}) for name, f in plain.fields.items()
+    ]
+    return cls(fields, plain.size, plain.aligned)
+
+
+def new_record_class(name: str) -> type:
+    """A Numba Record class of its own, to hang methods on."""
+    cls = type(name, (types.Record,), {})
+    register_model(cls)(RecordModel)
+    return cls
+
+
+def record_at(dtype: np.dtype, numba_type: Any, python_class: type = np.record) -> Any:
+    """A function (address) -> record, for kernels and for plain Python."""
+    if not JIT:
+        return lambda address: _python_array(address, 1, dtype, python_class)[0]
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(numba_type))
+
+        return numba_type(types.int64), codegen
+
+    return at
+
+
+def floats_at() -> Any:
+    """A function (address) -> something to index that gives f8: a bare pointer, for kernels; an array for plain Python."""
+    if not JIT:
+        return lambda address: _python_array(address, 1, np.dtype("f8"), np.record)
+    pointer = types.CPointer(types.float64)
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+        return pointer(types.int64), codegen
+
+    return at
+
+
+def _python_array(address: int, n: int, dtype: np.dtype, python_class: type) -> np.ndarray:
+    memory = (ctypes.c_char * (dtype.itemsize * int(n))).from_address(int(address))
+    return np.frombuffer(memory, dtype if dtype.names is None else np.dtype((python_class, dtype)))
+
+
+def method(numba_class: type, python_class: type, name: str) -> Any:
+    """Decorator: make a helper the method `name` of a record, with and without the JIT."""
+
+    def attach(function: Any) -> Any:
+        inner = getattr(function, "py_func", function)
+        setattr(python_class, name, lambda self, *args: inner(self, *args))
+        METHODS[name] = inner
+        if JIT:
+            # the overload must have the function's own signature: an argument list written out, not *args
+            names = inner.__code__.co_varnames[: inner.__code__.co_argcount]
+            listed = ", ".join(names)
+            scope: dict[str, Any] = {"function": function}
+            exec(f"def typed({listed}):\n    return lambda {listed}: function({listed})", scope)
+            overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope["typed"])
+        return function
+
+    return attach
+
+
+# --- calling a strategy ---------------------------------------------------------------------------
+PYTHON_STRATEGIES: dict[int, Any] = {}  # without the JIT: made-up address -> function
+
+
+@intrinsic
+def _call(typingctx, function, market, features, account, state):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        kind = ir.FunctionType(i64, [i64] * 4)
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+
+    return types.int64(*[types.int64] * 5), codegen
+
+
+def _python_call(function: int, market: int, features: int, account: int, state: int) -> int:
+    return PYTHON_STRATEGIES[int(function)](market, features, account, state)
+
+
+# (function address, market, features, account, state addresses) -> 0, or 1 when the strategy raised
+call_strategy = _call if JIT else _python_call

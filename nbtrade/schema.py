@@ -1,0 +1,83 @@
+"""Every dtype, unit, code and sentinel, once.
+
+Units: `ts` int64 ns since the epoch, UTC; `px` integer ticks; `qty` integer lots; `side` 0 bid, 1 ask.
+Raw vendor prices are `price`: int64 times 1e-9, as Databento has them. Ids and times that the vendor
+declares unsigned are read as int64: bit for bit the same, and Numba never has to mix signs (a ternary of
+0 and a uint64 goes through float64 and loses the low bits of a 64-bit id).
+"""
+
+import numpy as np
+
+FORMAT_VERSION = 1  # of the tape; a reader refuses newer ones
+
+# --- sides and sentinels -------------------------------------------------------------------------
+BID, ASK = 0, 1
+NONE = -1  # the only "no such index"
+UNDEF_PRICE = 2**63 - 1  # Databento's "no price"; also "no px" wherever a px is int64
+PRICE_SCALE = 1_000_000_000  # raw price units in one unit of currency
+
+# --- vendor record flags (Databento) ---------------------------------------------------------------
+F_LAST, F_TOB, F_SNAPSHOT, F_BAD_TS_RECV, F_MAYBE_BAD_BOOK = 128, 64, 32, 8, 4
+
+# One Databento MBO record, 56 bytes, little-endian. Source: DBN specification, `MboMsg`.
+RECORD = np.dtype(
+    [
+        ("length", "u1"),  # in 4-byte words
+        ("rtype", "u1"),  # 160 for MBO
+        ("publisher_id", "<u2"),
+        ("instrument_id", "<u4"),
+        ("ts_event", "<i8"),  # ns, the exchange's clock
+        ("order_id", "<i8"),
+        ("price", "<i8"),  # 1e-9
+        ("size", "<u4"),
+        ("flags", "u1"),
+        ("channel_id", "u1"),
+        ("action", "u1"),  # ASCII: A C M R T F N
+        ("side", "u1"),  # ASCII: B A N
+        ("ts_recv", "<i8"),  # ns, the capture server's clock
+        ("ts_in_delta", "<i4"),
+        ("sequence", "<u4"),
+    ],
+    align=True,
+)
+RTYPE_MBO = 160
+
+# --- the tape ----------------------------------------------------------------------------------------
+# Kinds of event. Kinds below TRADE change the book; the others never do.
+ADD, CANCEL, EXEC, TRADE, MARK = 0, 1, 2, 3, 4
+
+# Event flags. LAST ends an exchange event: only there may the book be looked at.
+LAST, SNAPSHOT, GAP, NO_SIDE, OFF_TICK, CLEARED = 1, 2, 4, 8, 16, 32
+
+# One row of a tape, 16 bytes, complete in itself.
+EVENT = np.dtype(
+    [
+        ("px", "i4"),  # ticks
+        ("qty", "i4"),  # lots: signed change of the level; for TRADE the lots traded; for MARK 0
+        ("prio", "i4"),  # queue priority of the order: the row that put it at the back; TRADE, MARK: -1
+        ("kind", "u1"),  # ADD CANCEL EXEC TRADE MARK
+        ("side", "u1"),  # BID ASK: of the resting order; for TRADE the aggressor's
+        ("flags", "u1"),  # LAST SNAPSHOT GAP NO_SIDE OFF_TICK CLEARED
+        ("d_orders", "i1"),  # change of the number of orders at the level: -1, 0, 1
+    ],
+    align=True,
+)
+MAX_ROWS = 2**31 - 1  # `prio` is an i4
+
+# A live order in a checkpoint, ordered by prio; its id is that of row `prio`.
+LIVE = np.dtype([("prio", "i4"), ("qty", "i4"), ("px", "i4"), ("side", "i4")], align=True)
+# One checkpoint: the orders live before row `row` are live[start : start + n].
+CHECKPOINT = np.dtype([("row", "i8"), ("start", "i8"), ("n", "i8")], align=True)
+CHECKPOINT_ROWS = 1 << 17  # a checkpoint's replay is then 0.5 ms at most
+
+# The files of a tape: NAME.bin, no header, little-endian.
+COLUMNS = {
+    "events": EVENT,
+    "ts_event": np.dtype("<i8"),  # ns: when the event ended on the exchange's clock, never backwards
+    "ts_recv": np.dtype("<i8"),  # ns: when its last message was received, never backwards
+    "order_id": np.dtype("<i8"),
+    "sequence": np.dtype("<u4"),
+    "checkpoints": CHECKPOINT,
+    "live": LIVE,
+}
+ROW_COLUMNS = ("events", "ts_event", "ts_recv", "order_id", "sequence")

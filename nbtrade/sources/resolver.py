@@ -1,0 +1,188 @@
+"""Drive the resolve kernel: one instrument's records in, whole events out; buffers grow here.
+
+    feed(records) ──> resolve kernel ──> sink.rows(...)         rows of whole events (views, valid during the call)
+                                    └──> sink.checkpoint(...)    the orders live at a row, every CHECKPOINT_ROWS
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from nbtrade.errors import SourceError
+from nbtrade.sources import ticks
+from nbtrade.kernels import resolve as kernels
+from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
+
+FIRST_ROWS = 1 << 16
+FIRST_ORDERS = 1 << 12
+N_OUT = 4  # sets of out buffers in turn, so that a sink may write them while the next is filled
+
+
+class Sink(Protocol):
+    """Who takes what a resolver makes."""
+
+    def rows(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, order_id: np.ndarray, sequence: np.ndarray) -> None:
+        """Take rows of whole events: EVENT[n], i8[n] three times, u4[n]. The arrays stay as they are for N_OUT - 2 more calls."""
+
+    def checkpoint(self, row: int, live: np.ndarray) -> None:
+        """Take the orders (LIVE[n], in no order) that are live before `row`."""
+
+    def rescale(self, factor: int) -> None:
+        """The tick turned out `factor` times finer: multiply every px taken so far."""
+
+
+def _out(n: int) -> list[np.ndarray]:
+    return [np.empty(n, dtype).view(np.recarray) if dtype.names else np.empty(n, dtype) for dtype in (EVENT, *_PLAIN)]
+
+
+_PLAIN = (np.dtype("i8"), np.dtype("i8"), np.dtype("i8"), np.dtype("u4"))
+
+
+class Resolver:
+    """State of one instrument's resolve.
+
+    tick      : 1e-9 units; 0 to infer it from the first records that have prices
+    tick_from : "given", "looked up", ...: said in errors and in the manifest
+    """
+
+    def __init__(self, name: str, instrument_id: int, publisher_id: int, sink: Sink, tick: int, tick_from: str) -> None:
+        self.name = name
+        self.sink = sink
+        self.tick_from = tick_from
+        self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
+        self.turn = 0
+        self.orders = np.zeros(FIRST_ORDERS, kernels.ORDER).view(np.recarray)
+        self.state = np.zeros(1, kernels.STATE).view(np.recarray)
+        self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
+        self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
+        self.state["next_checkpoint"] = CHECKPOINT_ROWS
+        self._set_tick(tick)
+
+    @property
+    def out(self) -> list[np.ndarray]:
+        """The arrays the kernel writes to: events, ts_event, ts_recv, order_id, sequence."""
+        return self.outs[self.turn]
+
+    def get(self, name: str) -> int:
+        """A counter of the kernel's STATE."""
+        return int(self.state[name][0])
+
+    @property
+    def tick(self) -> int:
+        """1e-9 units; 0 while unknown."""
+        return self.get("tick")
+
+    def _set_tick(self, tick: int) -> None:
+        self.state["tick"] = tick
+        self.state["inverse"] = 1.0 / tick if tick else 0.0
+
+    def feed(self, records: np.ndarray) -> None:
+        """Resolve RECORD[n]; hand all whole events to the sink.
+
+        Raises SourceError for a price off the given tick, or beyond 2**31 ticks.
+        """
+        if self.tick == 0:
+            self._set_tick(self._first_tick(records))
+        at = 0
+        while True:
+            status, at = kernels.resolve(records, at, self.orders, self.state, *self.out)
+            self._flush()
+            if status == kernels.DONE:
+                return
+            if status == kernels.CHECKPOINT_DUE:
+                self._checkpoint()
+            elif status == kernels.ORDERS_FULL:
+                self._grow_orders()
+            elif status == kernels.OUT_FULL:
+                self._make_room()
+            else:
+                self._refuse_or_refine(status, records, at)
+
+    def finish(self) -> bool:
+        """Close an event that the data broke off in. Returns True if there was one."""
+        broke_off = kernels.end_of_data(self.state, *self.out)
+        self._flush()
+        return bool(broke_off)
+
+    def faults(self) -> dict[str, Any]:
+        """Faults seen: kind -> count and the first record numbers (of this instrument's file)."""
+        counts, places = self.state["faults"][0], self.state["places"][0]
+        return {
+            name: {"count": int(counts[k]), "first": [int(p) for p in places[k][: counts[k]]]}
+            for k, name in enumerate(kernels.FAULTS)
+            if counts[k]
+        }
+
+    def _first_tick(self, records: np.ndarray) -> int:
+        mine = records[records["instrument_id"] == self.get("instrument_id")]
+        tick = ticks.inferred(mine)
+        return tick or 1  # no price yet: a T alone; any tick will do until one comes
+
+    def _flush(self) -> None:
+        n, closed = self.get("n_out"), self.get("event_start")
+        if closed == 0:
+            return
+        if self.get("base_row") + n > MAX_ROWS:
+            raise SourceError(f"{self.name}: more than {MAX_ROWS:,} rows do not fit one tape. Split the source by session.")
+        events, ts_event, ts_recv, order_id, sequence = (array[:closed] for array in self.out)
+        self.sink.rows(events, ts_event, ts_recv, order_id, sequence)
+        used = self.out
+        self.turn = (self.turn + 1) % N_OUT
+        if len(self.out[0]) < len(used[0]):
+            self.outs[self.turn] = _out(len(used[0]))
+        for old, new in zip(used, self.out, strict=True):
+            new[: n - closed] = old[closed:n]
+        self.state["base_row"] += closed
+        self.state["n_out"], self.state["event_start"] = n - closed, 0
+
+    def _checkpoint(self) -> None:
+        live = np.empty(self.get("n_live"), LIVE).view(np.recarray)
+        kernels.live_orders(self.orders, live)
+        row = self.get("base_row")
+        self.sink.checkpoint(row, live)
+        self.state["next_checkpoint"] = row + CHECKPOINT_ROWS
+
+    def _grow_orders(self) -> None:
+        larger = np.zeros(len(self.orders) * 4, kernels.ORDER).view(np.recarray)
+        kernels.rehash(self.orders, larger)
+        self.orders = larger
+
+    def _make_room(self) -> None:
+        """Nothing to flush frees enough: an event, or the removals of one R, are longer than the buffers."""
+        needed = self.get("n_out") + self.get("n_live") + FIRST_ROWS
+        if needed > len(self.out[0]):
+            larger = _out(2 * needed)
+            for old, new in zip(self.out, larger, strict=True):
+                new[: len(old)] = old
+            self.outs[self.turn] = larger
+
+    def _refuse_or_refine(self, status: int, records: np.ndarray, at: int) -> None:
+        price = int(records["price"][at])
+        where = f"{self.name}: record {self.get('n_records'):,} (sequence {records['sequence'][at]}, order {records['order_id'][at]})"
+        if status == kernels.BAD_LENGTH:
+            raise SourceError(f"{where}: says it is {records['length'][at] * 4} bytes long, an MBO record has 56. The file is damaged.")
+        if status == kernels.TOO_FINE:
+            raise SourceError(
+                f"{where}: price {price / PRICE_SCALE} is {price / self.tick:.3g} ticks of {self.tick / PRICE_SCALE:g}, more than "
+                "2**31. The price is damaged, or the tick too fine: give a coarser tick=."
+            )
+        if self.tick_from == "given":
+            raise SourceError(
+                f"{where}: price {price / PRICE_SCALE} is off the tick {self.tick / PRICE_SCALE:g}. "
+                "Give the right tick=, or none to have it inferred."
+            )
+        finer = ticks.inferred(records[at:], self.tick)
+        self._rescale(self.tick // finer)
+        self.tick_from = "inferred"
+        self._set_tick(finer)
+
+    def _rescale(self, factor: int) -> None:
+        top = max(abs(self.get("px_min")), abs(self.get("px_max")))
+        if top < 2**61 and top * factor > kernels.PX_LIMIT:
+            raise SourceError(f"{self.name}: a tick of {self.tick / factor / PRICE_SCALE:g} needs more than 2**31 ticks. Give tick=.")
+        self.orders["px"] *= factor
+        self.out[0]["px"][: self.get("n_out")] *= factor
+        if top < 2**61:
+            self.state["px_min"] *= factor
+            self.state["px_max"] *= factor
+        self.sink.rescale(factor)

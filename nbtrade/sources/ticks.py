@@ -1,0 +1,55 @@
+"""Tick sizes: looked up for well-known futures, else inferred from the prices.
+
+The table holds outright futures whose tick is one number at any price; everything else is inferred, and the tape says so.
+Source: CME Group contract specifications.
+"""
+
+import re
+
+import numpy as np
+
+from nbtrade.schema import UNDEF_PRICE
+
+GLBX_TICKS = {  # root: tick in 1e-9 units
+    "ES": 250_000_000,
+    "MES": 250_000_000,
+    "NQ": 250_000_000,
+    "MNQ": 250_000_000,
+    "YM": 1_000_000_000,
+    "MYM": 1_000_000_000,
+    "RTY": 100_000_000,
+    "M2K": 100_000_000,
+    "CL": 10_000_000,
+    "MCL": 10_000_000,
+    "NG": 1_000_000,
+    "HO": 100_000,
+    "RB": 100_000,
+    "GC": 100_000_000,
+    "MGC": 100_000_000,
+    "SI": 5_000_000,
+    "HG": 500_000,
+    "ZN": 15_625_000,
+    "ZB": 31_250_000,
+    "ZC": 250_000_000,
+    "ZS": 250_000_000,
+    "ZW": 250_000_000,
+    "6E": 50_000,
+}
+OUTRIGHT = re.compile(r"^([A-Z0-9]{2,3})[FGHJKMNQUVXZ]\d{1,2}$")
+
+
+def looked_up(dataset: str, symbol: str) -> int | None:
+    """Tick in 1e-9 units, or None when the table does not know the instrument."""
+    match = OUTRIGHT.match(symbol)
+    return GLBX_TICKS.get(match[1]) if match and dataset == "GLBX.MDP3" else None
+
+
+def inferred(records: np.ndarray, so_far: int = 0) -> int:
+    """Greatest common divisor (1e-9 units) of the prices of adds and modifies and of `so_far`; 0 when there are none.
+
+    Trades may print between ticks (midpoint matches), so their prices count only where there are no others.
+    """
+    priced = records[records["price"] != UNDEF_PRICE]
+    book = (priced["action"] == ord("A")) | (priced["action"] == ord("M"))
+    prices = priced["price"][book if book.any() or so_far else slice(None)]
+    return int(np.gcd.reduce(np.unique(prices), initial=so_far))

@@ -1,0 +1,48 @@
+"""Tell whether a zstd file is whole before any of it is decoded.
+
+The fastest streaming reader ends quietly where a file was cut. The frame format lets us see it without decoding: each block says how
+long it is. Walking the block headers of a 1 GB file touches some 30,000 places.
+Source: RFC 8878, sections 3.1.1 (frames and blocks) and 3.1.2 (skippable frames).
+"""
+
+import mmap
+
+import zstandard
+
+SKIPPABLE = range(0x184D2A50, 0x184D2A60)
+MAGIC = 0xFD2FB528
+
+
+def end_of_frames(data: mmap.mmap | bytes) -> int:
+    """Offset behind the last complete frame; len(data) exactly when the file is whole."""
+    at = 0
+    while at < len(data):
+        end = _end_of_frame(data, at)
+        if end is None or end > len(data):
+            return at
+        at = end
+    return at
+
+
+def _end_of_frame(data: mmap.mmap | bytes, at: int) -> int | None:
+    if at + 8 > len(data):
+        return None
+    magic = int.from_bytes(data[at : at + 4], "little")
+    if magic in SKIPPABLE:
+        return at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+    if magic != MAGIC:
+        return None
+    head = data[at : at + 18]
+    try:
+        at += zstandard.frame_header_size(head)
+        checksum = 4 if zstandard.get_frame_parameters(head).has_checksum else 0
+    except zstandard.ZstdError:
+        return None
+    last = False
+    while not last:
+        if at + 3 > len(data):
+            return None
+        header = int.from_bytes(data[at : at + 3], "little")
+        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        at += 3 + (1 if kind == 1 else size)  # kind 1 repeats one byte
+    return at + checksum

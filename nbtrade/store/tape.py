@@ -1,0 +1,176 @@
+"""A tape: one instrument, one session, resolved; a folder of memory-mapped columns and a manifest.
+
+    events    EVENT[n]      ts_event, ts_recv  i8[n]      order_id  i8[n]      sequence  u4[n]
+    checkpoints             live                          manifest.json
+
+Every array is a zero-copy, read-only map: opening costs the same for any length, and pages not looked at are not read.
+`between` gives the same kind of object over fewer rows; `prio` keeps counting in rows of the whole tape.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nbtrade.errors import TapeError
+from nbtrade.schema import COLUMNS, FORMAT_VERSION, PRICE_SCALE, ROW_COLUMNS
+from nbtrade.store import files, search
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nbtrade.store.state import Audit, BookState
+
+
+def to_ns(ts: Any) -> int:
+    """ns since the epoch of an integer (taken as ns), a string, datetime, datetime64 or Timestamp (UTC unless it says)."""
+    if isinstance(ts, (int, np.integer)):
+        return int(ts)
+    import pandas as pd
+
+    stamp = pd.Timestamp(ts)
+    stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
+    return int(stamp.as_unit("ns").value)
+
+
+def open_tape(path: str | os.PathLike[str]) -> "Tape":
+    """Map the tape in folder `path`.
+
+    Raises TapeError when it is no tape, is from a newer format, or a column is not as long as the manifest says.
+    """
+    folder = Path(path)
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except FileNotFoundError:
+        hint = "It is a file: make a tape of it with nbtrade.ingest(...)." if folder.is_file() else "Is the name right?"
+        raise TapeError(f"{folder} is not a tape: it has no manifest.json. {hint}") from None
+    except ValueError as error:
+        raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
+    if manifest.get("format_version", 0) > FORMAT_VERSION:
+        raise TapeError(
+            f"{folder} has tape format {manifest['format_version']}, this nbtrade reads up to {FORMAT_VERSION}. Upgrade nbtrade."
+        )
+    return Tape(folder, manifest, {name: _column(folder, name, manifest) for name in COLUMNS})
+
+
+def _column(folder: Path, name: str, manifest: dict[str, Any]) -> np.ndarray:
+    n = manifest["columns"][name]["n"]
+    path, dtype = folder / f"{name}.bin", COLUMNS[name]
+    size = path.stat().st_size if path.exists() else -1
+    if size != n * dtype.itemsize:
+        raise TapeError(
+            f"{path} has {size:,} bytes, the manifest says {n:,} rows of {dtype.itemsize} bytes. "
+            "The copy is incomplete or damaged; ingest the source again."
+        )
+    return files.map_array(path, dtype, n)
+
+
+class Tape:
+    """Rows `start`..`stop` of an opened tape (all of it, unless it comes from `between`)."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], whole: dict[str, np.ndarray], start: int = 0, stop: int | None = None):
+        self.path = path
+        self.manifest = manifest
+        self.whole = whole  # columns over all rows
+        self.start = start
+        self.stop = len(whole["events"]) if stop is None else stop
+        rows = slice(self.start, self.stop)
+        # events EVENT[n]; ts_event, ts_recv, order_id i8[n]; sequence u4[n]
+        self.events, self.ts_event, self.ts_recv, self.order_id, self.sequence = (whole[name][rows] for name in ROW_COLUMNS)
+
+    # --- what it is ------------------------------------------------------------------------------
+    @property
+    def symbol(self) -> str:
+        """The instrument's symbol, or its id as text when the source does not say."""
+        return str(self.manifest["instrument"]["symbol"])
+
+    @property
+    def tick(self) -> float:
+        """Price of one tick in currency."""
+        return self.tick_units / PRICE_SCALE
+
+    @property
+    def tick_units(self) -> int:
+        """Price of one tick in 1e-9 units, exact."""
+        return int(self.manifest["instrument"]["tick"])
+
+    @property
+    def content_hash(self) -> str:
+        """xxh3-128 over all columns: equal for equal tapes."""
+        return str(self.manifest["content_hash"])
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return f"<Tape {self.symbol}: no rows>"
+        first, last = (np.datetime64(int(self.ts_recv[i]), "ns") for i in (0, -1))
+        return f"<Tape {self.symbol}: {len(self):,} rows, {first} to {last} UTC, tick {self.tick:g}>"
+
+    # --- prices ----------------------------------------------------------------------------------
+    def price(self, px: Any) -> Any:
+        """Currency price(s) of px ticks."""
+        return np.asarray(px) * self.tick_units / PRICE_SCALE if np.ndim(px) else px * self.tick_units / PRICE_SCALE
+
+    def px(self, price: float) -> int:
+        """Ticks of a price. Raises ValueError when it does not lie on a tick."""
+        units = round(price * PRICE_SCALE)
+        if units % self.tick_units:
+            raise ValueError(f"price {price} is not a multiple of the tick {self.tick:g} of {self.symbol}")
+        return units // self.tick_units
+
+    # --- time ------------------------------------------------------------------------------------
+    def lower_bound(self, ts: Any, clock: str = "ts_recv") -> Any:
+        """First row with clock >= ts (len(self) if none); an i8 array of ns gives an array.
+
+        ts : ns, str, datetime, Timestamp, or i8[...];  clock : "ts_recv" or "ts_event"
+        """
+        return search.bounds(self._clock(clock), ts if np.ndim(ts) else to_ns(ts), upper=False)
+
+    def upper_bound(self, ts: Any, clock: str = "ts_recv") -> Any:
+        """First row with clock > ts (len(self) if none); an i8 array of ns gives an array."""
+        return search.bounds(self._clock(clock), ts if np.ndim(ts) else to_ns(ts), upper=True)
+
+    def _clock(self, clock: str) -> np.ndarray:
+        if clock not in ("ts_recv", "ts_event"):
+            raise ValueError(f"clock is {clock!r}; it is 'ts_recv' or 'ts_event'")
+        return self.ts_recv if clock == "ts_recv" else self.ts_event
+
+    def between(self, start: Any = None, end: Any = None) -> "Tape":
+        """The events with start <= ts_recv < end, as a tape that shares this one's memory (None: open end).
+
+        Rows of an event have the same clocks, so an event is never cut.
+        """
+        first = 0 if start is None else self.lower_bound(start)
+        last = len(self) if end is None else self.lower_bound(end)
+        if last < first:
+            raise ValueError(f"between: end {end} is before start {start}")
+        return Tape(self.path, self.manifest, self.whole, self.start + first, self.start + last)
+
+    # --- what it says ----------------------------------------------------------------------------
+    def book_at(self, ts: Any, clock: str = "ts_recv") -> "BookState":
+        """The book after the last event with clock <= ts: levels and orders in queue order."""
+        from nbtrade.store import state
+
+        return state.book_before(self, self.start + self.upper_bound(ts, clock))
+
+    def audit(self) -> "Audit":
+        """Replay all rows and report crossed event ends and other oddities, besides the source's faults."""
+        from nbtrade.store import state
+
+        return state.audit(self)
+
+    def to_df(self) -> "pd.DataFrame":
+        """Rows as a DataFrame indexed by ts_recv (UTC), with the field's names and prices in currency."""
+        from nbtrade.store import state
+
+        return state.to_df(self)
+
+    def info(self) -> str:
+        """What `nbtrade info` prints."""
+        from nbtrade.store import state
+
+        return state.info(self)

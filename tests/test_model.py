@@ -1,0 +1,603 @@
+"""The oracle against ground truth: real files first, then one small scenario per rule.
+
+Scenarios write prices in ticks of 1 and times in ns. `rec` makes a record that ends its event unless
+told otherwise. `run` backtests a script {wake: action}; it wakes every 10 ns, 1 ns of latency each way.
+"""
+
+import json
+import random
+from itertools import pairwise
+
+import pytest
+import real
+from model import ASK, BID, F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
+from model_backtest import Exchange, OwnOrder, backtest, events_of
+
+PRE_OPEN = 1_758_750_420 * 10**9  # 2025-09-24 21:47 UTC
+
+
+def rec(action, side="N", px=UNDEF_PRICE, size=0, order_id=0, ts=10, flags=F_LAST, ts_recv=None):
+    return Record(ts, ts if ts_recv is None else ts_recv, order_id, px, size, flags, action, side)
+
+
+def bid(order_id, px, size, **more):
+    return rec("A", "B", px, size, order_id, **more)
+
+
+def ask(order_id, px, size, **more):
+    return rec("A", "A", px, size, order_id, **more)
+
+
+def book_of(*records):
+    book = Book()
+    for record in records:
+        book.apply(record)
+    return book
+
+
+def last_changes(*records):
+    """Return the changes of the last record as (kind, lots)."""
+    changes = book_of(*records[:-1])
+    return [(change.kind, change.lots) for change in changes.apply(records[-1])]
+
+
+# Ground truth
+
+
+@pytest.fixture(scope="module")
+def clx5():
+    return real.dbn_records(real.real_path(*real.CLX5))
+
+
+@pytest.fixture(scope="module")
+def arl():
+    return real.csv_rows(real.real_path(*real.ARL))
+
+
+def top10(book):
+    """Return the top ten levels of both sides in the order of an MBP-10 row."""
+    sides = [(book.levels(side) + [(UNDEF_PRICE, 0, 0)] * 10)[:10] for side in (BID, ASK)]
+    return [level for pair in zip(*sides, strict=True) for level in pair]
+
+
+def top10_of_row(row):
+    stems = [f"{side}_{{}}_{i:02d}" for i in range(10) for side in ("bid", "ask")]
+    return [
+        (real.price_of(row[s.format("px")]), *(int(row[s.format(x)]) for x in ("sz", "ct"))) for s in stems
+    ]
+
+
+def is_row_of(row, mbo, changes):
+    """Say whether an MBP-10 row tells of this MBO record; T, F and C of an execution share one T row."""
+    if row["sequence"] != mbo["sequence"] or row["size"] != mbo["size"]:
+        return False
+    if row["action"] == "T" and row["side"] != "N":
+        return bool(changes) and changes[0].kind == "exec"
+    return (row["action"], row["order_id"]) == (mbo["action"], mbo["order_id"])
+
+
+def test_arl_gives_every_expected_mbp10_row_and_no_other_record_moves_the_top_ten(arl):
+    """All 3,928 rows agree on all levels, in order, and what has no row changes nothing up there."""
+    rows = real.csv_rows(real.real_path(*real.ARL_MBP10))
+    book, i_row, before = Book(), 0, None
+    for mbo in arl:
+        changes = book.apply(real.record_of_row(mbo))
+        after = top10(book)
+        if i_row < len(rows) and is_row_of(rows[i_row], mbo, changes):
+            assert after == top10_of_row(rows[i_row]), mbo
+            i_row += 1
+        else:
+            assert after == before, mbo
+        before = after
+    assert i_row == len(rows) == 3928
+    assert not book.faults
+
+
+def test_arl_executions_are_found_though_each_of_t_f_and_c_ends_an_event(arl):
+    """Every one of the 11 fills of XNAS becomes an execution of its lots."""
+    book, executed, filled = Book(), [], []
+    for mbo in arl:
+        record = real.record_of_row(mbo)
+        executed += [(c.order.id, c.lots) for c in book.apply(record) if c.kind == "exec"]
+        filled += [(record.order_id, record.size)] * (record.action == "F")
+    assert executed == filled
+    assert len(filled) == 11
+
+
+def test_clx5_ends_with_the_book_of_an_independent_program(clx5):
+    """All 113 levels agree in price, size and count; what the file does not know is counted."""
+    final = json.loads(real.real_path(*real.CLX5_FINAL).read_text())
+    book = book_of(*clx5)
+    for side, name in ((BID, "bids"), (ASK, "asks")):
+        assert book.levels(side) == [(x["price"], x["size"], x["count"]) for x in final[name]]
+    assert [len(book.prices(side)) for side in (BID, ASK)] == [61, 52]
+    assert len(book.orders) == 147
+    assert book.faults == {"unknown_cancel": 1224, "unknown_modify": 216, "unknown_fill": 29}
+
+
+def test_clx5_is_crossed_at_event_ends_only_in_the_pre_open(clx5):
+    """172 crossed event ends, all at or after 21:47 UTC, and at most 558 orders rest at once."""
+    book, crossed, most = Book(), [], 0
+    for record in clx5:
+        book.apply(record)
+        most = max(most, len(book.orders))
+        if book.at_event_end and book.crossed():
+            crossed.append(book.clocks[-1][0])
+    assert (len(crossed), most, book.n_events) == (172, 558, 32053)
+    assert min(crossed) >= PRE_OPEN
+
+
+def test_clx5_fills_are_first_in_first_out(clx5):
+    """No order is filled while an earlier one of its queue keeps its place beyond the event.
+
+    Counted are the F of known orders but the aggressor's own prints: 2,621. An order ahead may also leave
+    within the event without a fill (46 fills: cancelled against self-trade). The 3 exceptions are
+    fills of 2 orders that predate the file and joined by a modify of an unknown id, hence too late.
+    """
+    book, fills, late, fifo, exceptions = Book(), [], set(), 0, []
+    for record in clx5:
+        order = book.orders.get(record.order_id)
+        if record.action == "F" and order and not book.is_own_print(record):
+            queue = book.queues[order.side][order.price].values()
+            fills.append((order, [other for other in queue if other.place < order.place]))
+        if record.action == "M" and order is None:
+            late.add(record.order_id)
+        book.apply(record)
+        if book.at_event_end:
+            broken = [order.id for order, ahead in fills if any(book.orders.get(o.id) is o for o in ahead)]
+            fifo += len(fills) - len(broken)
+            exceptions, fills = exceptions + broken, []
+    assert fifo == 2618
+    assert len(exceptions) == 3
+    assert set(exceptions) <= late
+
+
+def test_esm4_snapshot_and_two_seconds_end_as_published():
+    """5214.00 / 5214.25, 976 bid and 571 ask levels, 13,598 resting, no fault."""
+    book = book_of(*real.dbn_records(real.real_path(*real.ESM4)))
+    assert (book.best(BID), book.best(ASK)) == (5_214_000_000_000, 5_214_250_000_000)
+    assert [len(book.prices(side)) for side in (BID, ASK)] == [976, 571]
+    assert len(book.orders) == 13598
+    assert not book.faults
+
+
+def test_clx5_queue_law_of_own_orders(clx5):
+    """Beside a real order of the same size: just before it ours has at least its fills, just behind none.
+
+    Every 50th place of CLX5, where a single add takes it, gets an own order right before and one right
+    behind. Executions of the two orders that predate the file (see above) are left out.
+    """
+    book, probes, late, n_executed = Book(), [], set(), 0
+    for record in clx5:
+        if book.at_event_end and record.action == "A" and record.flags & F_LAST and book.n_places % 50 == 0:
+            probes.append(Probe(book, record))
+        if record.action == "M" and record.order_id not in book.orders:
+            late.add(record.order_id)
+        for change in book.apply(record):
+            if change.order.id not in late:
+                n_executed += sum(probe.watch(change) for probe in probes)
+        if book.at_event_end:
+            probes = [probe for probe in probes if probe.end_event(book, record)]
+    assert n_executed >= 20
+
+
+class Probe:
+    """A real order and an own one of its size on either side of it, each in an account of its own."""
+
+    def __init__(self, book, record):
+        self.order_id, self.order, self.executed = record.order_id, None, 0
+        self.own = OwnOrder(0, BID if record.side == "B" else ASK, record.price, record.size, record.size)
+        self.before, self.behind = Exchange(1, book), Exchange(1, book)
+        self.before.arrive(0, "new", self.own)
+
+    def watch(self, change):
+        self.before.watch(0, change)
+        self.behind.watch(0, change)
+        ours = change.order is self.order and change.kind == "exec"
+        self.executed += change.lots * ours
+        return ours
+
+    def end_event(self, book, record):
+        """Return whether the real order still has its place."""
+        if self.order is None:
+            self.order = book.orders[self.order_id]
+            self.behind.arrive(0, "new", self.own)
+        self.before.end_event(0)
+        self.behind.end_event(0)
+        assert sum(fill.qty for fill in self.before.fills) >= self.executed, record
+        resting = book.orders.get(self.order_id) is self.order
+        assert not (resting and self.behind.fills), record
+        return resting
+
+
+# Resolving records
+
+
+def test_an_add_goes_to_the_back_of_its_level():
+    """Arrival order is priority order, whatever the ids."""
+    assert book_of(bid(9, 100, 5), bid(2, 100, 3), bid(5, 99, 1)).queue(BID, 100) == [(9, 5), (2, 3)]
+
+
+def test_an_add_of_a_live_id_replaces_the_old_order_and_is_counted():
+    """The old order is cancelled first, even on the other side."""
+    book = book_of(bid(1, 100, 5), ask(1, 102, 3))
+    assert (book.levels(BID), book.levels(ASK)) == ([], [(102, 3, 1)])
+    assert book.faults == {"duplicate_add": 1}
+
+
+@pytest.mark.parametrize(
+    ("record", "fault"),
+    [
+        (bid(2, 100, 0), {"zero_size": 1}),
+        (rec("C", "B", 100, 5, 2), {"unknown_cancel": 1}),
+        (rec("F", "B", 100, 5, 2), {"unknown_fill": 1}),
+        (rec("M", "B", 100, 0, 2), {"unknown_modify": 1, "zero_size": 1}),
+        (rec("A", "N", 100, 5, 2), {"no_level": 1}),
+        (bid(2, UNDEF_PRICE, 5), {"no_level": 1}),
+    ],
+)
+def test_what_cannot_be_applied_is_counted_and_ignored(record, fault):
+    """Records without an order, a size or a level leave the book as it is."""
+    book = book_of(bid(1, 100, 5), record)
+    assert book.queue(BID, 100) == [(1, 5)]
+    assert book.faults == fault
+
+
+def test_trades_fills_and_nothings_never_touch_the_book():
+    """T, F and N resolve to no change."""
+    for action in "TFN":
+        assert last_changes(bid(1, 100, 5), rec(action, "B", 100, 5, 1)) == []
+
+
+def test_a_cancel_takes_at_most_what_is_left():
+    """A larger one removes the order and is counted."""
+    book = book_of(bid(1, 100, 5), rec("C", "B", 100, 2, 1), bid(2, 100, 1), rec("C", "B", 100, 4, 1))
+    assert book.queue(BID, 100) == [(2, 1)]
+    assert book.faults == {"over_cancel": 1}
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "px", "filled", "changes", "queue"),
+    [
+        (5, "B", 100, 0, [], [(1, 5), (2, 1)]),
+        (3, "B", 100, 0, [("cancel", 2)], [(1, 3), (2, 1)]),
+        (6, "B", 100, 0, [("cancel", 5), ("add", 6)], [(2, 1), (1, 6)]),
+        (0, "B", 100, 0, [("cancel", 5)], [(2, 1)]),
+        (5, "B", 99, 0, [("cancel", 5), ("add", 5)], [(2, 1)]),
+        (5, "A", 100, 0, [("cancel", 5), ("add", 5)], [(2, 1)]),
+        (3, "N", 100, 2, [("exec", 2)], [(1, 3), (2, 1)]),
+        (2, "B", 100, 2, [("exec", 2), ("cancel", 1)], [(1, 2), (2, 1)]),
+        (4, "B", 100, 2, [("exec", 2), ("cancel", 3), ("add", 4)], [(2, 1), (1, 4)]),
+        (5, "B", 99, 2, [("exec", 2), ("cancel", 3), ("add", 5)], [(2, 1)]),
+        (4, "B", 100, 9, [("exec", 5), ("add", 4)], [(2, 1), (1, 4)]),
+        (0, "B", 100, 5, [("exec", 5)], [(2, 1)]),
+    ],
+)
+def test_a_modify_keeps_its_place_only_if_it_does_not_grow_or_move(size, side, px, filled, changes, queue):
+    """Growth counts against what the event's fills left: an iceberg refill goes to the back."""
+    fill = rec("F", "B", 100, filled, 1, flags=0)
+    records = bid(1, 100, 5), bid(2, 100, 1), fill, rec("M", side, px, size, 1)
+    assert last_changes(*records) == changes
+    assert book_of(*records).queue(BID, 100) == queue
+
+
+def test_a_modify_of_an_unknown_order_adds_it():
+    """It is counted, and rests at the back."""
+    book = book_of(bid(1, 100, 5), rec("M", "B", 100, 3, 2))
+    assert book.queue(BID, 100) == [(1, 5), (2, 3)]
+    assert book.faults == {"unknown_modify": 1}
+
+
+def test_a_cancel_after_a_fill_is_an_execution_as_far_as_the_fill_goes():
+    """What it takes beyond the filled lots is a cancel, and the mark is used up."""
+    fill, cancel = rec("F", "B", 100, 2, 1, flags=0), rec("C", "B", 100, 3, 1, flags=0)
+    assert last_changes(bid(1, 100, 9), fill, cancel) == [("exec", 2), ("cancel", 1)]
+    assert last_changes(bid(1, 100, 9), fill, cancel, cancel) == [("cancel", 3)]
+
+
+def test_a_fill_marks_until_an_event_at_another_time():
+    """F_LAST on the F itself (XNAS) keeps the mark, a later event drops it."""
+    records = bid(1, 100, 5, ts=1), rec("T", "A", 100, 5), rec("F", "B", 100, 5, 1)
+    assert last_changes(*records, rec("C", "B", 100, 5, 1)) == [("exec", 5)]
+    assert last_changes(*records, rec("C", "B", 100, 5, 1, ts=11)) == [("cancel", 5)]
+
+
+def test_the_aggressors_own_fill_is_no_fill_of_a_resting_order():
+    """A resting order modified into the market prints T and F with its id and side: only its M counts."""
+    trade, fill = (rec(action, "B", 102, 1, 1, flags=0) for action in "TF")
+    assert last_changes(bid(1, 100, 5), trade, fill, rec("C", "B", 100, 5, 1)) == [("cancel", 5)]
+
+
+def test_reset_and_the_first_snapshot_record_clear_the_book():
+    """A snapshot starts from nothing with or without R; its later records add."""
+    assert last_changes(bid(1, 100, 5), ask(2, 102, 3), rec("R")) == [("cancel", 5), ("cancel", 3)]
+    snapshot = [bid(i, 100, 1, flags=F_SNAPSHOT) for i in (3, 4)]
+    assert book_of(bid(1, 100, 5), *snapshot).queue(BID, 100) == [(3, 1), (4, 1)]
+    assert book_of(bid(1, 100, 5), rec("R", flags=F_SNAPSHOT), *snapshot).queue(BID, 100) == [(3, 1), (4, 1)]
+
+
+def test_top_of_book_adds_replace_their_side():
+    """One level each way though the ids are equal; an undefined price empties the side."""
+    top = [rec("A", side, px, 4, flags=F_TOB | F_LAST) for side, px in (("B", 99), ("A", 101), ("B", 98))]
+    book = book_of(bid(1, 100, 5), *top)
+    assert (book.levels(BID), book.levels(ASK)) == ([(98, 4, 1)], [(101, 4, 1)])
+    book.apply(rec("A", "B", flags=F_TOB))
+    assert (book.levels(BID), book.levels(ASK)) == ([], [(101, 4, 1)])
+    assert not book.faults
+
+
+def test_clocks_are_running_maxima_taken_at_the_events_last_record():
+    """Snapshot records carry old event times, so their receive time counts."""
+    times = [(5, 20, F_SNAPSHOT), (7, 20, F_SNAPSHOT | F_LAST), (22, 24, 0), (21, 23, F_LAST), (30, 31, 0)]
+    book = book_of(*(rec("N", ts=ts, ts_recv=ts_recv, flags=flags) for ts, ts_recv, flags in times))
+    assert book.clocks == [(20, 20), (22, 24)]
+    assert not book.at_event_end
+
+
+# Own orders: the book is 5 bid at 100 (id 1), 5 asked at 102 (id 2) and 7 at 103 (id 3) from ts 5 on
+
+
+def run(records, script, *, end=60, entry=1, response=1):
+    """Backtest a script {wake: action(market, account)}."""
+    start = [bid(1, 100, 5, ts=5), ask(2, 102, 5, ts=5), ask(3, 103, 7, ts=5)]
+    records = [*start, *records, rec("N", ts=end)]
+    nothing = lambda market, account: None  # noqa: E731
+    return backtest(
+        records,
+        lambda market, account: script.get(market.ts, nothing)(market, account),
+        interval=10,
+        entry=entry,
+        response=response,
+        tick=1,
+    )
+
+
+def send(*orders):
+    """Return an action that submits (side, px, qty) orders; px None is a market order."""
+
+    def action(market, account):
+        for side, px, qty in orders:
+            account.market(side, qty) if px is None else account.submit(side, px, qty)
+
+    return action
+
+
+def cancel(market, account):
+    account.cancel(0)
+
+
+def executed(order_id, px, size, ts, side="B"):
+    """Return the T, F and C of an execution of a resting order."""
+    other = "A" if side == "B" else "B"
+    return [
+        rec("T", other, px, size, 0, ts, 0),
+        rec("F", side, px, size, order_id, ts, 0),
+        rec("C", side, px, size, order_id, ts),
+    ]
+
+
+def fills(result):
+    return [(fill.order, fill.ts, fill.px, fill.qty) for fill in result.fills]
+
+
+def test_an_own_order_just_behind_a_real_one_never_fills_before_it():
+    """The real order's partial and final executions leave ours alone; the next one's fills it."""
+    records = executed(1, 100, 2, 21) + [bid(4, 100, 9, ts=22)] + executed(1, 100, 3, 31)
+    result = run(records, {10: send((BID, 100, 4))})
+    assert (fills(result), result.orders[0].ahead) == ([], 0)
+    result = run(records + executed(4, 100, 9, 41), {10: send((BID, 100, 4))})
+    assert fills(result) == [(0, 41, 100, 4)]
+    assert (result.maker_qty, result.taker_qty) == (4, 0)
+
+
+def test_an_own_order_just_before_a_real_one_fills_with_it():
+    """Lots executed behind ours are ours, as many as there are."""
+    records = [bid(4, 100, 3, ts=20), *executed(4, 100, 2, 31), *executed(4, 100, 1, 41)]
+    assert fills(run(records, {10: send((BID, 100, 9))})) == [(0, 31, 100, 2), (0, 41, 100, 1)]
+
+
+def test_cancels_ahead_move_ours_up_and_cancels_behind_do_not():
+    """What is ahead falls with every reduction ahead, of either kind."""
+    records = [bid(4, 100, 9, ts=20), rec("C", "B", 100, 2, 1, ts=21), rec("C", "B", 100, 8, 4, ts=22)]
+    assert run(records, {10: send((BID, 100, 4))}).orders[0].ahead == 3
+
+
+def test_a_real_order_that_loses_its_place_is_behind_ours():
+    """After growing it no longer counts as ahead, and its execution fills ours."""
+    records = [rec("M", "B", 100, 6, 1, ts=21), *executed(1, 100, 3, 31)]
+    result = run(records, {10: send((BID, 100, 2))})
+    assert (result.orders[0].ahead, fills(result)) == (0, [(0, 31, 100, 2)])
+
+
+def test_an_execution_at_a_worse_price_fills_ours_first():
+    """Trade-through: at our price, not at the worse one."""
+    assert fills(run(executed(1, 100, 3, 21), {10: send((BID, 101, 4))})) == [(0, 21, 101, 3)]
+    assert fills(run(executed(3, 103, 3, 21, "A"), {10: send((ASK, 104, 4))})) == []
+
+
+def test_an_opposite_order_that_comes_to_rest_at_or_through_our_price_fills_it():
+    """At our price, best level first, and only once for lots that stay."""
+    records = [ask(4, 101, 1, ts=21), ask(5, 101, 2, ts=31), rec("N", ts=41)]
+    result = run(records, {10: send((BID, 101, 9))})
+    assert fills(result) == [(0, 21, 101, 1), (0, 31, 101, 2)]
+    deep = [ask(4, 101, 2, ts=21, flags=0), rec("C", "B", 100, 5, 1, ts=21, flags=0), ask(5, 100, 1, ts=21)]
+    assert fills(run(deep, {10: send((BID, 101, 9))})) == [(0, 21, 101, 1), (0, 21, 101, 2)]
+
+
+def test_the_book_inside_an_event_does_not_match():
+    """An opposite order that is gone at the event's end never filled ours."""
+    records = [ask(4, 101, 1, ts=21, flags=0), rec("C", "A", 101, 1, 4, ts=21)]
+    assert fills(run(records, {10: send((BID, 101, 9))})) == []
+
+
+def test_of_several_own_orders_the_better_price_then_the_earlier_fills_and_lots_are_given_once():
+    """5 executed lots are shared 2, 2 and 1 by price, then arrival."""
+    own = send((BID, 101, 2), (BID, 101, 2), (BID, 100, 9), (ASK, 104, 1))
+    records = [rec("C", "B", 100, 5, 1, ts=9), bid(4, 99, 5, ts=9), *executed(4, 99, 5, 21)]
+    assert fills(run(records, {10: own})) == [(0, 21, 101, 2), (1, 21, 101, 2), (2, 21, 100, 1)]
+    own = send((BID, 100, 9), (BID, 101, 2))
+    assert fills(run(records, {10: own})) == [(1, 21, 101, 2), (0, 21, 100, 3)]
+
+
+def test_a_taker_walks_the_depth_up_to_its_limit_and_the_rest_rests():
+    """Each level at its own price; cash is in tick-lots."""
+    result = run([], {10: send((BID, 103, 20))})
+    assert fills(result) == [(0, 11, 102, 5), (0, 11, 103, 7)]
+    assert (result.position, result.cash, result.taker_qty) == (12, -5 * 102 - 7 * 103, 12)
+    assert (result.orders[0].state, result.orders[0].leaves) == ("working", 8)
+    assert fills(run([], {10: send((BID, 102, 20))})) == [(0, 11, 102, 5)]
+    sold = run([bid(4, 99, 5, ts=6)], {10: send((ASK, None, 7))})
+    assert fills(sold) == [(0, 11, 100, 5), (0, 11, 99, 2)]
+
+
+def test_taken_liquidity_is_not_taken_twice():
+    """Our next order finds only what our last one left, whichever way it takes."""
+    result = run([rec("N", ts=15)], {10: send((BID, 102, 4), (BID, None, 3)), 20: send((BID, 102, 1))})
+    assert fills(result) == [(0, 11, 102, 4), (1, 11, 102, 1), (1, 11, 103, 2)]
+    assert result.orders[2].state == "working"
+
+
+@pytest.mark.parametrize(
+    ("records", "free"),
+    [
+        ([], 1),
+        (executed(2, 102, 2, 15, "A"), 1),  # 5 - 2 rest, 4 - 2 taken
+        (executed(2, 102, 4, 15, "A"), 1),
+        ([rec("C", "A", 102, 3, 2, ts=15)], 0),  # 2 rest, at most 2 taken
+        ([ask(4, 102, 6, ts=15)], 7),
+        ([rec("C", "A", 102, 5, 2, ts=15), ask(4, 102, 6, ts=16)], 6),
+        ([rec("M", "A", 102, 6, 2, ts=15)], 6),  # removed and added again
+    ],
+)
+def test_executions_and_changes_of_a_level_refresh_what_was_taken(records, free):
+    """Taken lots fall with executions there and never exceed the level's quantity."""
+    result = run(records, {10: send((BID, 102, 4)), 20: send((BID, 102, 99))})
+    assert sum(fill.qty for fill in result.fills if fill.order == 1) == free
+
+
+def test_a_market_order_takes_what_is_there_and_the_rest_is_cancelled():
+    """Into an empty side all of it is cancelled."""
+    result = run([], {10: send((BID, None, 99), (ASK, None, 2))})
+    assert [(o.state, o.leaves) for o in result.orders] == [("cancelled", 0), ("filled", 0)]
+    assert (result.position, result.cash) == (10, -5 * 102 - 7 * 103 + 2 * 100)
+    result = run([rec("C", "B", 100, 5, 1, ts=6)], {10: send((ASK, None, 2))})
+    assert (result.orders[0].state, result.fills) == ("cancelled", [])
+
+
+def test_a_crossed_book_does_not_match():
+    """A limit rests and a market order is cancelled; when the cross resolves the limit fills at its px."""
+    records = [bid(4, 102, 1, ts=6), rec("N", ts=21), rec("C", "B", 102, 1, 4, ts=31)]
+    result = run(records, {10: send((BID, 103, 7), (BID, None, 1))})
+    assert fills(result) == [(0, 31, 103, 5), (0, 31, 103, 2)]
+    assert result.orders[1].state == "cancelled"
+    assert result.maker_qty == 7
+
+
+def test_own_orders_do_not_see_each_other():
+    """An own bid and an own ask at one price both rest."""
+    result = run([], {10: send((BID, 101, 1), (ASK, 101, 1))})
+    assert [order.state for order in result.orders] == ["working", "working"]
+
+
+@pytest.mark.parametrize(("ts", "filled"), [(21, True), (22, False)])
+def test_a_fill_beats_a_cancel_that_arrives_at_the_same_time(ts, filled):
+    """The market's event comes first; a cancel of a filled order does nothing."""
+    result = run(executed(1, 100, 5, ts), {10: send((BID, 101, 5)), 20: cancel})
+    assert result.position == 5 * filled
+    assert result.orders[0].state == ("filled" if filled else "cancelled")
+
+
+def test_an_order_arrives_after_the_events_of_its_time():
+    """At equal times an ask that leaves is gone and an order that joins is ahead."""
+    result = run(
+        [rec("C", "A", 102, 5, 2, ts=11), bid(4, 100, 3, ts=11)], {10: send((BID, 102, 1), (BID, 100, 1))}
+    )
+    assert (result.fills, result.orders[1].ahead) == ([], 8)
+
+
+def test_the_strategy_sees_the_local_clock_and_reports_after_the_response_latency():
+    """An event is seen at its receive time, a fill at exchange time plus latency; not a ns earlier."""
+    seen = []
+
+    def look(market, account):
+        order = account.orders[0]
+        seen.append((market.ts, market.ask_px, market.ask_qty, order.state, order.leaves, account.position))
+
+    records = [rec("C", "A", 102, 5, 2, ts=12, ts_recv=30), *executed(1, 100, 4, 36)]
+    script = {10: send((BID, 101, 5))} | dict.fromkeys((20, 30, 40, 50), look)
+    result = run(records, script, response=14)
+    assert [row[:3] for row in seen] == [(20, 102, 5), (30, 103, 7), (40, 103, 7), (50, 103, 7)]
+    assert [row[3:] for row in seen] == [("sent", 5, 0), *[("working", 5, 0)] * 2, ("working", 1, 4)]
+    assert fills(result) == [(0, 36, 101, 4)]
+
+
+def test_wakes_are_the_multiples_from_the_first_events_clock_to_past_the_last_ones():
+    """The first at or after the first event's local clock, the last at or after the last one's."""
+    wakes = []
+    records = [rec("N", ts=ts) for ts in (20, 33)]
+    backtest(records, lambda m, a: wakes.append((m.ts, m.bid_px)), interval=10, entry=0, response=0, tick=1)
+    assert wakes == [(20, None), (30, None), (40, None)]
+    assert backtest([], None, interval=10, entry=0, response=0, tick=1).fills == []
+
+
+@pytest.mark.parametrize(("entry", "position"), [(0, 5), (1, 0)])
+def test_the_end_is_the_last_wake(entry, position):
+    """What arrives by then is processed, fills count without their report, the rest stays sent."""
+    result = run([], {60: send((BID, 102, 5))}, entry=entry, response=99)
+    assert result.position == position
+    assert result.orders[0].state == ("filled" if position else "sent")
+
+
+# Laws
+
+
+def random_quotes(seed):
+    """Return a strategy that submits and takes at random around the touch and cancels its older orders."""
+    rng = random.Random(seed)
+
+    def strategy(market, account):
+        side, qty = rng.randrange(2), rng.randrange(1, 4)
+        px = (market.bid_px, market.ask_px)[side] or 6480
+        account.submit(side, px + rng.randrange(-2, 3), qty)
+        if rng.random() < 0.1:
+            account.market(side, qty)
+        if len(account.orders) > 9:
+            account.cancel(len(account.orders) - rng.randrange(5, 10))
+
+    return strategy
+
+
+def clx5_run(records):
+    quotes = random_quotes(1)
+    return backtest(records, quotes, interval=10**9, entry=10**6, response=10**6, tick=10_000_000)
+
+
+def test_clx5_a_prefix_of_the_records_gives_the_prefix_of_the_fills(clx5):
+    """No look-ahead, up to the prefix's last event; fills, leaves and sums agree."""
+    half, whole = clx5_run(clx5[:6_000]).fills, clx5_run(clx5[:12_000])
+    half = [fill for fill in half if fill.ts <= clx5[5_999].ts_event]
+    assert len(half) > 100
+    assert whole.fills[: len(half)] == half
+    assert whole.maker_qty + whole.taker_qty == sum(fill.qty for fill in whole.fills)
+    assert min(whole.maker_qty, whole.taker_qty) > 100
+    assert all(a.ts <= b.ts for a, b in pairwise(whole.fills))
+    for order in whole.orders:
+        filled = sum(fill.qty for fill in whole.fills if fill.order == order.id)
+        assert filled <= order.qty if order.state == "cancelled" else filled + order.leaves == order.qty
+
+
+def test_lots_ahead_are_the_lots_of_the_real_orders_with_an_earlier_place(clx5):
+    """`ahead`, kept by subtraction, equals the sum over the queue at every event end."""
+    tick, n_compared = 10_000_000, 0
+    exchange, rng = Exchange(tick), random.Random(2)
+    for ts, _, records in events_of(clx5[:6000]):
+        exchange.event(ts, records)
+        if rng.random() < 0.02 and exchange.book.best(BID) and exchange.book.best(ASK):
+            side, qty = rng.randrange(2), rng.randrange(1, 9)
+            px = exchange.ticks(exchange.book.best(side)) - rng.randrange(4) * (1 - 2 * side)
+            exchange.arrive(ts, "new", OwnOrder(len(exchange.orders), side, px, qty, qty))
+        for own in (own for own in exchange.orders if own.working):
+            queue = exchange.book.queues[own.side].get(own.px * tick, {}).values()
+            assert own.ahead == sum(order.qty for order in queue if order.place < own.place)
+            n_compared += own.ahead > 0
+    assert n_compared > 1000

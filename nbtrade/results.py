@@ -69,8 +69,13 @@ class Result:
         self.n_wakes = int(simulation.engine["n_wakes"][0])
         self.market = simulation.market[0].copy()
         self._fills, self._samples = simulation.log("fills"), simulation.log("samples")
-        self._orders = np.concatenate((simulation.log("done"), simulation.open_orders()))
-        self._orders.sort(order="id")
+        self._done, self._open = simulation.log("done"), simulation.open_orders()
+
+    @cached_property
+    def _orders(self) -> np.ndarray:
+        """OWN[n] by id."""
+        orders = np.concatenate((self._done, self._open))
+        return orders[np.argsort(orders["id"], kind="stable")]
 
     def _money(self, tick_lots: Any) -> Any:
         return tick_lots * (self.tick * self.multiplier)
@@ -185,7 +190,7 @@ class Result:
         spread = float(steps.std()) if len(steps) > 1 else 0.0
         if spread == 0.0:
             return float("nan")
-        step_ns = (net.index[-1] - net.index[0]).value / max(len(net) - 1, 1)  # type: ignore[attr-defined]
+        step_ns = (net.index[-1] - net.index[0]).value / max(len(net) - 1, 1)
         return float(steps.mean() / spread * np.sqrt(YEAR_NS / step_ns))
 
     @property

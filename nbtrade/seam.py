@@ -9,6 +9,7 @@ Parameters are initial values of named state fields: another value is another ro
 strategy compiles that function alone (about 0.3 s); the engine stays as it is, on disk.
 """
 
+import dis
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -129,7 +130,7 @@ def _check(function: Callable[..., None]) -> None:
         raise StrategyError(f"{function.__name__} takes ({', '.join(names)}); a strategy takes ({', '.join(ARGUMENTS)}).")
 
 
-def _compile(function: Callable[..., None], dtype: np.dtype) -> tuple[int, Any]:
+def _compile(function: Callable[..., Any], dtype: np.dtype) -> tuple[int, Any]:
     state_at = record_at(dtype, record_type(dtype) if JIT else None)
     if not JIT:
         address = id(function)
@@ -147,13 +148,23 @@ def _compile(function: Callable[..., None], dtype: np.dtype) -> tuple[int, Any]:
     entry.__qualname__ = f"strategy_{function.__name__}"
     from numba.core.ccallback import CFunc
 
-    callback = CFunc(entry, ((types.int64,) * 4, types.int64), {}, {"nopython": True, "_nrt": False})
+    callback: Any = CFunc(entry, ((types.int64,) * 4, types.int64), {}, {"nopython": True, "_nrt": False})
     use_cache(callback, entry)
     try:
         callback.compile()
     except numba.core.errors.NumbaError as error:
         raise StrategyError(f"{function.__name__} cannot be compiled.\n{_sentence(error, function)}") from None
+    except KeyError as error:  # Numba's records raise it as it is, without a line
+        raise StrategyError(f"{function.__name__} cannot be compiled.\n{_no_field(error.args[0], function, dtype)}") from None
     return int(callback.address), callback
+
+
+def _no_field(name: Any, function: Callable[..., None], dtype: np.dtype) -> str:
+    """What and where, for a field that no record has."""
+    code = function.__code__
+    line = next((i.positions.lineno for i in dis.get_instructions(code) if i.argval == name and i.positions), code.co_firstlineno)
+    known = f"market: {', '.join(MARKET.names or ())}; state: {', '.join((dtype.names or ())[:-1]) or 'none'}"
+    return f"There is no field {name!r}. Fields of {known}.\nIn {code.co_filename}, line {line}"
 
 
 def _sentence(error: Exception, function: Callable[..., None]) -> str:

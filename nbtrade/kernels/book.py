@@ -38,7 +38,6 @@ SIDE = np.dtype(
         ("n_upper", "i8"),
         ("first_slot", "i8"),  # page table entry 0 stands for prices base*32 .. base*32+31
         ("n_free", "i8"),
-        ("moved", "i8"),  # raised when the best price changed; lowered by whoever looks
     ],
     align=True,
 )
@@ -181,7 +180,6 @@ def mark_level(pages, words, tree, sides, side, px):
     key = key_of(side, px)
     if key > sides[side].best:
         sides[side].best = key
-        sides[side].moved = 1
 
 
 @helper
@@ -198,7 +196,6 @@ def unmark_level(pages, words, tree, sides, side, px):
             tree[side, upper] &= ~(1 << ((slot >> SHIFT) & MASK))
     if sides[side].best == key_of(side, px):
         sides[side].best = next_level(pages, words, tree, sides, side, px)
-        sides[side].moved = 1
 
 
 @helper
@@ -257,27 +254,24 @@ def next_slot(tree, sides, side, slot):
 
 
 @helper
-def apply(row, levels, pages, words, tree, free, sides):
-    """Apply one event row to the book; the index of its level, or -1 when a page was needed and none is left.
+def change(px, side, qty, d_orders, is_change, levels, pages, words, tree, free, sides):
+    """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
 
-    row : EVENT          levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
-    tree : i8[2, n]      free   : i4[n_pages]           sides : SIDE[2]
-    Rows that do not change the book (TRADE) pass through the same code and change nothing: a branch on the kind
-    would be mispredicted at every trade. MARK has no price and must not come here.
+    levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
+    tree   : i8[2, n]              free  : i4[n_pages]   sides : SIDE[2]
     """
-    px = row.px
-    side = np.int64(row.side)
     slot = (px >> SHIFT) - sides[0].first_slot
-    page = np.int64(pages[slot])
-    if page == 0 and row.kind < TRADE:
+    page = np.int64(pages[np.uint64(slot)])  # unsigned: Numba then leaves out the test for a negative index
+    if page == 0 and is_change:
         page = np.int64(open_page(pages, free, sides, slot))
         if page == 0:
             return -1
     i = (page << (SHIFT + 1)) + (side << SHIFT) + (px & MASK)
-    before = levels[i].n
-    after = before + row.d_orders
-    levels[i].qty += row.qty if row.kind < TRADE else 0
-    levels[i].n = after
+    level = levels[np.uint64(i)]
+    before = level.n
+    after = before + d_orders
+    level.qty += qty if is_change else 0
+    level.n = after
     if (before == 0) != (after == 0):
         if after != 0:
             mark_level(pages, words, tree, sides, side, px)
@@ -285,6 +279,32 @@ def apply(row, levels, pages, words, tree, free, sides):
             unmark_level(pages, words, tree, sides, side, px)
             close_page_if_empty(levels, pages, words, free, sides, slot)
     return i
+
+
+@helper
+def apply(row, levels, pages, words, tree, free, sides):
+    """Apply one event row (EVENT) to the book; returns as `change`.
+
+    Rows that do not change the book (TRADE) pass through the same code and change nothing: a branch on the kind
+    would be mispredicted at every trade. MARK has no price and must not come here.
+    """
+    return change(row.px, np.int64(row.side), row.qty, row.d_orders, row.kind < TRADE, levels, pages, words, tree, free, sides)
+
+
+@kernel
+def roll(events, start, stop, levels, pages, words, tree, free, sides):
+    """Move the book from before row `start` to before row `stop`, forwards or backwards: rows say what they change, so they can be undone.
+
+    There are free pages for all of them: the caller made sure.
+    """
+    for i in range(start, stop):
+        row = events[i]
+        if row.kind < TRADE:
+            apply(row, levels, pages, words, tree, free, sides)
+    for back in range(start - stop):
+        row = events[start - 1 - back]
+        if row.kind < TRADE:
+            change(row.px, np.int64(row.side), -row.qty, -row.d_orders, True, levels, pages, words, tree, free, sides)
 
 
 @kernel

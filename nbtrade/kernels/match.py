@@ -75,7 +75,6 @@ EXCHANGE = np.dtype(
         ("taken_capacity", "i8"),
         ("head", "i8"),  # reports ring
         ("tail", "i8"),
-        ("check", "i8"),  # look for opposite orders at or through ours at the event's end
         ("keep_log", "i8"),  # write fills and done orders to the logs
     ],
     align=True,
@@ -317,7 +316,6 @@ def at_level(
             if is_exec:
                 orders[o].qty -= lots
             orders[o].qty = min(orders[o].qty, levels[i].qty)
-            ex.check = 1
             if orders[o].qty <= 0:
                 drop_taken(ex, levels, orders, o)
         elif lots > 0 and event.prio < orders[o].stamp:

@@ -13,15 +13,35 @@ The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq) and are written
 Rows are written only while all that one record may need fits; else the kernel returns a status and the record's index, and
 goes on from there when it is called again: the same bytes for any batch size.
 
-State that one event must remember lies in STATE; FAULTS are counted there with the first places of each.
+The arrays, and the only functions that make rows of them, are in kernels/rows.py.
 """
 
 import numpy as np
 
 from nbtrade._jit import helper, kernel
-from nbtrade.kernels.hashing import delete, find
+from nbtrade.kernels.hashing import find
+from nbtrade.kernels.rows import (
+    CLOCK_BACKWARDS,
+    DUPLICATE_ADD,
+    FILL_WITHOUT_CHANGE,
+    GAP_SEEN,
+    HUGE_SIZE,
+    NO_LEVEL,
+    OFF_TICK_TRADE,
+    OTHER_RTYPE,
+    OVER_CANCEL,
+    UNKNOWN_CANCEL,
+    UNKNOWN_FILL,
+    UNKNOWN_MODIFY,
+    ZERO_SIZE,
+    add,
+    clear,
+    close_event,
+    fault,
+    put,
+    take,
+)
 from nbtrade.schema import (
-    ADD,
     ASK,
     BID,
     CANCEL,
@@ -32,7 +52,6 @@ from nbtrade.schema import (
     F_SNAPSHOT,
     F_TOB,
     GAP,
-    LAST,
     MARK,
     NO_SIDE,
     NONE,
@@ -43,98 +62,21 @@ from nbtrade.schema import (
     UNDEF_PRICE,
 )
 
-# A live order; the slot is free when qty is 0. 32 bytes: two to a cache line.
-ORDER = np.dtype(
-    [
-        ("order_id", "i8"),
-        ("px", "i4"),  # ticks
-        ("qty", "i4"),  # lots left
-        ("prio", "i4"),  # row that put it at the back of its level
-        ("filled", "i4"),  # lots of F records not yet matched by a C or M
-        ("moment", "i4"),  # STATE.moment that `filled` belongs to
-        ("side", "i4"),
-    ],
-    align=True,
-)
-
-FAULTS = (
-    "duplicate_add",
-    "zero_size",
-    "over_cancel",
-    "unknown_cancel",
-    "unknown_fill",
-    "unknown_modify",
-    "fill_without_change",
-    "off_tick_trade",
-    "clock_backwards",
-    "gap",
-    "no_level",
-    "other_rtype",
-)
-(
-    DUPLICATE_ADD,
-    ZERO_SIZE,
-    OVER_CANCEL,
-    UNKNOWN_CANCEL,
-    UNKNOWN_FILL,
-    UNKNOWN_MODIFY,
-    FILL_WITHOUT_CHANGE,
-    OFF_TICK_TRADE,
-    CLOCK_BACKWARDS,
-    GAP_SEEN,
-    NO_LEVEL,
-    OTHER_RTYPE,
-) = range(len(FAULTS))
-PLACES = 5  # first places kept of each fault
-
-STATE = np.dtype(
-    [
-        ("instrument_id", "i8"),
-        ("publisher_id", "i8"),  # -1: any
-        ("tick", "i8"),  # price units (1e-9) of one tick
-        ("inverse", "f8"),  # 1 / tick
-        ("base_row", "i8"),  # tape row of out[0]
-        ("n_out", "i8"),  # rows in the out arrays
-        ("event_start", "i8"),  # out index of the first row of the open event
-        ("n_records", "i8"),  # records taken, in all calls
-        ("n_skipped", "i8"),  # records of other instruments
-        ("n_events", "i8"),  # events ended
-        ("n_live", "i8"),
-        ("most_live", "i8"),
-        ("n_pending", "i8"),  # F records whose C or M has not come
-        ("in_snapshot", "i8"),
-        ("after_clear", "i8"),
-        ("moment", "i8"),  # counts the ts_event at which events begin
-        ("last_ts", "i8"),  # ts_event of the record before
-        ("event_open", "i8"),
-        ("trade_id", "i8"),  # order id and side of the last T of this moment
-        ("trade_side", "i8"),
-        ("ts_event", "i8"),  # clocks so far
-        ("ts_recv", "i8"),
-        ("px_min", "i8"),
-        ("px_max", "i8"),
-        ("next_checkpoint", "i8"),  # row
-        ("faults", "i8", (len(FAULTS),)),
-        ("places", "i8", (len(FAULTS), PLACES)),  # record numbers
-    ],
-    align=True,
-)
-
 DONE, OUT_FULL, ORDERS_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH = 0, 1, 2, 3, 4, 5, 6
 RECORD_WORDS = 14
 ROWS_PER_RECORD = 4
 TOB_ID = -(2**63) + 1  # plus the side: the one order of a top-of-book feed's side
 A, C, M, F, T, R = 65, 67, 77, 70, 84, 82  # ASCII actions
 PX_LIMIT = 2**31 - 2**22  # leaves room for a book's margin
+MAX_QTY = 2**31 - 1  # an event's qty is an i4, a record's size a u4 with 2**32 - 1 for "none"
 
 
 @helper
-def fault(st, kind):
-    """Count a fault at the current record; remember the place if it is among the first."""
-    n = st.faults[kind]
-    if n < PLACES:
-        st.places[kind, n] = st.n_records
-    st.faults[kind] = n + 1
+def side_of(record):
+    """BID, ASK, or NONE for N and anything else."""
+    if record.side == 66:
+        return BID
+    return ASK if record.side == 65 else NONE
 
 
 @helper
@@ -146,62 +88,6 @@ def px_of(st, price):
         px += rest // st.tick  # the float product may be one off; exact from here
         rest = price - px * st.tick
     return px, rest == 0
-
-
-@helper
-def put(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
-    """Write one row; `prio` -2 stands for this row's own number."""
-    events, ids, sequences = out
-    n = st.n_out
-    row = st.base_row + n
-    events[n].px = px
-    events[n].qty = qty
-    events[n].prio = row if prio == -2 else prio
-    events[n].kind = kind
-    events[n].side = side
-    events[n]["flags"] = flags
-    events[n].d_orders = d_orders
-    ids[n] = order_id
-    sequences[n] = sequence
-    st.n_out = n + 1
-    return row
-
-
-@helper
-def take(out, st, orders, i, qty, kind, flags, sequence):
-    """Take `qty` lots off the order in slot `i`; free the slot when nothing is left."""
-    left = orders[i].qty - qty
-    put(out, st, orders[i].px, -qty, orders[i].prio, kind, orders[i].side, -1 if left == 0 else 0, orders[i].order_id, flags, sequence)
-    orders[i].qty = left
-    if left == 0:
-        st.n_live -= 1
-        delete(orders, i)
-
-
-@helper
-def add(out, st, orders, order_id, side, px, qty, flags, sequence):
-    """Put an order at the back of its level."""
-    row = put(out, st, px, qty, -2, ADD, side, 1, order_id, flags, sequence)
-    i = find(orders, order_id)
-    orders[i].order_id = order_id
-    orders[i].px = px
-    orders[i].qty = qty
-    orders[i].prio = row
-    orders[i].filled = 0
-    orders[i].side = side
-    st.n_live += 1
-    st.most_live = max(st.most_live, st.n_live)
-
-
-@kernel
-def clear(out, st, orders, side, flags, sequence):
-    """Remove every order of `side` (both when -1). Room for n_live rows must be there."""
-    # A delete moves later slots back, so a slot is looked at again until it is free or stays; a run that
-    # wraps around the end is why it takes a second pass.
-    for _ in range(2):
-        for i in range(len(orders)):
-            while orders[i].qty != 0 and (side < 0 or orders[i].side == side):
-                take(out, st, orders, i, orders[i].qty, CANCEL, flags | CLEARED, sequence)
 
 
 @helper
@@ -233,25 +119,21 @@ def cancel(out, st, orders, order_id, size, flags, sequence):
 
 
 @helper
-def modify(out, st, orders, order_id, side, px, size, flags, sequence):
-    """M: new size, price or side; what F records announced is an execution; priority as the venue keeps it."""
-    i = find(orders, order_id)
-    if orders[i].qty == 0:
-        fault(st, UNKNOWN_MODIFY)
-    else:
-        side = orders[i].side if side < 0 else side  # a modify without a side keeps it
-        same = orders[i].px == px and orders[i].side == side
-        filled = fills_of(st, orders, i)
-        left = orders[i].qty - filled
-        if filled > 0:
-            take(out, st, orders, i, filled, EXEC, flags, sequence)
-        if same and 0 < size <= left:
-            if size < left:
-                take(out, st, orders, i, left - size, CANCEL, flags, sequence)
-            return
-        if left > 0:
-            take(out, st, orders, i, left, CANCEL, flags, sequence)
-    if size > 0 and side >= 0:
+def modify(out, st, orders, i, order_id, side, px, size, flags, sequence):
+    """M of the order in slot `i`: new size, price or side; what F records announced is an execution; priority as the venue keeps it."""
+    side = orders[i].side if side < 0 else side  # a modify without a side keeps it
+    same = orders[i].px == px and orders[i].side == side
+    filled = fills_of(st, orders, i)
+    left = orders[i].qty - filled
+    if filled > 0:
+        take(out, st, orders, i, filled, EXEC, flags, sequence)
+    if same and 0 < size <= left:
+        if size < left:
+            take(out, st, orders, i, left - size, CANCEL, flags, sequence)
+        return
+    if left > 0:
+        take(out, st, orders, i, left, CANCEL, flags, sequence)
+    if size > 0:
         add(out, st, orders, order_id, side, px, size, flags, sequence)
 
 
@@ -264,11 +146,13 @@ def mark_fill(st, orders, record):
     if orders[i].qty == 0:
         fault(st, UNKNOWN_FILL)
         return
+    if record["size"] == 0:
+        return
     if orders[i].filled == 0 or orders[i].moment != st.moment:
         orders[i].filled = 0
         orders[i].moment = st.moment
         st.n_pending += 1
-    orders[i].filled += record["size"]
+    orders[i].filled = min(np.int64(orders[i].filled) + np.int64(record["size"]), MAX_QTY)
 
 
 @helper
@@ -284,30 +168,28 @@ def trade(out, st, record, flags):
     if not exact:
         fault(st, OFF_TICK_TRADE)
         flags |= OFF_TICK
-    if record.side == 78:  # N
+    if side_of(record) == NONE:
         flags |= NO_SIDE
-    side = ASK if record.side == 65 else BID
+    side = max(side_of(record), BID)
     st.px_min = min(st.px_min, px)
     st.px_max = max(st.px_max, px)
-    put(out, st, px, np.int64(record["size"]), -1, TRADE, side, 0, record.order_id, flags, record.sequence)
+    put(out, st, px, min(np.int64(record["size"]), MAX_QTY), -1, TRADE, side, 0, record.order_id, flags, record.sequence)
     return True
 
 
 @helper
-def change(out, st, orders, record, px, flags):
-    """A or M on a known side and an exact price."""
-    side = ASK if record.side == 65 else BID
-    size = np.int64(record["size"])
-    st.px_min = min(st.px_min, px)
-    st.px_max = max(st.px_max, px)
-    if record["flags"] & F_TOB:
-        clear(out, st, orders, side, flags, record.sequence)
-        if size > 0:
-            add(out, st, orders, TOB_ID + side, side, px, size, flags, record.sequence)
-    elif record.action == M:
-        modify(out, st, orders, record.order_id, NONE if record.side == 78 else side, px, size, flags, record.sequence)
-    elif size == 0:
+def is_top(record):
+    """True for a record that replaces its whole side: the add of a top-of-book feed."""
+    return record.action == A and record["flags"] & F_TOB != 0 and side_of(record) != NONE
+
+
+@helper
+def new_order(out, st, orders, record, side, px, size, flags):
+    """An A, or the M of an unknown order: add it if it has a size and a level."""
+    if size == 0:
         fault(st, ZERO_SIZE)
+    elif side == NONE or record.price == UNDEF_PRICE:
+        fault(st, NO_LEVEL)
     else:
         i = find(orders, record.order_id)
         if orders[i].qty != 0:
@@ -317,45 +199,55 @@ def change(out, st, orders, record, px, flags):
 
 
 @helper
-def add_or_modify(out, st, orders, record, flags):
-    """Check side and price of an A or M, then apply it. Returns DONE or why not."""
-    if record["flags"] & F_TOB and record.price == UNDEF_PRICE and record.side != 78:
-        clear(out, st, orders, ASK if record.side == 65 else BID, flags, record.sequence)
-        return DONE
-    if record.price == UNDEF_PRICE or (record.side == 78 and record.action == A):
+def change(out, st, orders, record, known, px, size, flags):
+    """A or M whose price is on a tick, if it will rest."""
+    side = side_of(record)
+    if size > MAX_QTY:
+        fault(st, HUGE_SIZE)
+    elif is_top(record):
+        clear(out, st, orders, side, flags, record.sequence)
+        if record.price != UNDEF_PRICE and size == 0:
+            fault(st, ZERO_SIZE)
+        elif record.price != UNDEF_PRICE:
+            add(out, st, orders, TOB_ID + side, side, px, size, flags, record.sequence)
+    elif not known:
+        if record.action == M:
+            fault(st, UNKNOWN_MODIFY)
+        new_order(out, st, orders, record, side, px, size, flags)
+    elif size > 0 and record.price == UNDEF_PRICE:
         fault(st, NO_LEVEL)
-        return DONE
-    px, exact = px_of(st, record.price)
-    if not exact:
-        return OFF_TICK_PRICE
-    if abs(px) > PX_LIMIT:
-        return TOO_FINE
-    change(out, st, orders, record, px, flags)
+    else:
+        modify(out, st, orders, find(orders, record.order_id), record.order_id, side, px, size, flags, record.sequence)
+
+
+@helper
+def add_or_modify(out, st, orders, record, flags):
+    """Check the price of an A or M that will rest, then apply it. Returns DONE or why not (then neither changed nor counted)."""
+    size = np.int64(record["size"])
+    known = record.action == M and orders[find(orders, record.order_id)].qty != 0
+    px = np.int64(0)
+    if 0 < size <= MAX_QTY and record.price != UNDEF_PRICE and (known or side_of(record) != NONE):
+        px, exact = px_of(st, record.price)
+        if not exact:
+            return OFF_TICK_PRICE
+        if abs(px) > PX_LIMIT:
+            return TOO_FINE
+        st.px_min = min(st.px_min, px)
+        st.px_max = max(st.px_max, px)
+    change(out, st, orders, record, known, px, size, flags)
     return DONE
+
+
+@helper
+def starts_snapshot(st, record):
+    """True for the first record of a snapshot: files before February 2024 have no R before it."""
+    return record["flags"] & F_SNAPSHOT != 0 and st.in_snapshot == 0
 
 
 @helper
 def clears(st, record):
     """True when this record removes everything, or all of a side: it may need a row for each live order."""
-    starts_snapshot = record["flags"] & F_SNAPSHOT != 0 and st.in_snapshot == 0 and st.after_clear == 0
-    return record.action == R or starts_snapshot or record["flags"] & F_TOB != 0
-
-
-@helper
-def close_event(out, st, ts_event, ts_recv):
-    """End the open event: flag its last row, give all its rows the same clocks.
-
-    An event without a row (only unknown ids, say) gets a MARK, so that the tape has every event of the source.
-    """
-    if st.n_out == st.event_start:
-        put(out, st, 0, 0, -1, MARK, BID, 0, 0, 0, 0)
-    out[0][st.n_out - 1]["flags"] |= LAST
-    for i in range(st.event_start, st.n_out):
-        ts_event[i] = st.ts_event
-        ts_recv[i] = st.ts_recv
-    st.event_start = st.n_out
-    st.n_events += 1
-    st.event_open = 0
+    return record.action == R or starts_snapshot(st, record) or is_top(record)
 
 
 @helper
@@ -384,26 +276,23 @@ def keep_clocks(st, record):
 
 @helper
 def dispatch(out, st, orders, record):
-    """Apply one record of the wanted instrument. Returns DONE or why not (then nothing was changed)."""
+    """Apply one record of the wanted instrument. Returns DONE or why not (then at most a snapshot's clear is done)."""
     flags = 0
     if record["flags"] & F_SNAPSHOT:
         flags |= SNAPSHOT
     if record["flags"] & F_MAYBE_BAD_BOOK:
         flags |= GAP
-        fault(st, GAP_SEEN)
+    if record.action == R or starts_snapshot(st, record):
+        clear(out, st, orders, -1, flags, record.sequence)
     if record.action == C:
         cancel(out, st, orders, record.order_id, np.int64(record["size"]), flags, record.sequence)
     elif record.action == A or record.action == M:
-        if clears(st, record) and record["flags"] & F_TOB == 0:
-            clear(out, st, orders, -1, flags, record.sequence)
-            st.after_clear = 1  # so that a record that is refused does not clear twice
         return add_or_modify(out, st, orders, record, flags)
     elif record.action == F:
         mark_fill(st, orders, record)
     elif record.action == T:
         return DONE if trade(out, st, record, flags) else TOO_FINE
     elif record.action == R:
-        clear(out, st, orders, -1, flags, record.sequence)
         put(out, st, 0, 0, -1, MARK, BID, 0, 0, flags | CLEARED, record.sequence)
     return DONE
 
@@ -417,7 +306,8 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
     ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
 
     Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow), ORDERS_FULL (rehash),
-    OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), CHECKPOINT_DUE (all rows so far are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step).
+    OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), CHECKPOINT_DUE (all rows so far are closed: take one), BAD_LENGTH (not 56
+    bytes: the stream is out of step).
     Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.
     """
     s = st[0]
@@ -431,7 +321,6 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
             fault(s, OTHER_RTYPE)
             continue
         if record.instrument_id != s.instrument_id or (s.publisher_id >= 0 and record.publisher_id != s.publisher_id):
-            s.n_records += 1
             s.n_skipped += 1
             continue
         room = ROWS_PER_RECORD + (s.n_live if clears(s, record) else 0)
@@ -443,9 +332,10 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
         status = dispatch(out, s, orders, record)
         if status != DONE:
             return status, k
+        if record["flags"] & F_MAYBE_BAD_BOOK:
+            fault(s, GAP_SEEN)
         keep_clocks(s, record)
         s.in_snapshot = record["flags"] & F_SNAPSHOT != 0
-        s.after_clear = record.action == R
         s.n_records += 1
         if record["flags"] & F_LAST:
             close_event(out, s, ts_event, ts_recv)
@@ -458,29 +348,7 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
 def end_of_data(st, events, ts_event, ts_recv, ids, sequences):
     """Close the event that the data broke off in. Returns True if there was one."""
     s = st[0]
-    if s.n_out == s.event_start:
+    if s.event_open == 0:
         return False
     close_event((events, ids, sequences), s, ts_event, ts_recv)
     return True
-
-
-@kernel
-def rehash(old, new):
-    """Move all live orders into the larger, empty table `new`."""
-    for i in range(len(old)):
-        if old[i].qty != 0:
-            new[find(new, old[i].order_id)] = old[i]
-
-
-@kernel
-def live_orders(orders, out):
-    """Write every live order to `out` (LIVE[n_live]), in no order; returns how many."""
-    n = 0
-    for i in range(len(orders)):
-        if orders[i].qty != 0:
-            out[n].prio = orders[i].prio
-            out[n].qty = orders[i].qty
-            out[n].px = orders[i].px
-            out[n].side = orders[i].side
-            n += 1
-    return n

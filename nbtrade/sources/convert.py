@@ -18,6 +18,7 @@ from nbtrade.errors import SourceError
 from nbtrade.sources import ticks
 from nbtrade.sources.databento_csv import open_csv
 from nbtrade.sources.dbn import open_dbn
+from nbtrade.sources.odd_trades import put_right
 from nbtrade.sources.resolver import Resolver, Sink
 from nbtrade.sources.source import Progress, Source, overlapped
 from nbtrade.schema import FORMAT_VERSION, PRICE_SCALE
@@ -43,10 +44,15 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 @contextlib.contextmanager
 def progress_bar(source: Source, show: bool) -> Iterator[Progress]:
     """A bar over the source's bytes."""
-    from tqdm.auto import tqdm
+    from tqdm import tqdm  # not tqdm.auto: that warns in notebooks without ipywidgets, even when no bar is shown
 
     with tqdm(total=source.n_bytes, unit="B", unit_scale=True, desc=source.path.name, disable=not show, leave=False) as bar:
-        yield lambda n: None if n <= 0 else bool(bar.update(n))
+
+        def advance(n: int) -> None:
+            if n > 0:
+                bar.update(n)
+
+        yield advance
 
 
 @dataclass
@@ -91,13 +97,18 @@ class _TapeSink:
         self.writer.checkpoint(row, live)
 
     def rescale(self, factor: int) -> None:
-        self.writer.rescale(factor)
+        r = self.resolver
+        self.writer.rescale(factor, lambda events: put_right(events, 0, r.odd, r.tick // factor))
 
-    def finish(self) -> Tape:
-        broke_off = self.resolver.finish()
-        return open_tape(self.writer.finish(self._manifest(broke_off)))
+    def close(self) -> None:
+        """All records are in."""
+        self.broke_off = self.resolver.finish()
 
-    def _manifest(self, broke_off: bool) -> dict[str, Any]:
+    def finish(self, n_source: int) -> Tape:
+        """Name the tape. n_source : records of all instruments in the source."""
+        return open_tape(self.writer.finish(self._manifest(n_source)))
+
+    def _manifest(self, n_source: int) -> dict[str, Any]:
         import nbtrade
 
         r = self.resolver
@@ -111,7 +122,7 @@ class _TapeSink:
                 "kind": self.source.kind,
                 "dataset": self.source.dataset,
                 "bytes": self.source.n_bytes,
-                "ends_inside_event": broke_off,
+                "ends_inside_event": self.broke_off,
             },
             "instrument": {
                 "symbol": self.symbol,
@@ -122,7 +133,7 @@ class _TapeSink:
             },
             "counts": {
                 "records": r.get("n_records"),
-                "skipped": r.get("n_skipped"),
+                "skipped": n_source - r.get("n_records"),
                 "rows": r.get("base_row"),
                 "events": r.get("n_events"),
                 "live_at_end": r.get("n_live"),
@@ -216,10 +227,12 @@ class _Router:
         self.stack = stack  # closes the writers, whatever happens
         self.sinks: dict[tuple[int, int], _TapeSink] = {}
         self.seen: dict[int, str] = {}
+        self.n_records = 0
         self.alone = False  # one instrument so far: records go to its resolver without a look
 
     def feed(self, records: np.ndarray) -> None:
         fed = None
+        self.n_records += len(records)
         if self.alone:
             fed, sink = next(iter(self.sinks.items()))
             before = sink.resolver.get("n_skipped")
@@ -232,7 +245,8 @@ class _Router:
         for key in keys:
             if key in self.sinks and key != fed:
                 self.sinks[key].resolver.feed(records if len(keys) == 1 else _only(records, key))
-        self.alone = len(self.seen) == 1 and len(self.sinks) == 1
+        one = len(self.seen) == 1 and len(self.sinks) == 1
+        self.alone = one and next(iter(self.sinks.values())).resolver.tick != 0  # without a tick it only keeps records
 
     def _meet(self, key: tuple[int, int]) -> None:
         name = self.seen.setdefault(key[1], self.source.symbols.get(key[1], str(key[1])))
@@ -244,13 +258,16 @@ class _Router:
                 "or take all with ingest_all (--all)."
             )
         taken = any(sink.symbol == name for sink in self.sinks.values())
-        sink = _TapeSink(self.source, key, self.target_of(f"{name}.{key[0]}" if taken else name), self.tick, self.replace)
+        target = self.target_of((f"{name}.{key[0]}" if taken else name).replace("/", "_"))
+        sink = _TapeSink(self.source, key, target, self.tick, self.replace)
         self.stack.enter_context(sink.writer)
         self.sinks[key] = sink
 
     def finish(self) -> dict[str, Tape]:
         if self.sinks:
-            return {sink.writer.target.name.removesuffix(".tape"): sink.finish() for sink in self.sinks.values()}
+            for sink in self.sinks.values():  # all of them before the first tape gets its name
+                sink.close()
+            return {sink.writer.target.name.removesuffix(".tape"): sink.finish(self.n_records) for sink in self.sinks.values()}
         if not self.seen:
             raise SourceError(f"{self.source.path} has no records. Nothing was written.")
         wanted = self.choice.symbol if self.choice.symbol is not None else self.choice.instrument_id

@@ -3,14 +3,20 @@
 Read with pandas in chunks; prices are rounded to the 1e-9 they were written with, which is exact below 9 million.
 """
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nbtrade.errors import SourceError
+from nbtrade.sources.zstd_frames import end_of_frames
 from nbtrade.sources.source import BATCH_RECORDS, Progress, Source
 from nbtrade.schema import PRICE_SCALE, RECORD, UNDEF_PRICE
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEEDED = ("ts_event", "action", "side", "price", "size", "order_id", "flags")
 DEFAULTS = {"rtype": 160, "publisher_id": 0, "instrument_id": 0, "channel_id": 0, "ts_in_delta": 0, "sequence": 0}
@@ -20,9 +26,10 @@ def open_csv(path: Path) -> Source:
     """Check a CSV file's header line. Raises SourceError when it is not Databento's MBO form."""
     import pandas as pd
 
+    _check_end(path)
     try:
         head = pd.read_csv(path, nrows=1)
-    except (ValueError, OSError, RuntimeError) as error:
+    except Exception as error:  # pandas raises its own, plain ones and its decompressors'
         raise SourceError(f"{path} cannot be read as CSV: {error}") from None
     missing = [name for name in NEEDED if name not in head]
     if missing:
@@ -30,33 +37,39 @@ def open_csv(path: Path) -> Source:
             f"{path} is not Databento's MBO CSV: column {missing[0]!r} is missing (it has {', '.join(head.columns[:8])}, ...). "
             "Export with schema mbo."
         )
-    source = Source(path, "CSV", "", path.stat().st_size, lambda progress: _batches(source, progress))
-    if "symbol" in head and len(head):
-        number = int(head["instrument_id"].iloc[0]) if "instrument_id" in head else 0
-        source.symbols[number] = str(head["symbol"].iloc[0])
-    return source
+    return (source := Source(path, "CSV", "", path.stat().st_size, lambda progress: _batches(source, progress)))
+
+
+def _check_end(path: Path) -> None:
+    """Raise SourceError when a file ends inside a line or a zstd frame: numbers cut short still look like numbers."""
+    if path.stat().st_size == 0:
+        raise SourceError(f"{path} is empty (0 bytes). Was the download finished?")
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        if path.suffix != ".zst":
+            if data[-1:] != b"\n":
+                raise SourceError(f"{path} is cut short: its last line has no line break. Download or copy it again.")
+        elif (end := end_of_frames(data)) < len(data):
+            raise SourceError(f"{path} is cut short or damaged: its last complete zstd frame ends at byte {end:,} of {len(data):,}.")
 
 
 def _batches(source: Source, progress: Progress) -> Iterator[np.ndarray]:
     import pandas as pd
 
-    n = 0
+    n, at = 0, 0
+    text = dict.fromkeys(("action", "side", "symbol", "ts_event", "ts_recv", "price"), "str") | {"order_id": "uint64"}
     with open(source.path, "rb") as file:
         compression = "zstd" if source.path.suffix == ".zst" else None
-        text = {"action": "str", "side": "str", "symbol": "str", "ts_event": "str", "ts_recv": "str"}
-        frames = pd.read_csv(file, chunksize=BATCH_RECORDS, compression=compression, dtype=text)  # type: ignore[call-overload]
-        at = 0
-        for frame in frames:
-            try:
+        try:
+            for frame in pd.read_csv(file, chunksize=BATCH_RECORDS, compression=compression, dtype=text):
+                if "symbol" in frame and "instrument_id" in frame:  # before the records: whoever gets them may ask for the name
+                    pairs = frame[["instrument_id", "symbol"]].drop_duplicates()
+                    source.symbols |= {int(i): str(s) for i, s in pairs.itertuples(index=False)}
                 yield _records(frame)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise SourceError(f"{source.path}: rows {n + 2:,} to {n + len(frame) + 1:,}: {error}") from None
-            if "symbol" in frame and "instrument_id" in frame:
-                pairs = frame[["instrument_id", "symbol"]].drop_duplicates()
-                source.symbols |= {int(i): str(s) for i, s in pairs.itertuples(index=False)}
-            n += len(frame)
-            progress(file.tell() - at)
-            at = file.tell()
+                n += len(frame)
+                progress(file.tell() - at)
+                at = file.tell()
+        except Exception as error:  # as above
+            raise SourceError(f"{source.path}: among the {BATCH_RECORDS:,} rows from {n + 2:,} on: {error}") from None
 
 
 def _times(column: "np.ndarray") -> np.ndarray:
@@ -70,12 +83,14 @@ def _times(column: "np.ndarray") -> np.ndarray:
     return pd.to_datetime(values, utc=True).dt.as_unit("ns").astype("int64").to_numpy()
 
 
-def _prices(column: "np.ndarray") -> np.ndarray:
-    values = np.asarray(column)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    undefined = np.isnan(values)
-    units = np.rint(np.where(undefined, 0, values) * PRICE_SCALE).astype(np.int64)
+def _prices(column: "pd.Series") -> np.ndarray:
+    """Decimals in currency, or integers of 1e-9 when no price has a point; an empty one is undefined."""
+    undefined = column.isna().to_numpy()
+    values = column.where(~undefined, "0")
+    if values.str.contains(".", regex=False).any():
+        units = np.rint(values.astype("float64").to_numpy() * PRICE_SCALE).astype(np.int64)
+    else:
+        units = values.astype("int64").to_numpy(copy=True)
     units[undefined] = UNDEF_PRICE
     return units
 

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from nbtrade.errors import SourceError
-from nbtrade.sources import ticks
+from nbtrade.sources import odd_trades, ticks
 from nbtrade.kernels import resolve as kernels
+from nbtrade.kernels import rows
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
 
 FIRST_ROWS = 1 << 16
@@ -51,11 +52,13 @@ class Resolver:
         self.tick_from = tick_from
         self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
         self.turn = 0
-        self.orders = np.zeros(FIRST_ORDERS, kernels.ORDER).view(np.recarray)
-        self.state = np.zeros(1, kernels.STATE).view(np.recarray)
+        self.orders = np.zeros(FIRST_ORDERS, rows.ORDER).view(np.recarray)
+        self.state = np.zeros(1, rows.STATE).view(np.recarray)
         self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
         self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
         self.state["next_checkpoint"] = CHECKPOINT_ROWS
+        self.waiting: list[np.ndarray] = []  # RECORD[n]s from before the first price that rests
+        self.odd = np.empty(0, odd_trades.ODD)
         self._set_tick(tick)
 
     @property
@@ -82,24 +85,27 @@ class Resolver:
         Raises SourceError for a price off the given tick, or beyond 2**31 ticks.
         """
         if self.tick == 0:
-            self._set_tick(self._first_tick(records))
+            records = self._wait_for_tick(records)
         at = 0
-        while True:
+        while at < len(records):
+            before = at, self.get("n_records"), self.get("n_out"), self.get("base_row"), self._n_odd()
             status, at = kernels.resolve(records, at, self.orders, self.state, *self.out)
+            self._note_odd_trades(records, at, *before)
             self._flush()
-            if status == kernels.DONE:
-                return
             if status == kernels.CHECKPOINT_DUE:
                 self._checkpoint()
             elif status == kernels.ORDERS_FULL:
                 self._grow_orders()
             elif status == kernels.OUT_FULL:
                 self._make_room()
-            else:
+            elif status != kernels.DONE:
                 self._refuse_or_refine(status, records, at)
 
     def finish(self) -> bool:
         """Close an event that the data broke off in. Returns True if there was one."""
+        if self.waiting:
+            self._set_tick(ticks.of_trades(np.concatenate(self.waiting)) or 1)
+            self.feed(self._all_waiting(self.waiting[0][:0]))
         broke_off = kernels.end_of_data(self.state, *self.out)
         self._flush()
         return bool(broke_off)
@@ -109,14 +115,42 @@ class Resolver:
         counts, places = self.state["faults"][0], self.state["places"][0]
         return {
             name: {"count": int(counts[k]), "first": [int(p) for p in places[k][: counts[k]]]}
-            for k, name in enumerate(kernels.FAULTS)
+            for k, name in enumerate(rows.FAULTS)
             if counts[k]
         }
 
-    def _first_tick(self, records: np.ndarray) -> int:
-        mine = records[records["instrument_id"] == self.get("instrument_id")]
-        tick = ticks.inferred(mine)
-        return tick or 1  # no price yet: a T alone; any tick will do until one comes
+    def _mine(self, records: np.ndarray) -> np.ndarray:
+        mine = records["instrument_id"] == self.get("instrument_id")
+        if self.get("publisher_id") >= 0:
+            mine &= records["publisher_id"] == self.get("publisher_id")
+        return records[mine]
+
+    def _wait_for_tick(self, records: np.ndarray) -> np.ndarray:
+        """All records so far once a price that rests tells a tick; until then none, and `records` are kept.
+
+        An instrument's first batch may be a lone R or a trade between ticks: a tick made up from those would have to be taken back.
+        """
+        tick = ticks.inferred(self._mine(records))
+        self._set_tick(tick)
+        if tick == 0:
+            self.waiting.append(records.copy())
+            return records[:0]
+        return self._all_waiting(records)
+
+    def _all_waiting(self, records: np.ndarray) -> np.ndarray:
+        waiting, self.waiting = self.waiting, []
+        return np.concatenate((*waiting, records)).view(np.recarray) if waiting else records
+
+    def _n_odd(self) -> int:
+        return int(self.state["faults"][0, rows.OFF_TICK_TRADE])
+
+    def _note_odd_trades(self, records: np.ndarray, stop: int, start: int, first_record: int, n_out: int, row: int, n_odd: int) -> None:
+        """Remember the off-tick trades of records[start:stop], should the tick turn out finer."""
+        if self._n_odd() == n_odd or self.tick_from == "given":
+            return
+        events = self.out[0][n_out : self.get("n_out")]
+        new = odd_trades.odd_trades(records[start:stop], self.state, first_record, events, row + n_out)
+        self.odd = np.concatenate((self.odd, new))
 
     def _flush(self) -> None:
         n, closed = self.get("n_out"), self.get("event_start")
@@ -137,14 +171,14 @@ class Resolver:
 
     def _checkpoint(self) -> None:
         live = np.empty(self.get("n_live"), LIVE).view(np.recarray)
-        kernels.live_orders(self.orders, live)
+        rows.live_orders(self.orders, live)
         row = self.get("base_row")
         self.sink.checkpoint(row, live)
         self.state["next_checkpoint"] = row + CHECKPOINT_ROWS
 
     def _grow_orders(self) -> None:
-        larger = np.zeros(len(self.orders) * 4, kernels.ORDER).view(np.recarray)
-        kernels.rehash(self.orders, larger)
+        larger = np.zeros(len(self.orders) * 4, rows.ORDER).view(np.recarray)
+        rows.rehash(self.orders, larger)
         self.orders = larger
 
     def _make_room(self) -> None:
@@ -171,7 +205,7 @@ class Resolver:
                 f"{where}: price {price / PRICE_SCALE} is off the tick {self.tick / PRICE_SCALE:g}. "
                 "Give the right tick=, or none to have it inferred."
             )
-        finer = ticks.inferred(records[at:], self.tick)
+        finer = ticks.inferred(self._mine(records[at:]), self.tick)
         self._rescale(self.tick // finer)
         self.tick_from = "inferred"
         self._set_tick(finer)
@@ -186,3 +220,5 @@ class Resolver:
             self.state["px_min"] *= factor
             self.state["px_max"] *= factor
         self.sink.rescale(factor)
+        odd_trades.put_right(self.out[0][: self.get("n_out")], self.get("base_row"), self.odd, self.tick // factor)
+        self.odd = odd_trades.still_odd(self.odd, self.state, self.tick // factor)

@@ -8,7 +8,7 @@ A source is one pass, front to back, in bounded memory.
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def new_buffers(dtype: np.dtype, n: int = BATCH_RECORDS) -> list[np.ndarray]:
     return [np.empty(n, dtype).view(np.recarray) for _ in range(N_BUFFERS)]
 
 
-def overlapped(batches: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:
     """Run `batches` in a thread, at most N_BUFFERS - 2 batches ahead of the caller.
 
     An error in the thread is raised here; leaving early (an error or Ctrl-C in the caller) ends the thread.

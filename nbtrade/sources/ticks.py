@@ -45,11 +45,16 @@ def looked_up(dataset: str, symbol: str) -> int | None:
 
 
 def inferred(records: np.ndarray, so_far: int = 0) -> int:
-    """Greatest common divisor (1e-9 units) of the prices of adds and modifies and of `so_far`; 0 when there are none.
+    """Greatest common divisor (1e-9 units) of the prices in RECORD[n] that come to rest and of `so_far`; 0 when there are none.
 
-    Trades may print between ticks (midpoint matches), so their prices count only where there are no others.
+    Trades may print between ticks (midpoint matches): see `of_trades`.
     """
-    priced = records[records["price"] != UNDEF_PRICE]
-    book = (priced["action"] == ord("A")) | (priced["action"] == ord("M"))
-    prices = priced["price"][book if book.any() or so_far else slice(None)]
+    action, side = records["action"], records["side"]
+    rests = (action == ord("M")) | ((action == ord("A")) & ((side == ord("A")) | (side == ord("B"))))
+    prices = records["price"][rests & (records["size"] > 0) & (records["price"] != UNDEF_PRICE)]
     return int(np.gcd.reduce(np.unique(prices), initial=so_far))
+
+
+def of_trades(records: np.ndarray) -> int:
+    """Greatest common divisor (1e-9 units) of all prices in RECORD[n], for an instrument where nothing rests; 0 when there are none."""
+    return int(np.gcd.reduce(np.unique(records["price"][records["price"] != UNDEF_PRICE]), initial=0))

@@ -35,6 +35,17 @@ def to_ns(ts: Any) -> int:
     return int(stamp.as_unit("ns").value)
 
 
+def all_to_ns(ts: Any) -> np.ndarray:
+    """`to_ns` of many: integers are ns already; datetime64 of any unit, a DatetimeIndex or strings are converted."""
+    values = np.asarray(ts)
+    if values.dtype.kind in "iu":
+        return values.astype(np.int64, copy=False)
+    import pandas as pd
+
+    stamps = pd.to_datetime(np.asarray(ts).reshape(-1), utc=True)
+    return stamps.as_unit("ns").asi8.reshape(values.shape)
+
+
 def open_tape(path: str | os.PathLike[str]) -> "Tape":
     """Map the tape in folder `path`.
 
@@ -43,12 +54,15 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
     folder = Path(path)
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         hint = "It is a file: make a tape of it with nbtrade.ingest(...)." if folder.is_file() else "Is the name right?"
         raise TapeError(f"{folder} is not a tape: it has no manifest.json. {hint}") from None
     except ValueError as error:
         raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
-    if manifest.get("format_version", 0) > FORMAT_VERSION:
+    version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if not isinstance(version, int) or "columns" not in manifest and version <= FORMAT_VERSION:
+        raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
+    if version > FORMAT_VERSION:
         raise TapeError(
             f"{folder} has tape format {manifest['format_version']}, this nbtrade reads up to {FORMAT_VERSION}. Upgrade nbtrade."
         )
@@ -113,7 +127,10 @@ class Tape:
     # --- prices ----------------------------------------------------------------------------------
     def price(self, px: Any) -> Any:
         """Currency price(s) of px ticks."""
-        return np.asarray(px) * self.tick_units / PRICE_SCALE if np.ndim(px) else px * self.tick_units / PRICE_SCALE
+        if isinstance(px, float | np.floating) or np.asarray(px).dtype.kind == "f":
+            return px * self.tick
+        units = np.asarray(px, np.int64) * self.tick_units  # 64 bits: the px of events have 32
+        return units / PRICE_SCALE if units.ndim else int(units) / PRICE_SCALE
 
     def px(self, price: float) -> int:
         """Ticks of a price. Raises ValueError when it does not lie on a tick."""
@@ -128,11 +145,11 @@ class Tape:
 
         ts : ns, str, datetime, Timestamp, or i8[...];  clock : "ts_recv" or "ts_event"
         """
-        return search.bounds(self._clock(clock), ts if np.ndim(ts) else to_ns(ts), upper=False)
+        return search.bounds(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts), upper=False)
 
     def upper_bound(self, ts: Any, clock: str = "ts_recv") -> Any:
         """First row with clock > ts (len(self) if none); an i8 array of ns gives an array."""
-        return search.bounds(self._clock(clock), ts if np.ndim(ts) else to_ns(ts), upper=True)
+        return search.bounds(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts), upper=True)
 
     def _clock(self, clock: str) -> np.ndarray:
         if clock not in ("ts_recv", "ts_event"):

@@ -13,6 +13,7 @@ import os
 import queue
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -125,14 +126,19 @@ class TapeWriter:
         self.append(checkpoints=entry, live=live[np.argsort(live["prio"])])
         self.n_live += len(live)
 
-    def rescale(self, factor: int) -> None:
-        """Multiply every px written so far: the tick turned out finer than the first prices said."""
+    def rescale(self, factor: int, correct: Callable[[np.ndarray], None]) -> None:
+        """Multiply every px written so far: the tick turned out finer than the first prices said.
+
+        correct : gets all EVENT rows written so far, to put right those that had been rounded
+        """
         self._drain()
         for name in ("events", "live"):
             file, dtype = self.columns[name], COLUMNS[name]
             if file.n_bytes:
                 rows = np.memmap(self.building / f"{name}.bin", dtype, "r+", shape=(file.n_bytes // dtype.itemsize,))
                 rows["px"] *= factor
+                if name == "events":
+                    correct(rows)
                 file.hash = xxhash.xxh3_128(rows.view(np.uint8))
 
     def finish(self, manifest: dict[str, Any]) -> Path:
@@ -149,10 +155,10 @@ class TapeWriter:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        (self.building / "lock").unlink()
         files.sync_folder(self.building)
         files.publish(self.building, self.target, self.replace)
         self.finished = True
+        (self.target / "lock").unlink(missing_ok=True)  # not earlier: the next writer would take the folder over
         return self.target
 
     def _close_columns(self, sync: bool) -> None:

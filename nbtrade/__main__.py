@@ -1,0 +1,5 @@
+"""`python -m nbtrade` is `nbtrade`."""
+
+from nbtrade.cli import main
+
+raise SystemExit(main())

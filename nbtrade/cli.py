@@ -1,0 +1,220 @@
+"""The command line: `nbtrade demo | ingest | info | audit | backtest`.
+
+Whatever a user can get wrong ends in one line on stderr and exit status 2; `--debug` shows the traceback instead. Ctrl-C is 130.
+Modules are imported by the command that needs them, so that `nbtrade --help` is at once.
+"""
+
+import argparse
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nbtrade.errors import NbtradeError
+
+if TYPE_CHECKING:
+    from nbtrade.seam import Strategy
+
+DEFAULT_STRATEGY = "nbtrade.strategies.market_maker:market_maker"
+EXAMPLES = """examples:
+  nbtrade demo
+  nbtrade ingest day.dbn.zst --symbol ESM4
+  nbtrade backtest ESM4.tape --entry 1ms --response 1ms --maker-fee 0.85 --multiplier 50 --plot pnl.png
+  nbtrade backtest day.dbn.zst mine.py:my_strategy --set half_spread=2 --set max_position=5
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], None] = options.command
+    try:
+        command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `nbtrade info day.tape | head`: what was to be read has been read
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (NbtradeError, ValueError, OSError, ImportError) as error:
+        if options.debug:
+            raise
+        print(f"nbtrade {options.name}: {_one_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _one_line(error: Exception) -> str:
+    """The message without what Numba adds to it, in one line."""
+    head = str(error).split("\nNumba says:")[0]
+    return " ".join(head.split()) or type(error).__name__
+
+
+# --- what can be said ------------------------------------------------------------------------------------
+def _parser() -> argparse.ArgumentParser:
+    from nbtrade import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="nbtrade",
+        description="A market-by-order (L3) backtester.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"nbtrade {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _demo_options(_command(commands, "demo", demo, "make a synthetic day, ingest it, backtest a market maker on it"))
+    _ingest_options(_command(commands, "ingest", ingest, "make a tape of a vendor's file (.dbn, .dbn.zst, .csv)"))
+    _command(commands, "info", info, "say what a tape holds").add_argument("tape", type=Path)
+    _command(commands, "audit", audit, "replay a tape and report what is odd about it").add_argument("tape", type=Path)
+    _backtest_options(_command(commands, "backtest", backtest, "run a strategy on a tape or a vendor's file"))
+    return parser
+
+
+def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], None], help_text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_text, description=help_text)
+    parser.set_defaults(command=function, name=name)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _demo_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--file", type=Path, help="a file of your own instead of a synthetic day")
+    parser.add_argument("--symbol", help="the instrument, when FILE has several")
+    parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything is written (default: demo)")
+    parser.add_argument("--records", type=int, default=2_000_000, help="length of the synthetic day (default: 2,000,000)")
+
+
+def _ingest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--out", type=Path, help="folder of the tape (default: FILE.tape beside it); with --all the tapes' folder")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--symbol", help="the instrument, when FILE has several")
+    which.add_argument("--id", type=int, help="the same by instrument_id")
+    which.add_argument("--all", action="store_true", help="one tape for each instrument")
+    parser.add_argument("--tick", type=float, help="price of a tick (default: looked up, else inferred from the prices)")
+    parser.add_argument("--replace", action="store_true", help="take the place of a tape that is there")
+
+
+def _backtest_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("data", type=Path, help="a tape, or a file as for ingest")
+    parser.add_argument("strategy", nargs="?", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="initial value of a state field; may be repeated")
+    for name in ("entry", "response", "feed"):
+        parser.add_argument(f"--{name}", default="0ns", help=f"{name} latency, such as 1ms or 250us (default: none)")
+    for name in ("maker-fee", "taker-fee"):
+        parser.add_argument(f"--{name}", type=float, default=0.0, help="currency for each lot; negative for a rebate")
+    parser.add_argument("--multiplier", type=float, default=1.0, help="currency per price unit and lot (default: 1)")
+    parser.add_argument("--start", help="from this time on (UTC), on a tape")
+    parser.add_argument("--end", help="up to this time (UTC), on a tape")
+    parser.add_argument("--symbol", help="the instrument, when a file has several")
+    parser.add_argument("--tick", type=float, help="price of a tick, for a file")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
+    parser.add_argument("--fills", type=Path, metavar="CSV", help="write the fills")
+
+
+# --- what is done ------------------------------------------------------------------------------------------
+def demo(options: argparse.Namespace) -> None:
+    """`nbtrade demo`."""
+    from nbtrade.demo import run
+
+    run(options.folder, options.records, options.file, options.symbol)
+
+
+def ingest(options: argparse.Namespace) -> None:
+    """`nbtrade ingest`."""
+    from nbtrade.sources import convert
+
+    choice = {"symbol": options.symbol, "instrument_id": options.id, "tick": options.tick, "replace": options.replace}
+    progress = sys.stderr.isatty()
+    if options.all:
+        tapes = list(convert.ingest_all(options.file, options.out, **choice, progress=progress).values())
+    else:
+        tapes = [convert.ingest(options.file, options.out, **choice, progress=progress)]
+    print("\n\n".join(tape.info() for tape in tapes))
+
+
+def info(options: argparse.Namespace) -> None:
+    """`nbtrade info`."""
+    from nbtrade.store.tape import open_tape
+
+    print(open_tape(options.tape).info())
+
+
+def audit(options: argparse.Namespace) -> None:
+    """`nbtrade audit`."""
+    from nbtrade.store.tape import open_tape
+
+    print(open_tape(options.tape).audit())
+
+
+def backtest(options: argparse.Namespace) -> None:
+    """`nbtrade backtest`."""
+    from nbtrade import runner
+    from nbtrade.results import Fees
+
+    result = runner.backtest(
+        options.data,
+        load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
+        latency=runner.Latency(entry=options.entry, response=options.response, feed=options.feed),
+        fees=Fees(maker=options.maker_fee, taker=options.taker_fee),
+        multiplier=options.multiplier,
+        start=options.start,
+        end=options.end,
+        tick=options.tick,
+        symbol=options.symbol,
+        progress=sys.stderr.isatty(),
+    )
+    print(result)
+    if options.plot is not None:
+        result.plot(options.plot)
+        print(f"plot   {options.plot}")
+    if options.fills is not None:
+        result.fills.to_csv(options.fills)
+        print(f"fills  {options.fills}")
+
+
+def _setting(text: str) -> tuple[str, int | float]:
+    """("half_spread", 2) of "half_spread=2"."""
+    name, equals, value = text.partition("=")
+    for number in (int, float):
+        try:
+            return name, number(value)
+        except ValueError:
+            continue
+    raise ValueError(f"--set {text}: {'the value is not a number' if equals else 'write FIELD=VALUE'}")
+
+
+def load_strategy(where: str) -> "Strategy":
+    """The strategy `name` of "module:name" or "file.py:name".
+
+    Raises ValueError when there is no such strategy, FileNotFoundError or ImportError when there is no such file or module.
+    """
+    from nbtrade.seam import Strategy
+
+    home, colon, name = where.rpartition(":")
+    if not colon or not name:
+        raise ValueError(f"strategy {where!r}: write module:name or file.py:name")
+    module = _load_file(Path(home)) if home.endswith(".py") else importlib.import_module(home)
+    found = getattr(module, name, None)
+    if isinstance(found, Strategy):
+        return found
+    known = ", ".join(sorted(n for n, value in vars(module).items() if isinstance(value, Strategy))) or "none"
+    what = "is not made with @nbtrade.strategy" if found is not None else "is not there"
+    raise ValueError(f"strategy {name!r} {what}. Strategies in {home}: {known}")
+
+
+def _load_file(path: Path) -> Any:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: the strategy's file")
+    name = f"strategies_in_{path.stem}"  # not the stem alone: the file may be called json.py
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where inspect and Numba look for it
+    spec.loader.exec_module(module)
+    return module

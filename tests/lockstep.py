@@ -1,0 +1,205 @@
+"""The resolve and book kernels beside the oracle, event by event.
+
+    records (model.Record) --array_of--> RECORD[n] --Resolver--> Kept rows --tape--> Tape in memory
+          |                                                         |
+          +--> model.Book --> changes, levels, queues, clocks  ==  rows, kernel book, book_before
+
+Prices of the two are compared as raw 1e-9 units, orders by id, and priorities by the order of places.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
+
+from nbtrade.kernels import book as books
+from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE
+from nbtrade.sources.resolver import Resolver
+from nbtrade.store import files, state
+from nbtrade.store.tape import Tape
+
+KINDS = ("add", "cancel", "exec")
+DEEP = 4096  # levels a side that a comparison can hold
+# what the oracle counts too
+COMMON = {"duplicate_add", "zero_size", "over_cancel", "unknown_cancel", "unknown_fill", "unknown_modify", "no_level"}
+
+
+class Kept:
+    """A sink that keeps copies of all it gets."""
+
+    def __init__(self):
+        self.parts, self.checkpoints, self.live = [], [], []
+        self.n_live = self.n_rescales = 0
+        self.resolver = None
+
+    def rows(self, *columns):
+        self.parts.append([column.copy() for column in columns])
+
+    def checkpoint(self, row, live):
+        self.checkpoints.append((row, self.n_live, len(live)))
+        self.live.append(live[np.argsort(live["prio"])])
+        self.n_live += len(live)
+
+    def rescale(self, factor):
+        from nbtrade.sources.odd_trades import put_right
+
+        self.n_rescales += 1
+        if self.parts:
+            events = np.concatenate([part[0] for part in self.parts])
+            events["px"] *= factor
+            put_right(events, 0, self.resolver.odd, self.resolver.tick // factor)
+            columns = [np.concatenate(column) for column in list(zip(*self.parts, strict=True))[1:]]
+            self.parts = [[events, *columns]]
+        for live in self.live:
+            live["px"] *= factor
+
+    def columns(self):
+        """Return the columns of the tape so far by name."""
+        parts = self.parts or [[np.empty(0, COLUMNS[name]) for name in ROW_COLUMNS]]
+        columns = dict(zip(ROW_COLUMNS, map(np.concatenate, zip(*parts, strict=True)), strict=True))
+        columns["checkpoints"] = np.array(self.checkpoints, CHECKPOINT)
+        columns["live"] = np.concatenate([np.empty(0, LIVE), *self.live])
+        return {name: files.frozen(column.astype(COLUMNS[name])) for name, column in columns.items()}
+
+    def tape(self):
+        r = self.resolver
+        manifest = {
+            "instrument": {"symbol": "TEST", "instrument_id": 1, "publisher_id": 1, "tick": r.tick, "tick_from": r.tick_from},
+            "px": {"min": min(r.get("px_min"), r.get("px_max")), "max": max(r.get("px_min"), r.get("px_max"))},
+            "faults": r.faults(),
+        }
+        return Tape(Path("memory"), manifest, self.columns())
+
+    def bytes(self):
+        return {name: column.tobytes() for name, column in self.columns().items()}
+
+
+def array_of(records, instrument_id=1, publisher_id=1):
+    """Return model records as RECORD[n]."""
+    out = np.zeros(len(records), RECORD).view(np.recarray)
+    out["length"], out["rtype"] = RECORD.itemsize // 4, 160
+    out["instrument_id"], out["publisher_id"] = instrument_id, publisher_id
+    for name in ("ts_event", "ts_recv", "price", "size", "flags"):
+        out[name] = [getattr(record, name) for record in records]
+    out["order_id"] = np.array([record.order_id for record in records], np.uint64).view(np.int64)
+    for name in ("action", "side"):
+        out[name] = [ord(getattr(record, name)) for record in records]
+    out["sequence"] = np.arange(len(records))
+    return out
+
+
+def records_of(array):
+    """Return RECORD[n] as model records."""
+    names = ("ts_event", "ts_recv", "order_id", "price", "size", "flags", "action", "side")
+    rows = zip(*(array[name].tolist() for name in names), strict=True)
+    return [Record(*row[:6], chr(row[6]), chr(row[7])) for row in rows]
+
+
+def resolved(array, tick=0, batch=65_536, finish=True):
+    """Resolve RECORD[n] in batches and return the sink; `tick` 0 is inferred."""
+    kept = Kept()
+    kept.resolver = Resolver("test", 1, 1, kept, tick, "given" if tick else "inferred")
+    for start in range(0, len(array), batch):
+        kept.resolver.feed(array[start : start + batch])
+    if finish:
+        kept.resolver.finish()
+    return kept
+
+
+class Replay:
+    """The kernel's book of a tape, moved on event by event."""
+
+    def __init__(self, tape, n_pages=1024):
+        self.tape, self.row = tape, 0
+        self.book = books.new_book(tape.manifest["px"]["min"], tape.manifest["px"]["max"], n_pages)
+        self.ends = np.flatnonzero(tape.events["flags"] & LAST) + 1
+        self.out = np.zeros((3, DEEP), np.int64)
+
+    def to(self, row):
+        """Apply rows up to `row`; return the index of the first one and of the last plus one."""
+        start, events = self.row, self.tape.events
+        while (at := books.replay(events, self.row, row, *self.book)) < row:
+            self.row, self.book = at, books.grown(self.book)
+        self.row = row
+        return start, row
+
+    def levels(self, side):
+        """Return [(price, size, count)], best first."""
+        levels, pages, words, tree, _, sides = self.book
+        n = books.depth(levels, pages, words, tree, sides, side, *self.out)
+        px, qty, count = (column[:n].tolist() for column in self.out)
+        return [(p * self.tape.tick_units, q, c) for p, q, c in zip(px, qty, count, strict=True)]
+
+
+def model_changes(book, record):
+    """Apply a record; return its changes with what a clear removes sorted (its order is nobody's business)."""
+    clears = record.action == "R" or record.flags & (F_SNAPSHOT | F_TOB)
+    changes = [(c.kind, c.side, c.price, c.lots, c.order.place) for c in book.apply(record)]
+    n = next((i for i, c in enumerate(changes) if c[0] != "cancel"), len(changes)) if clears else 0
+    return sorted(changes[:n]) + changes[n:]
+
+
+def row_changes(tape, start, stop, places):
+    """Return the changes of tape rows like `model_changes`; `places` maps priorities to places and learns new ones."""
+    changes, run = [], []
+    for i in range(start, stop):
+        row = tape.events[i]
+        kind, flags = int(row["kind"]), int(row["flags"])
+        if kind == 0:
+            assert row["prio"] == i
+            places[i] = len(places)
+        if not flags & CLEARED or kind == MARK:
+            changes, run = changes + sorted(run), []
+        if kind < TRADE:
+            assert (kind == 0) == (row["qty"] > 0)
+            change = KINDS[kind], int(row["side"]), int(row["px"]) * tape.tick_units, abs(int(row["qty"])), places[int(row["prio"])]
+            (run if flags & CLEARED else changes).append(change)
+    return changes + sorted(run)
+
+
+def queues_of(tape, row):
+    """Return {(side, price): [(order_id, lots)]} before `row`, from the tape's checkpoints and rows."""
+    at = state.book_before(tape, row)
+    queues = {}
+    for order, order_id in zip(at.orders.tolist(), at.order_ids.tolist(), strict=True):
+        _, qty, px, side = order
+        queues.setdefault((side, px * tape.tick_units), []).append((order_id, qty))
+    return queues
+
+
+def model_queues(book, top_ids=None):
+    """Return the oracle's queues like `queues_of`; `top_ids` renames the orders of top-of-book feeds."""
+    names = top_ids or {}
+    return {
+        (side, price): [(names.get(order.id, order.id), order.qty) for order in queue.values()]
+        for side in (BID, ASK)
+        for price, queue in book.queues[side].items()
+    }
+
+
+TOP_IDS = {-1: -(2**63) + 1, -2: -(2**63) + 2}
+
+
+def compare(records, kept, every_levels=1, every_queues=1):
+    """Assert that the tape says what the oracle says after every event of `records`; return the oracle and its replay."""
+    tape, book, places, changes = kept.tape(), Book(), {}, []
+    replay = Replay(tape, n_pages=2)
+    for record in records:
+        changes += model_changes(book, record)
+        if not book.at_event_end:
+            continue
+        k = book.n_events - 1
+        start, stop = replay.to(int(replay.ends[k]))
+        assert row_changes(tape, start, stop, places) == changes, (k, record)
+        assert (int(tape.ts_event[start]), int(tape.ts_recv[start])) == book.clocks[-1]
+        assert len(set(tape.ts_event[start:stop].tolist())) == len(set(tape.ts_recv[start:stop].tolist())) == 1
+        if k % every_levels == 0:
+            assert [replay.levels(side) for side in (BID, ASK)] == [book.levels(side) for side in (BID, ASK)], (k, record)
+        if k % every_queues == 0:
+            assert queues_of(tape, stop) == model_queues(book, TOP_IDS), (k, record)
+        changes = []
+    assert len(replay.ends) == book.n_events + (not book.at_event_end)
+    faults = {name: fault["count"] for name, fault in tape.manifest["faults"].items()}
+    assert {name: n for name, n in faults.items() if name in COMMON} == dict(book.faults)
+    assert kept.resolver.get("n_live") == len(book.orders)
+    return book, replay

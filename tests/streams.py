@@ -1,0 +1,22 @@
+"""Streams for engine tests: RECORD arrays as tapes and as the model's records."""
+
+from model import Record
+
+from nbtrade.sources import convert
+from nbtrade.sources.source import Source
+
+
+def model_records(records):
+    """RECORD[] as the model's records."""
+    names = ("ts_event", "ts_recv", "order_id", "price", "size", "flags")
+    columns = [records[name].tolist() for name in names]
+    actions = [chr(a) for a in records["action"].tolist()]
+    sides = [chr(a) for a in records["side"].tolist()]
+    return [Record(*row) for row in zip(*columns, actions, sides, strict=True)]
+
+
+def tape_of(records, folder, tick=None):
+    """Ingest RECORD[] from memory."""
+    source = Source(folder, "memory", "", 1, lambda progress: iter([records]))
+    tapes = convert._ingest(source, lambda _: folder / "x.tape", convert.Choice(source, None, None), tick, True, False, one=True)
+    return next(iter(tapes.values()))

@@ -1,0 +1,247 @@
+"""The command line: every command's way through, and one line for whatever a user gets wrong."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nbtrade import cli
+from nbtrade.sources import synthetic
+
+N = 20_000
+STRATEGY = """
+import nbtrade
+
+
+@nbtrade.strategy(state=[("px", "i8")], wake="1s")
+def buyer(market, features, account, state):
+    state.px = market.bid_px
+    account.quote(nbtrade.BID, market.bid_px, 1)
+
+
+@nbtrade.strategy(state=[("px", "i8")])
+def wrong(market, features, account, state):
+    state.px = market.no_such_field
+
+
+not_one = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory):
+    """A small synthetic day."""
+    return synthetic.write_dbn(tmp_path_factory.mktemp("day") / "day.dbn.zst", N, seed=5)
+
+
+@pytest.fixture(scope="module")
+def tape(day):
+    """The folder of its tape."""
+    assert cli.main(["ingest", str(day)]) == 0
+    return day.parent / "day.tape"
+
+
+@pytest.fixture
+def run(capsys):
+    """Run a command: (exit status, stdout, stderr)."""
+
+    def run(*arguments):
+        status = cli.main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return status, out, err
+
+    return run
+
+
+def wrong(answer, *words):
+    """One line on stderr that has all the words, nothing on stdout, status 2."""
+    status, out, err = answer
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    for word in words:
+        assert str(word) in err
+
+
+# --- each command's way through ----------------------------------------------------------------------------
+def test_demo(tmp_path, run):
+    """The demo leaves a day, a tape and a plot, and shows stages, result and the next step; it can be run again."""
+    for _ in range(2):
+        status, out, err = run("demo", "--folder", tmp_path / "demo", "--records", N)
+        assert (status, err) == (0, "")
+        assert {p.name for p in (tmp_path / "demo").iterdir()} >= {"synthetic.dbn.zst", "demo.tape"}
+        for words in ("M records/s", "M events/s", "the same fills, orders and equity", "net PnL", "maker share", "nbtrade backtest"):
+            assert words in out
+    assert run("info", tmp_path / "demo" / "demo.tape")[0] == 0
+
+
+def test_demo_of_a_file(tmp_path, day, run):
+    """With --file the user's own file is shown, and it stays as it was."""
+    before = day.read_bytes()
+    status, out, _ = run("demo", "--file", day, "--folder", tmp_path)
+    assert status == 0
+    assert str(day) in out
+    assert "write a synthetic day" not in out
+    assert day.read_bytes() == before
+
+
+def test_ingest(tmp_path, day, run):
+    """Ingest writes where it is told, by symbol, id or all, and says what the tape holds."""
+    for i, which in enumerate((["--symbol", "SYNTH"], ["--id", "1"], ["--tick", "0.01"])):
+        status, out, _ = run("ingest", day, "--out", tmp_path / f"{i}.tape", *which)
+        assert (status, f"{N:,} read" in out) == (0, True)
+        assert (tmp_path / f"{i}.tape" / "manifest.json").exists()
+    assert run("ingest", day, "--out", tmp_path / "all", "--all")[0] == 0
+    assert (tmp_path / "all" / "SYNTH.tape" / "manifest.json").exists()
+
+
+def test_ingest_does_not_replace_unasked(day, tape, run):
+    """A tape that is there stays, unless --replace says otherwise."""
+    wrong(run("ingest", day), tape, "--replace")
+    assert run("ingest", day, "--replace")[0] == 0
+
+
+def test_info_and_audit(tape, run):
+    """Info and audit say what a tape holds and what is odd about it."""
+    status, out, _ = run("info", tape)
+    assert (status, "SYNTH" in out, "tick        0.01" in out) == (0, True, True)
+    status, out, _ = run("audit", tape)
+    assert (status, "0 crossed event ends" in out) == (0, True)
+
+
+def test_backtest(tmp_path, day, tape, run):
+    """A tape and its file give the same summary; fills and a plot are written where asked."""
+    pytest.importorskip("matplotlib")
+    costs = ["--entry", "1ms", "--response", "1ms", "--feed", "50us", "--maker-fee", "0.001", "--taker-fee", "0.003"]
+    settings = ["--set", "half_spread=0.5", "--set", "max_position=3"]
+    status, out, _ = run("backtest", tape, *costs, *settings, "--fills", tmp_path / "f.csv", "--plot", tmp_path / "p.png")
+    assert status == 0
+    assert "half_spread=0.5" in out
+    n_fills = int(out.split("n_fills")[1].split()[0].replace(",", ""))
+    assert len((tmp_path / "f.csv").read_text().splitlines()) == n_fills + 1 > 1
+    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    again = run("backtest", day, *costs, *settings)[1]
+    assert again == out[: len(again)]
+
+
+def test_backtest_of_a_strategy_file(tmp_path, tape, run):
+    """A strategy of a file, and of a module, by name."""
+    (tmp_path / "json.py").write_text(STRATEGY)  # the name of a module that is loaded already
+    status, out, _ = run("backtest", tape, f"{tmp_path}/json.py:buyer")
+    assert (status, "buyer" in out) == (0, True)
+    assert run("backtest", tape, "nbtrade.strategies.market_maker:market_maker")[0] == 0
+
+
+def test_python_m_nbtrade(tape):
+    """`python -m nbtrade` is the command, and passes its exit status on."""
+    for arguments, status in ((["info", tape], 0), (["info", tape / "no"], 2), (["--version"], 0), ([], 2)):
+        done = subprocess.run([sys.executable, "-m", "nbtrade", *map(str, arguments)], capture_output=True, text=True, check=False)
+        assert done.returncode == status
+        assert "Traceback" not in done.stderr
+
+
+def test_output_into_a_closed_pipe(tape):
+    """`nbtrade info TAPE | head` ends without a word."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        command = [sys.executable, "-m", "nbtrade", "info", str(tape)]
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- what a user can get wrong -----------------------------------------------------------------------------
+@pytest.mark.parametrize("command", ["ingest", "backtest"])
+def test_wrong_file_name(day, run, command):
+    """A file that is not there is named, with those near it."""
+    wrong(run(command, day.with_name("daz.dbn.zst")), "daz.dbn.zst", "does not exist")
+    wrong(run(command, day.with_name("day.dbn.zs")), "day.dbn.zs", "Near it: day.dbn.zst")
+
+
+@pytest.mark.parametrize("command", ["ingest", "backtest"])
+def test_truncated_file(tmp_path, day, run, command):
+    """A file that is cut short is named, and no tape is left."""
+    part = tmp_path / "part.dbn.zst"
+    part.write_bytes(day.read_bytes()[:-1000])
+    wrong(run(command, part), part, "cut short")
+    assert [p.name for p in tmp_path.iterdir()] == ["part.dbn.zst"]
+
+
+@pytest.mark.parametrize("command", ["info", "audit"])
+def test_not_a_tape(tmp_path, day, run, command):
+    """A file, a folder and nothing at all are no tapes."""
+    for path in (tmp_path, tmp_path / "none", day):
+        wrong(run(command, path), path, "not a tape")
+
+
+def test_unknown_state_field(tape, run):
+    """A state field that the strategy does not have is named, with those it has."""
+    wrong(run("backtest", tape, "--set", "half_spred=2"), "half_spred", "half_spread", "max_position")
+
+
+@pytest.mark.parametrize("command", ["ingest", "backtest"])
+def test_unknown_symbol(tmp_path, day, run, command):
+    """A symbol that the file does not have is named, with those it has."""
+    extra = ["--out", tmp_path / "x"] if command == "ingest" else []
+    wrong(run(command, day, "--symbol", "AAPL", *extra), "AAPL", "SYNTH")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("where", "words"),
+    [
+        ("no_colon", ["no_colon", "module:name"]),
+        ("no.such.module:x", ["No module named 'no'"]),
+        ("none.py:x", ["none.py", "does not exist"]),
+        ("s.py:nobody", ["nobody", "buyer, wrong"]),
+        ("s.py:not_one", ["not_one", "@nbtrade.strategy"]),
+        ("s.py:wrong", ["wrong cannot be compiled", "s.py", "line 13"]),
+    ],
+)
+def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
+    """A strategy that cannot be found or compiled is named, with the line."""
+    monkeypatch.chdir(tmp_path)
+    Path("s.py").write_text(STRATEGY)
+    wrong(run("backtest", tape, where), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "half_spread=wide"], ["half_spread=wide", "not a number"]),
+        (["--set", "half_spread"], ["FIELD=VALUE"]),
+        (["--entry", "soon"], ["soon", "time span"]),
+        (["--entry=-1ms"], ["negative"]),
+        (["--start", "2025-01-07", "--end", "2025-01-06"], ["before"]),
+        (["--plot", "no/such/folder/p.png"], ["no/such/folder"]),
+    ],
+)
+def test_wrong_values(tape, run, arguments, words):
+    """A value that cannot be is named."""
+    status, _, err = run("backtest", tape, *arguments)
+    assert (status, err.count("\n")) == (2, 1)
+    assert all(word in err for word in words)
+
+
+def test_demo_without_records(tmp_path, run):
+    """An impossible length is said in a line of its own."""
+    status, _, err = run("demo", "--folder", tmp_path, "--records", 0)
+    assert (status, err.count("\n"), "n_records is 0" in err) == (2, 1, True)
+
+
+def test_ctrl_c(tape, run, monkeypatch):
+    """Ctrl-C is one word and 130."""
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "info", interrupt)
+    assert run("info", tape) == (130, "", "interrupted\n")
+
+
+def test_debug(tmp_path):
+    """--debug shows where an error comes from."""
+    with pytest.raises(ValueError, match="not a tape"):
+        cli.main(["info", str(tmp_path), "--debug"])

@@ -1,0 +1,193 @@
+"""Laws of the engine: what may not change a result, and what must hold in every one."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from streams import tape_of
+from test_backtest import noise
+
+import nbtrade as nt
+from nbtrade import runner, simulation
+from nbtrade.kernels import book as books
+from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, UNDEF_PRICE
+from nbtrade.sources import synthetic
+
+LATENCY = nt.Latency(entry="1ms", response="2ms")
+
+
+def run(data, **options):
+    """A run of the random strategy."""
+    return nt.backtest(data, noise, latency=LATENCY, **options)
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    """Half a minute of a small synthetic market."""
+    return tape_of(synthetic.records(8_000, seed=3, live_orders=100, duration="30s"), tmp_path_factory.mktemp("laws"))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 1000, 65536])
+def test_batches(tape, monkeypatch, rows):
+    """A result does not depend on how many rows the engine is given at a time."""
+    expected = run(tape)
+    monkeypatch.setattr(runner, "BATCH_ROWS", rows)
+    small = tape.between(end=tape.ts_recv[1500]) if rows == 1 else tape
+    assert run(small).hash == (expected.hash if rows > 1 else _hash_of(small, monkeypatch))
+
+
+def _hash_of(tape, monkeypatch):
+    monkeypatch.setattr(runner, "BATCH_ROWS", 1 << 20)
+    return run(tape).hash
+
+
+def test_straight_from_source(tmp_path):
+    """A run straight from a compressed file equals the run over its tape."""
+    path = synthetic.write_dbn(tmp_path / "day.dbn.zst", 150_000, seed=4, duration="400s", scenario="outliers")
+    tape = nt.ingest(path, progress=False)
+    assert run(path).hash == run(tape).hash == run(tape.path).hash
+
+
+def test_one_book_equals_two(tape, monkeypatch):
+    """Rolling the exchange's book back for the strategy's look gives what a second, local book gives."""
+    results = []
+    for shares in (True, False):
+        monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed, shares=shares: shares)
+        results.append(nt.backtest(tape, noise, latency=nt.Latency("1ms", "2ms", feed="30ms")).hash)
+    assert results[0] == results[1]
+
+
+def test_small_logs_and_rings(tape, monkeypatch):
+    """Logs and rings that fill up all the time change nothing."""
+    expected = run(tape).hash
+    monkeypatch.setattr(simulation, "LOG_ROWS", 4)
+    monkeypatch.setattr(simulation, "RING", 4)
+    assert run(tape).hash == expected
+
+
+@pytest.mark.parametrize("shares", [True, False])
+def test_few_pages(tape, monkeypatch, shares):
+    """Books that run out of pages grow and change nothing."""
+    monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed: shares)
+    expected = run(tape).hash
+    new_book = books.new_book
+    monkeypatch.setattr(books, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
+    assert run(tape).hash == expected
+
+
+def test_same_seed_same_bytes(tape):
+    """Two runs are equal, byte for byte; another seed gives another result."""
+    assert run(tape, x=5).hash == run(tape, x=5).hash != run(tape, x=6).hash
+
+
+def test_prefix(tape):
+    """No look-ahead: the fills of a prefix are the prefix of the fills."""
+    whole = run(tape)._fills
+    for k in (1000, 3333, 6000):
+        part = tape.between(end=tape.ts_recv[k])
+        until = part.ts_event[-1]
+        mine = run(part)._fills
+        np.testing.assert_array_equal(mine[mine["ts"] <= until], whole[whole["ts"] <= until])
+
+
+def test_middle_of_a_day(tape):
+    """A run that starts in the middle starts with the book of that moment."""
+    whole, part = run(tape), run(tape.between(start=tape.ts_recv[4000]))
+    for name in ("bid_px", "ask_px", "bid_qty", "ask_qty", "bid_orders", "ask_orders"):
+        assert whole.market[name] == part.market[name]
+
+
+def test_money_is_conserved(tape):
+    """Cash and position are the sums of the fills; maker and taker lots add up."""
+    result = run(tape)
+    f, sign = result.fills, np.where(result.fills["side"] == "B", 1, -1)
+    assert (sign * f["qty"]).sum() == result.summary["position"]
+    assert -(sign * f["px"] * f["qty"]).sum() == result.account["true_cash"]
+    assert f["qty"].sum() == result.summary["traded_qty"]
+    assert result.orders["filled"].sum() == f["qty"].sum()
+
+
+def test_fees(tape):
+    """Fees per lot and per value are those of the fills, and are what stands between gross and net."""
+    fees = nt.Fees(maker=-0.2, taker=0.5, maker_rate=1e-5, taker_rate=3e-5)
+    result = nt.backtest(tape, noise, latency=LATENCY, fees=fees, multiplier=50)
+    assert result.fills["fee"].sum() == pytest.approx(result.summary["fees"])
+    assert result.summary["gross_pnl"] - result.summary["net_pnl"] == pytest.approx(result.summary["fees"])
+
+
+@nt.strategy(state=[("hash", "i8"), ("n", "i8")], wake="event")
+def witness(market, features, account, state):
+    """Fold every top of book it sees into a number."""
+    bid = 0 if market.bid_px == UNDEF_PRICE else market.bid_px * 1000 + market.bid_qty
+    ask = 0 if market.ask_px == UNDEF_PRICE else market.ask_px * 1000 + market.ask_qty
+    state.hash = ((state.hash * 31 + bid) * 31 + ask) & 0xFFFFFFFF
+    state.n += 1
+
+
+def test_event_wakes(tape):
+    """An event wake comes once at every event's end and sees the book right after it."""
+    tape = tape.between(end=tape.ts_recv[3000])
+    result = nt.backtest(tape, witness)
+    levels, expected, n = ({}, {}), 0, 0
+    for px, qty, _, kind, side, flags, _ in tape.events.tolist():
+        if kind <= EXEC:
+            levels[side][px] = levels[side].get(px, 0) + qty
+            if levels[side][px] == 0:
+                del levels[side][px]
+        if flags & LAST:
+            bid = max(levels[BID]) * 1000 + levels[BID][max(levels[BID])] if levels[BID] else 0
+            ask = min(levels[ASK]) * 1000 + levels[ASK][min(levels[ASK])] if levels[ASK] else 0
+            expected, n = ((expected * 31 + bid) * 31 + ask) & 0xFFFFFFFF, n + 1
+    assert (result.final_state["n"], result.final_state["hash"]) == (n, expected)
+
+
+@nt.strategy(state=[("after", "i8"), ("side", "i8"), ("px", "i8"), ("qty", "i8")], wake="event")
+def ghost(market, features, account, state):
+    """One order, sent at the end of event number `after`."""
+    if market.n_events == state.after:
+        account.submit(state.side, state.px, state.qty)
+
+
+def test_ghosts(tmp_path):
+    """An order just behind a real one never fills before it; one just before it fills with it, lot by lot."""
+    records = synthetic.records(6_000, seed=9, live_orders=60, duration="30s")
+    records["ts_recv"] = records["ts_event"] = np.maximum.accumulate(np.where(records["flags"] & 32, 0, records["ts_event"])) + np.arange(6000)
+    tape = tape_of(records, tmp_path)
+    e = tape.events
+    events_before = np.concatenate(([0], np.cumsum(e["flags"] & LAST)))
+    added = np.flatnonzero((e["kind"] == ADD) & (e["flags"] & LAST == LAST) & (events_before[:-1] > 1))
+    n = 0
+    for row in added:
+        mine = e[(e["prio"] == row) & (np.arange(len(e)) != row)]
+        if len(mine) == 0 or (mine["kind"] != EXEC).any() or -mine["qty"].sum() != e["qty"][row] or n == 40:
+            continue
+        n += 1
+        order = {"side": int(e["side"][row]), "px": int(e["px"][row]), "qty": int(e["qty"][row])}
+        rows = np.flatnonzero((e["prio"] == row) & (np.arange(len(e)) != row))
+        before = nt.backtest(tape, ghost, after=int(events_before[row]), **order)._fills
+        behind = nt.backtest(tape, ghost, after=int(events_before[row]) + 1, **order)._fills
+        assert before["row"].tolist() == rows.tolist(), row
+        assert before["qty"].tolist() == (-mine["qty"]).tolist()
+        assert len(behind) == 0 or behind["row"].min() >= rows[-1], row
+    assert n == 40
+
+
+def test_no_jit_equals_jit(tmp_path):
+    """Plain Python gives the machine code's result."""
+    path = synthetic.write_dbn(tmp_path / "d.dbn", 600, seed=1, live_orders=30, duration="3s")
+    nt.ingest(path, progress=False)
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import nbtrade as nt; from test_backtest import noise;"
+        f"r = nt.backtest(nt.open_tape({str(tmp_path / 'd.tape')!r}), noise, latency=nt.Latency('1ms', '2ms')); print(r.hash, r.summary['n_fills'])"
+    )
+    outs = []
+    for disable in ("0", "1"):
+        env = {**os.environ, "NUMBA_DISABLE_JIT": disable, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        done = subprocess.run([sys.executable, "-c", code], env=env, cwd=root, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        outs.append(done.stdout.split())
+    assert outs[0] == outs[1]
+    assert int(outs[0][1]) > 0

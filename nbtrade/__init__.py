@@ -30,15 +30,15 @@ _HOMES = {
 }
 __all__ = list(_HOMES)
 
-if TYPE_CHECKING:
-    from nbtrade.runner import Latency, backtest
-    from nbtrade.sources import synthetic
-    from nbtrade.sources.convert import ingest, ingest_all
-    from nbtrade.results import Fees, Result
-    from nbtrade.schema import ASK, BID, UNDEF_PRICE
-    from nbtrade.store.tape import Tape, open_tape
-    from nbtrade.strategies.market_maker import market_maker
-    from nbtrade.seam import Strategy, strategy
+if TYPE_CHECKING:  # `as`: exported, as mypy sees it
+    from nbtrade.results import Fees as Fees, Result as Result
+    from nbtrade.runner import Latency as Latency, backtest as backtest
+    from nbtrade.schema import ASK as ASK, BID as BID, UNDEF_PRICE as UNDEF_PRICE
+    from nbtrade.seam import Strategy as Strategy, strategy as strategy
+    from nbtrade.sources import synthetic as synthetic
+    from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
+    from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
+    from nbtrade.strategies.market_maker import market_maker as market_maker
 
 
 def __getattr__(name: str) -> Any:

@@ -157,7 +157,7 @@ class _Cache(caching.NullCache):
 
     def __init__(self, function: Any) -> None:
         self.function = function
-        self.stamp: str | None | bool = False  # False: not taken yet (callees may still be undefined)
+        self.stamp: str | bool | None = False  # False: not taken yet (callees may still be undefined)
 
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         if self.stamp is False:
@@ -218,4 +218,4 @@ def kernel(function: Any) -> Any:
 
 def helper(function: Any) -> Any:
     """Compile a function that is always inlined into the kernel that uses it."""
-    return numba.njit(forceinline=True, error_model="numpy", _nrt=False)(function)
+    return numba.njit(forceinline=True, error_model="numpy", _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)

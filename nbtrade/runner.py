@@ -16,11 +16,13 @@ import numpy as np
 
 from nbtrade.errors import SourceError
 from nbtrade.kernels import book as books
+from nbtrade.progress import progress_bar
 from nbtrade.results import Fees, Instrument, Result
+from nbtrade.seam import Strategy
 from nbtrade.simulation import Simulation
 from nbtrade.store.state import book_arrays
 from nbtrade.store.tape import Tape, open_tape
-from nbtrade.seam import Strategy, ns_of
+from nbtrade.times import ns_of
 
 BATCH_ROWS = 1 << 20  # rows between two looks at Ctrl-C and the progress bar
 
@@ -92,15 +94,13 @@ def _new_simulation(setup, book: books.Book) -> Simulation:
 
 
 def _from_tape(tape: Tape, setup, progress: bool) -> Simulation:
-    from tqdm.auto import tqdm
-
     simulation = _new_simulation(setup, book_arrays(tape))
     simulation.engine["base_row"] = tape.start
     n = len(tape)
-    with tqdm(total=n, unit="row", unit_scale=True, desc=tape.symbol, disable=not progress, leave=False) as bar:
+    with progress_bar(n, "row", tape.symbol, progress) as advance:
         for stop in [*range(BATCH_ROWS, n, BATCH_ROWS), n]:
             simulation.feed(tape.events[:stop], tape.ts_event[:stop], tape.ts_recv[:stop], tape.start, final=stop == n)
-            bar.update(stop - bar.n)
+            advance(min(BATCH_ROWS, stop))
     return simulation
 
 
@@ -169,7 +169,7 @@ def _from_source(path, setup, tick, symbol, start, end, progress: bool) -> tuple
     sink = _EngineSink(setup)
     resolver: Resolver | None = None
     with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(convert.progress_bar(source, progress))
+        advance = stack.enter_context(progress_bar(source.n_bytes, "B", source.path.name, progress))
         reading = stack.enter_context(contextlib.closing(overlapped(source.batches(advance))))
         choice = convert.Choice(source, symbol, None)
         choice.check()

@@ -23,24 +23,13 @@ from nbtrade.errors import StrategyError
 from nbtrade.kernels.account import account_at
 from nbtrade.kernels.engine import EVENT_END, MARKET, MARKET_TYPE, TIMER, MarketRecord
 from nbtrade.kernels.views import PYTHON_STRATEGIES, floats_at, record_at, record_type
+from nbtrade.times import ns_of
 
 ARGUMENTS = ("market", "features", "account", "state")
 SIGNATURE = types.int64(*[types.int64] * 4)
 
 market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
 features_at = floats_at()
-
-
-def ns_of(span: str | int) -> int:
-    """ns of a time span: an int (ns) or text such as "100ms", "1s", "5us", "2min"."""
-    if isinstance(span, (int, np.integer)) and not isinstance(span, bool):
-        return int(span)
-    import pandas as pd
-
-    try:
-        return int(pd.Timedelta(span).as_unit("ns").value)
-    except (ValueError, TypeError):
-        raise ValueError(f"{span!r} is not a time span: give ns as an int, or text such as '100ms'") from None
 
 
 def _wakes(wake: str | int | Iterable[str | int]) -> tuple[int, int]:
@@ -71,6 +60,7 @@ class Strategy:
         self.function = function
         self.name = function.__name__
         self.__doc__ = function.__doc__
+        self.state = list(state)
         self.dtype = np.dtype([*list(state), ("_", "i8")] if state else [("_", "i8")], align=True)
         self.wakes, self.interval = _wakes(wake)
         self.defaults = dict(defaults)

@@ -65,7 +65,7 @@ class Kept:
         r = self.resolver
         manifest = {
             "instrument": {"symbol": "TEST", "instrument_id": 1, "publisher_id": 1, "tick": r.tick, "tick_from": r.tick_from},
-            "px": {"min": min(r.get("px_min"), r.get("px_max")), "max": max(r.get("px_min"), r.get("px_max"))},
+            "px": {"min": 0, "max": 0} if r.get("px_min") > r.get("px_max") else {"min": r.get("px_min"), "max": r.get("px_max")},
             "faults": r.faults(),
         }
         return Tape(Path("memory"), manifest, self.columns())

@@ -11,7 +11,7 @@ import csv
 import io
 import os
 import struct
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -91,7 +91,7 @@ def record_of_row(row):
 def ns_of(text):
     """Return ns since the epoch of "2025-07-17T08:05:03.360842448Z", without a float in between."""
     seconds, fraction = text.rstrip("Z").split(".")
-    moment = datetime.fromisoformat(seconds).replace(tzinfo=timezone.utc)
+    moment = datetime.fromisoformat(seconds).replace(tzinfo=UTC)
     return int(moment.timestamp()) * 10**9 + int(fraction.ljust(9, "0"))
 
 

@@ -1,11 +1,11 @@
 """Resolve and book kernels against the oracle: generated streams, real files, synthetic days, laws."""
 
-import hashlib
 import json
 import os
 import random
 import subprocess
 import sys
+from itertools import groupby
 
 import lockstep
 import numpy as np
@@ -13,7 +13,7 @@ import pytest
 import real
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lockstep import array_of, compare, model_changes, records_of, resolved
+from lockstep import array_of, compare, records_of, resolved
 from model import ASK, BID, F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
 
 from nbtrade._jit import JIT
@@ -21,7 +21,6 @@ from nbtrade.errors import SourceError
 from nbtrade.schema import ADD, CHECKPOINT_ROWS, GAP, LAST, MARK, NO_SIDE, OFF_TICK, TRADE
 from nbtrade.sources import synthetic
 from nbtrade.sources.convert import ingest, ingest_all, open_source
-from nbtrade.store import state
 
 TICK = 10
 F_GAP = 4
@@ -137,7 +136,9 @@ def test_a_tick_found_late_gives_the_tape_of_the_tick_given(records, off, batch)
     known = resolved(array, late.resolver.tick)
     assert late.bytes() == known.bytes()
     assert late.resolver.faults() == known.resolver.faults()
-    assert [late.resolver.get(n) for n in ("px_min", "px_max")] == [known.resolver.get(n) for n in ("px_min", "px_max")]
+    low, high = ([kept.resolver.get(name) for kept in (late, known)] for name in ("px_min", "px_max"))
+    assert low[0] <= low[1]  # a trade rounded down to a coarse tick may have lowered it
+    assert high[0] == high[1]
 
 
 # --- single rules that the oracle does not decide -------------------------------------------------------
@@ -302,22 +303,17 @@ def test_esm4_ends_as_published(tmp_path):
 
 @needs_jit
 def test_arl_is_the_oracles_book_and_gives_every_expected_mbp10_row(tmp_path):
-    """All 3,928 rows of the vendor's own top ten, each at the event that it tells of."""
+    """The top ten after every tape row are the vendor's 3,928 rows (one a record), repetitions aside."""
     rows = real.csv_rows(real.real_path(*real.ARL))
     kept, tape = tape_and_records(tmp_path, real.ARL, [real.record_of_row(row) for row in rows])
     compare([real.record_of_row(row) for row in rows], kept, every_queues=100)
-    expected = iter(real.csv_rows(real.real_path(*real.ARL_MBP10)))
-    top, replay, n, before = top_of_row(next(expected)), lockstep.Replay(kept.tape()), 1, None
-    for end in replay.ends:
-        replay.to(int(end))
-        sides = [(replay.levels(side) + [(UNDEF_PRICE, 0, 0)] * 10)[:10] for side in (BID, ASK)]
-        if sides == before:
-            continue
-        while top is not None and sides == top:
-            row = next(expected, None)
-            n, top = n + (row is not None), row and top_of_row(row)
-        before = sides
-    assert (n, top) == (3928, None)
+    expected = [top_of_row(row) for row in real.csv_rows(real.real_path(*real.ARL_MBP10))]
+    replay, tops = lockstep.Replay(kept.tape()), [[[(UNDEF_PRICE, 0, 0)] * 10] * 2]
+    for row in range(len(kept.tape())):
+        replay.to(row + 1)
+        tops.append([(replay.levels(side) + [(UNDEF_PRICE, 0, 0)] * 10)[:10] for side in (BID, ASK)])
+    assert len(expected) == 3928
+    assert [top for top, _ in groupby(tops)] == [top for top, _ in groupby(expected)]
 
 
 def top_of_row(row):
@@ -373,24 +369,21 @@ def test_book_at_any_time_is_the_oracles_queues(long_day):
     """From a checkpoint and the rows behind it, at 60 random times and around every checkpoint."""
     array, kept = long_day
     tape, book, rng = kept.tape(), Book(), random.Random(1)
-    rows = tape.whole["checkpoints"]["row"]
+    rows, ends = tape.whole["checkpoints"]["row"], lockstep.Replay(tape).ends
     assert len(rows) >= 2 and all(np.diff(rows) >= CHECKPOINT_ROWS)
     times = {int(tape.ts_recv[r + d]) for r in rows.tolist() for d in (-1, 0, 1)}
     times |= {rng.randrange(int(tape.ts_recv[0]), int(tape.ts_recv[-1])) for _ in range(60)}
-    records = iter(records_of(array))
-    events = zip(lockstep.Replay(tape).ends.tolist(), strict=False)
     due = sorted(times, reverse=True)
-    for (end,) in events:
-        while due and (end_ts := int(tape.ts_recv[end - 1])) > due[-1]:
-            assert queues_at(tape, due.pop()) == lockstep.model_queues(book), end_ts
-        while not book.apply_to_end(next(records)):
-            pass
-    assert len(due) <= 1
-
-
-def queues_at(tape, ts):
-    """`queues_of` by time."""
-    return lockstep.queues_of(tape, tape.upper_bound(ts))
+    for record in records_of(array):
+        book.apply(record)
+        if not book.at_event_end:
+            continue
+        end = int(ends[book.n_events - 1])
+        while due and due[-1] < (tape.ts_recv[end] if end < len(tape) else 2**62):
+            ts = due.pop()
+            assert lockstep.queues_of(tape, tape.upper_bound(ts)) == lockstep.model_queues(book)
+            assert len(tape.book_at(ts).orders) == len(book.orders)
+    assert not due
 
 
 @needs_jit
@@ -398,6 +391,31 @@ def queues_at(tape, ts):
 def test_batch_sizes_give_the_same_tape_bytes_with_checkpoints(long_day, batch):
     """Rows, clocks, ids, checkpoints and their orders."""
     array, kept = long_day
-    n = 30_000 if batch == 1 else len(array)
+    n = {1: 20_000, 7: 140_000}.get(batch, len(array))
     whole = kept if n == len(array) else resolved(array[:n], 10_000_000)
     assert resolved(array[:n], 10_000_000, batch).bytes() == whole.bytes()
+
+
+SMALL = """
+import hashlib, sys
+import numpy as np
+import lockstep, real
+from nbtrade.sources.resolver import Resolver
+records = real.dbn_records(real.real_path(*real.CLX5))[:3000]
+kept = lockstep.resolved(lockstep.array_of(records), 0, 700)
+book, replay = lockstep.compare(records, kept, every_queues=100)
+digest = hashlib.sha256(repr([sorted(kept.bytes().items()), replay.levels(0), replay.levels(1)]).encode())
+print(len(kept.tape()), digest.hexdigest())
+"""
+
+
+def test_plain_python_gives_the_bytes_of_the_compiled_kernels():
+    """CLX5's first 3,000 records, NUMBA_DISABLE_JIT 0 and 1: the same tape and book."""
+    real.real_path(*real.CLX5)
+    outputs = []
+    for disabled in "01":
+        environment = os.environ | {"NUMBA_DISABLE_JIT": disabled, "PYTHONPATH": os.pathsep.join(sys.path)}
+        command = [sys.executable, "-W", "error", "-c", SMALL]
+        outputs.append(subprocess.run(command, env=environment, capture_output=True, check=True, text=True).stdout)
+    assert outputs[0] == outputs[1]
+    assert int(outputs[0].split()[0]) > 2000

@@ -12,8 +12,8 @@ import pytest
 import zstandard
 
 from nbtrade._jit import JIT
-from nbtrade.sources import market_model, synthetic
 from nbtrade.schema import RECORD, UNDEF_PRICE
+from nbtrade.sources import market_model, synthetic
 
 SCENARIOS = ["ordinary", "stub_quotes", "outliers"]
 N = 50_000

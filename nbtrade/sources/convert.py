@@ -7,7 +7,6 @@ The reader runs one core, resolve and write the other; what is slower sets the p
 
 import contextlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from nbtrade.errors import SourceError
+from nbtrade.progress import progress_bar
+from nbtrade.schema import FORMAT_VERSION, PRICE_SCALE
 from nbtrade.sources import ticks
 from nbtrade.sources.databento_csv import open_csv
 from nbtrade.sources.dbn import open_dbn
 from nbtrade.sources.odd_trades import put_right
 from nbtrade.sources.resolver import Resolver, Sink
-from nbtrade.sources.source import Progress, Source, overlapped
-from nbtrade.schema import FORMAT_VERSION, PRICE_SCALE
+from nbtrade.sources.source import Source, overlapped
 from nbtrade.store.tape import Tape, open_tape
 from nbtrade.store.writer import TapeWriter
 
@@ -39,20 +39,6 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         what = "a tape already: open it with nbtrade.open_tape" if (path / "manifest.json").exists() else "a folder: give one file"
         raise SourceError(f"{path} is {what}.")
     return open_csv(path) if ".csv" in path.suffixes[-2:] else open_dbn(path)
-
-
-@contextlib.contextmanager
-def progress_bar(source: Source, show: bool) -> Iterator[Progress]:
-    """A bar over the source's bytes."""
-    from tqdm import tqdm  # not tqdm.auto: that warns in notebooks without ipywidgets, even when no bar is shown
-
-    with tqdm(total=source.n_bytes, unit="B", unit_scale=True, desc=source.path.name, disable=not show, leave=False) as bar:
-
-        def advance(n: int) -> None:
-            if n > 0:
-                bar.update(n)
-
-        yield advance
 
 
 @dataclass
@@ -211,7 +197,7 @@ def _ingest(source: Source, target_of, choice: Choice, tick: float | None, repla
     choice.check()
     if one and Path(target_of("")).exists() and not replace:  # said before any work
         TapeWriter(target_of(""))
-    with contextlib.ExitStack() as stack, progress_bar(source, progress) as advance:
+    with contextlib.ExitStack() as stack, progress_bar(source.n_bytes, "B", source.path.name, progress) as advance:
         router = _Router(source, choice, target_of, tick_units(tick), replace, one, stack)
         for records in stack.enter_context(contextlib.closing(overlapped(source.batches(advance)))):
             router.feed(records)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbtrade.errors import SourceError
-from nbtrade.sources.zstd_frames import end_of_frames
-from nbtrade.sources.source import BATCH_RECORDS, Progress, Source
 from nbtrade.schema import PRICE_SCALE, RECORD, UNDEF_PRICE
+from nbtrade.sources.source import BATCH_RECORDS, Progress, Source
+from nbtrade.sources.zstd_frames import end_of_frames
 
 if TYPE_CHECKING:
     import pandas as pd

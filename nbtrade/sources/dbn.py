@@ -16,9 +16,9 @@ import zstandard
 
 from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
+from nbtrade.schema import RECORD, RTYPE_MBO
 from nbtrade.sources.source import BATCH_RECORDS, Progress, Source, new_buffers
 from nbtrade.sources.zstd_frames import MAGIC, SKIPPABLE, end_of_frames
-from nbtrade.schema import RECORD, RTYPE_MBO
 
 ITEM = RECORD.itemsize
 READ_SIZE = 1 << 17

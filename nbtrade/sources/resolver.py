@@ -1,18 +1,19 @@
 """Drive the resolve kernel: one instrument's records in, whole events out; buffers grow here.
 
-    feed(records) ──> resolve kernel ──> sink.rows(...)         rows of whole events (views, valid during the call)
-                                    └──> sink.checkpoint(...)    the orders live at a row, every CHECKPOINT_ROWS
+feed(records) ──> resolve kernel ──> sink.rows(...)         rows of whole events (views, valid during the call)
+└──> sink.checkpoint(...)    the orders live at a row, every CHECKPOINT_ROWS
 """
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
 
 from nbtrade.errors import SourceError
-from nbtrade.sources import odd_trades, ticks
 from nbtrade.kernels import resolve as kernels
 from nbtrade.kernels import rows
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
+from nbtrade.sources import odd_trades, ticks
 
 FIRST_ROWS = 1 << 16
 FIRST_ORDERS = 1 << 12
@@ -205,7 +206,7 @@ class Resolver:
                 f"{where}: price {price / PRICE_SCALE} is off the tick {self.tick / PRICE_SCALE:g}. "
                 "Give the right tick=, or none to have it inferred."
             )
-        finer = ticks.inferred(self._mine(records[at:]), self.tick)
+        finer = ticks.inferred(self._mine(records[at:]), math.gcd(self.tick, price))
         self._rescale(self.tick // finer)
         self.tick_from = "inferred"
         self._set_tick(finer)
@@ -219,6 +220,8 @@ class Resolver:
         if top < 2**61:
             self.state["px_min"] *= factor
             self.state["px_max"] *= factor
+            if len(self.odd):
+                self.state["px_max"] = max(self.get("px_max"), int(self.odd["price"].max()) // (self.tick // factor))
         self.sink.rescale(factor)
         odd_trades.put_right(self.out[0][: self.get("n_out")], self.get("base_row"), self.odd, self.tick // factor)
         self.odd = odd_trades.still_odd(self.odd, self.state, self.tick // factor)

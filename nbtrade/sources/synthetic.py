@@ -28,8 +28,9 @@ import numpy as np
 import zstandard
 
 from nbtrade._jit import JIT
-from nbtrade.sources import market_model as model
 from nbtrade.schema import ASK, BID, NONE, PRICE_SCALE, RECORD
+from nbtrade.sources import market_model as model
+from nbtrade.times import ns_of
 
 SCENARIOS = {"ordinary": model.ORDINARY, "stub_quotes": model.STUB_QUOTES, "outliers": model.OUTLIERS}
 STUB_ASK = 19_999_999 * PRICE_SCALE // 100  # 199,999.99
@@ -38,7 +39,6 @@ RECORDS_PER_EVENT = 1.16
 MIN_MID = model.WIDTH // 2 + 1_000
 MIN_TICK, MAX_TICK = STUB_ASK // 2**31 + 1, STUB_ASK // (MIN_MID + 2 * model.WIDTH)  # a px fits in an i4
 BLOCK = 1 << 16
-UNITS = {"ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
 
 
 def records(n_records: int, **options: Any) -> np.ndarray:
@@ -73,9 +73,7 @@ def batches(n_records: int, batch: int = BLOCK, **options: Any) -> Iterator[np.n
     return _batches(_Market(n_records, **options), batch)
 
 
-def write_dbn(
-    path: str | os.PathLike[str], n_records: int, *, symbol: str = "SYNTH", dataset: str = "XNAS.ITCH", **options: Any
-) -> Path:
+def write_dbn(path: str | os.PathLike[str], n_records: int, *, symbol: str = "SYNTH", dataset: str = "XNAS.ITCH", **options: Any) -> Path:
     """Write a day as a DBN version 3 file, in bounded memory; `path` appears only when it is complete.
 
     path : ends in `.dbn`, or in `.dbn.zst` for zstd level 3; an existing file is replaced
@@ -190,14 +188,9 @@ def _span_of(duration: str | int | None, n_records: int) -> int:
     """Length of the day in ns."""
     if duration is None:
         return max(int(n_records / DEFAULT_RATE * PRICE_SCALE), 1)
-    if isinstance(duration, str):
-        unit = duration.lstrip("0123456789.")
-        number = duration[: len(duration) - len(unit)]
-        if unit not in UNITS or number.strip(".").count(".") > 1 or not number.strip("."):
-            raise ValueError(f"duration {duration!r} is not a number with h, m, s or ms, as in '6.5h'")
-        duration = int(float(number) * UNITS[unit])
-    _check("duration in ns", duration, 1, 10**18)
-    return duration
+    span = ns_of(duration)
+    _check("duration in ns", span, 1, 10**18)
+    return span
 
 
 # --- distributions -----------------------------------------------------------------------------------

@@ -45,13 +45,14 @@ def looked_up(dataset: str, symbol: str) -> int | None:
 
 
 def inferred(records: np.ndarray, so_far: int = 0) -> int:
-    """Greatest common divisor (1e-9 units) of the prices in RECORD[n] that come to rest and of `so_far`; 0 when there are none.
+    """Greatest common divisor (1e-9 units) of the prices in RECORD[n] that will rest for certain and of `so_far`; 0 when there are none.
 
     Trades may print between ticks (midpoint matches): see `of_trades`.
     """
     action, side = records["action"], records["side"]
-    rests = (action == ord("M")) | ((action == ord("A")) & ((side == ord("A")) | (side == ord("B"))))
-    prices = records["price"][rests & (records["size"] > 0) & (records["price"] != UNDEF_PRICE)]
+    rests = ((action == ord("A")) | (action == ord("M"))) & ((side == ord("A")) | (side == ord("B")))
+    size = records["size"]
+    prices = records["price"][rests & (size > 0) & (size < 2**31) & (records["price"] != UNDEF_PRICE)]
     return int(np.gcd.reduce(np.unique(prices), initial=so_far))
 
 

@@ -40,9 +40,19 @@ def lock(path: Path) -> int:
         holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
         os.close(fd)
         raise TapeExists(f"{path.parent} is being written by another process (pid {holder}). Wait for it or stop it.") from None
+    if not _is_still_there(fd, path):  # its last holder removed it between our open and flock
+        os.close(fd)
+        return lock(path)
     os.ftruncate(fd, 0)
     os.write(fd, str(os.getpid()).encode())
     return fd
+
+
+def _is_still_there(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def exchange(new: Path, old: Path) -> None:

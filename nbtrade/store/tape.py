@@ -17,33 +17,12 @@ import numpy as np
 from nbtrade.errors import TapeError
 from nbtrade.schema import COLUMNS, FORMAT_VERSION, PRICE_SCALE, ROW_COLUMNS
 from nbtrade.store import files, search
+from nbtrade.times import all_to_ns, to_ns
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbtrade.store.state import Audit, BookState
-
-
-def to_ns(ts: Any) -> int:
-    """ns since the epoch of an integer (taken as ns), a string, datetime, datetime64 or Timestamp (UTC unless it says)."""
-    if isinstance(ts, (int, np.integer)):
-        return int(ts)
-    import pandas as pd
-
-    stamp = pd.Timestamp(ts)
-    stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
-    return int(stamp.as_unit("ns").value)
-
-
-def all_to_ns(ts: Any) -> np.ndarray:
-    """`to_ns` of many: integers are ns already; datetime64 of any unit, a DatetimeIndex or strings are converted."""
-    values = np.asarray(ts)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64, copy=False)
-    import pandas as pd
-
-    stamps = pd.to_datetime(np.asarray(ts).reshape(-1), utc=True)
-    return stamps.as_unit("ns").asi8.reshape(values.shape)
 
 
 def open_tape(path: str | os.PathLike[str]) -> "Tape":
@@ -60,7 +39,7 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
     except ValueError as error:
         raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if not isinstance(version, int) or "columns" not in manifest and version <= FORMAT_VERSION:
+    if not isinstance(version, int) or ("columns" not in manifest and version <= FORMAT_VERSION):
         raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
     if version > FORMAT_VERSION:
         raise TapeError(

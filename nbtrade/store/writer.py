@@ -145,8 +145,7 @@ class TapeWriter:
         """Sync everything, write the manifest, give the tape its name. Returns the tape's folder."""
         self._drain()
         manifest["columns"] = {
-            name: {"n": file.n_bytes // COLUMNS[name].itemsize, "xxh3_128": file.hash.hexdigest()}
-            for name, file in self.columns.items()
+            name: {"n": file.n_bytes // COLUMNS[name].itemsize, "xxh3_128": file.hash.hexdigest()} for name, file in self.columns.items()
         }
         digests = "".join(manifest["columns"][name]["xxh3_128"] for name in sorted(COLUMNS))
         manifest["content_hash"] = xxhash.xxh3_128_hexdigest(digests.encode())

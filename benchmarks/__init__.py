@@ -1,0 +1,1 @@
+"""Benchmarks: `asv run`, or `python benchmarks/bars.py` for the bars in the README."""

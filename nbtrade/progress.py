@@ -1,0 +1,16 @@
+"""One progress bar for all that takes long; tqdm is loaded only when it is shown."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+
+@contextlib.contextmanager
+def progress_bar(total: int, unit: str, name: str, show: bool) -> Iterator[Callable[[int], None]]:
+    """A bar up to `total` units; gives the function to call with the units done since the last call."""
+    if not show:
+        yield lambda n: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(total=total, unit=unit, unit_scale=True, desc=name, leave=False) as bar:
+        yield lambda n: None if n <= 0 else bool(bar.update(n))  # type: ignore[func-returns-value]

@@ -1,0 +1,168 @@
+"""The book kernel against a dict, driven by a state machine: pages open, close and run out, the range widens."""
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+
+from nbtrade._jit import JIT
+from nbtrade.kernels import book as books
+from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, LAST, MARK, TRADE
+
+SIDES = st.sampled_from([BID, ASK])
+# near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
+PX = st.one_of(
+    st.integers(-40, 40),
+    st.sampled_from([-(32**3), -(32**2), -(32**2) - 1, 32 - 1, 32, 32**2 - 1, 32**2, 32**3 - 1, 32**3, 32**4, -(32**4)]),
+    st.integers(-3_000_000, 3_000_000),
+)
+LOW, HIGH = -100, 100  # the first range; MARGIN more lie on both sides
+
+
+def rows_of(*rows):
+    """EVENT rows of (kind, side, px, qty, d_orders)."""
+    out = np.zeros(len(rows), EVENT).view(np.recarray)
+    for name, column in zip(("kind", "side", "px", "qty", "d_orders"), zip(*rows, strict=True), strict=True):
+        out[name] = column
+    out.flags.writeable = False
+    return out
+
+
+class BookMachine(RuleBasedStateMachine):
+    """Orders come and go at any price; the dict {(side, px): [qty, n]} always agrees."""
+
+    orders = Bundle("orders")
+
+    @initialize(n_pages=st.sampled_from([1, 2, 64]))
+    def start(self, n_pages):
+        self.book = books.new_book(LOW, HIGH, n_pages)
+        self.range = LOW - books.MARGIN, HIGH + books.MARGIN
+        self.levels = {}
+
+    def reach(self, px):
+        if not self.range[0] <= px <= self.range[1]:
+            self.range = min(self.range[0], px - 7), max(self.range[1], px + 7)
+            self.book = books.widened(self.book, *self.range)
+
+    def change(self, *row):
+        """Replay a row, growing the book when its pages ran out; the row is then applied once."""
+        events = rows_of(row)
+        if books.replay(events, 0, 1, *self.book) == 0:
+            assert int(self.book.sides["n_free"][0]) == 0
+            self.book = books.grown(self.book)
+            assert books.replay(events, 0, 1, *self.book) == 1
+        _, side, px, qty, d_orders = row
+        level = self.levels.setdefault((side, px), [0, 0])
+        level[0] += qty
+        level[1] += d_orders
+        if level[1] == 0:
+            del self.levels[side, px]
+
+    @rule(target=orders, side=SIDES, px=PX, qty=st.integers(1, 2**31 - 1))
+    def add(self, side, px, qty):
+        self.reach(px)
+        self.change(ADD, side, px, qty, 1)
+        return side, px, qty
+
+    @rule(order=consumes(orders))
+    def remove(self, order):
+        side, px, qty = order
+        self.change(CANCEL, side, px, -qty, -1)
+
+    @rule(target=orders, order=consumes(orders), share=st.floats(0, 1))
+    def reduce(self, order, share):
+        side, px, qty = order
+        part = int(share * (qty - 1))
+        self.change(CANCEL, side, px, -part, 0)
+        return side, px, qty - part
+
+    @rule(target=orders, side=SIDES, px=st.integers(-(10**6), 10**6), step=st.sampled_from([1, 31, 33, 1024]))
+    def add_many(self, side, px, step):
+        found = [(side, px + k * step, 5) for k in range(6)]
+        for order in found:
+            self.reach(order[1])
+            self.change(ADD, order[0], order[1], 5, 1)
+        return multiple(*found)
+
+    @rule(side=SIDES, px=st.integers(LOW, HIGH), qty=st.integers(1, 9))
+    def trade_and_mark(self, side, px, qty):
+        before = [array.tobytes() for array in self.book]
+        assert books.replay(rows_of((TRADE, side, px, qty, 0), (MARK, BID, 0, 0, 0)), 0, 2, *self.book) == 2
+        assert [array.tobytes() for array in self.book] == before
+
+    @rule()
+    def grow(self):
+        if len(self.book.free) < 4096:
+            self.book = books.grown(self.book)
+
+    @rule(px=PX)
+    def widen(self, px):
+        self.reach(px)
+
+    @rule(side=SIDES, px=PX)
+    def look_past_any_price(self, side, px):
+        self.reach(px)
+        levels, pages, words, tree, _, sides = self.book
+        worse = [p for s, p in self.levels if s == side and (p < px if side == BID else p > px)]
+        expected = (max(worse) if side == BID else -min(worse)) if worse else books.NO_KEY
+        assert books.next_level(pages, words, tree, sides, side, px) == expected
+
+    @invariant()
+    def depth_best_and_counts_agree(self):
+        if not hasattr(self, "book"):
+            return
+        levels, pages, words, tree, _, sides = self.book
+        for side in (BID, ASK):
+            expected = sorted(((p, *v) for (s, p), v in self.levels.items() if s == side), reverse=side == BID)
+            out = np.zeros((3, len(expected) + 1), np.int64)
+            n = books.depth(levels, pages, words, tree, sides, side, *out)
+            assert list(zip(*out[:, :n].tolist(), strict=True)) == expected
+            assert sides["n_levels"][side] == len(expected)
+            assert sides["best"][side] == (expected[0][0] * (1 if side == BID else -1) if expected else books.NO_KEY)
+
+    @invariant()
+    def pages_are_free_or_hold_a_level(self):
+        if not hasattr(self, "book"):
+            return
+        used = {px >> 5 for _, px in self.levels}
+        assert np.count_nonzero(self.book.pages) == len(used)
+        assert int(self.book.sides["n_free"][0]) == len(self.book.free) - 1 - len(used)
+        free = self.book.free[: int(self.book.sides["n_free"][0])].tolist()
+        assert sorted([0, *free, *self.book.pages[self.book.pages != 0].tolist()]) == list(range(len(self.book.free)))
+
+
+BookMachine.TestCase.settings = settings(max_examples=120 if JIT else 10, stateful_step_count=40, deadline=None)
+TestBook = BookMachine.TestCase
+
+
+def test_an_audit_counts_events_crossings_and_levels_below_zero():
+    """Crossed event ends are listed up to the room there is, and counted beyond it."""
+    rows = rows_of((ADD, BID, 5, 2, 1), (ADD, ASK, 5, 1, 1), (TRADE, BID, 5, 1, 0), (CANCEL, ASK, 5, -1, -1), (CANCEL, BID, 5, -3, 0))
+    rows = rows.copy()
+    rows["flags"] = [LAST, LAST, LAST, LAST, 0]
+    crossed, counts = np.zeros(1, np.int64), np.zeros(5, np.int64)
+    assert books.audit(rows, 0, 5, *books.new_book(0, 10), crossed, counts) == 5
+    assert (crossed.tolist(), counts[:3].tolist()) == ([1], [4, 2, 1])
+
+
+def test_a_copied_book_shares_nothing():
+    """What is done to the copy is not seen in the book."""
+    book = books.new_book(0, 10)
+    before = [array.tobytes() for array in book]
+    books.replay(rows_of((ADD, BID, 5, 2, 1)), 0, 1, *books.copied(book))
+    assert [array.tobytes() for array in book] == before
+
+
+@pytest.mark.parametrize("side", [BID, ASK])
+def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
+    """Our own entry hangs on its level, also when nobody else rests there."""
+    book = books.new_book(0, 100)
+    books.replay(rows_of((ADD, side, 50, 2, 1)), 0, 1, *book)
+    at = int(book.pages[(50 >> 5) - int(book.sides["first_slot"][0])]) * 64 + side * 32 + (50 & 31)
+    book.levels["own"][at] = 1
+    books.replay(rows_of((CANCEL, side, 50, -2, -1)), 0, 1, *book)
+    assert np.count_nonzero(book.pages) == 1
+    book.levels["own"][at] = 0
+    books.replay(rows_of((ADD, side, 51, 2, 1), (CANCEL, side, 51, -2, -1)), 0, 2, *book)
+    assert np.count_nonzero(book.pages) == 0

@@ -1,0 +1,305 @@
+"""A tape as its users see it: opening, bounds, slices, frames, prices, damage; the files and searches below it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numba
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbtrade._jit import JIT
+from nbtrade.errors import TapeError, TapeExists
+from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, UNDEF_PRICE
+from nbtrade.sources import synthetic
+from nbtrade.sources.convert import ingest
+from nbtrade.store import files, search
+from nbtrade.store.tape import open_tape, to_ns
+
+N = 20_000 if JIT else 3_000
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("day")
+    path = synthetic.write_dbn(folder / "day.dbn", N, seed=1, live_orders=200, symbol="TEST")
+    return ingest(path, progress=False)
+
+
+@pytest.fixture
+def copy(tape, tmp_path):
+    return shutil.copytree(tape.path, tmp_path / "copy.tape")
+
+
+# --- looking at it ---------------------------------------------------------------------------------------
+
+
+def test_a_tape_opens_as_it_was_written(tape):
+    """Columns, counts, symbol, tick and hash; every array is a read-only map of exactly its dtype."""
+    again = open_tape(tape.path)
+    assert repr(again) == repr(tape)
+    assert "TEST" in repr(again)
+    assert (again.symbol, again.tick, again.tick_units, len(again)) == ("TEST", 0.01, 10_000_000, len(tape.events))
+    assert again.content_hash == tape.content_hash
+    for name, column in again.whole.items():
+        assert column.dtype == COLUMNS[name] or column.dtype.fields == COLUMNS[name].fields
+        assert not column.flags.writeable
+        assert column.tobytes() == tape.whole[name].tobytes()
+    assert again.events.dtype.isalignedstruct == EVENT.isalignedstruct
+
+
+def test_clocks_never_run_backwards_and_an_event_has_one_time(tape):
+    """The searches rely on it, and `between` never cuts an event."""
+    assert np.all(np.diff(tape.ts_recv) >= 0)
+    assert np.all(np.diff(tape.ts_event) >= 0)
+    inside = (tape.events["flags"][:-1] & LAST) == 0
+    assert np.all(np.diff(tape.ts_recv)[inside] == 0)
+
+
+@pytest.mark.parametrize("clock", ["ts_recv", "ts_event"])
+def test_bounds_are_numpys(tape, clock):
+    """Scalars, arrays of any shape, and times beyond both ends."""
+    values = getattr(tape, clock)
+    rng = np.random.default_rng(1)
+    xs = np.concatenate([rng.choice(values, 200), rng.choice(values, 50) + 1, values[[0, -1]] - 1, values[[0, -1]] + 1, [0, 2**62]])
+    for find, side in ((tape.lower_bound, "left"), (tape.upper_bound, "right")):
+        expected = np.searchsorted(values, xs, side)
+        assert find(xs, clock).tolist() == expected.tolist()
+        assert find(xs.reshape(2, -1), clock).tolist() == expected.reshape(2, -1).tolist()
+        assert [find(int(x), clock) for x in xs] == expected.tolist()
+        assert isinstance(find(xs[0], clock), int)
+
+
+def test_bounds_take_any_way_to_say_a_time(tape):
+    """ns, text, Timestamp in any zone, datetime64 and indexes of any unit mean the same moment."""
+    ns = int(tape.ts_recv[len(tape) // 2]) // 10**6 * 10**6
+    stamp, row = pd.Timestamp(ns, tz="UTC"), tape.lower_bound(ns)
+    for same in (stamp, stamp.tz_convert("America/New_York"), str(stamp), stamp.tz_localize(None), np.datetime64(ns, "ns"), stamp.to_pydatetime()):
+        assert (to_ns(same), tape.lower_bound(same)) == (ns, row)
+    days = np.array([ns, ns], "M8[ns]")
+    for same in (days, days.astype("M8[ms]"), pd.DatetimeIndex([stamp, stamp]), [str(stamp)] * 2, pd.DatetimeIndex(days.astype("M8[us]"))):
+        assert tape.lower_bound(same).tolist() == [row, row]
+    with pytest.raises(ValueError, match="clock is 'ts'"):
+        tape.lower_bound(ns, "ts")
+
+
+def test_bounds_work_inside_a_kernel(tape):
+    """The functions that Python calls are the ones that a kernel calls."""
+
+    @numba.njit
+    def rows_within(values, start, stop):
+        return search.lower_bound(values, stop) - search.lower_bound(values, start), search.upper_bound(values, stop)
+
+    lower, upper = search.lower_bound, search.upper_bound
+    start, stop = int(tape.ts_recv[100]), int(tape.ts_recv[1500])
+    found = rows_within(tape.ts_recv, start, stop) if JIT else (lower(tape.ts_recv, stop) - lower(tape.ts_recv, start), upper(tape.ts_recv, stop))
+    expected = np.searchsorted(tape.ts_recv, stop) - np.searchsorted(tape.ts_recv, start), np.searchsorted(tape.ts_recv, stop, "right")
+    assert found == expected
+
+
+@settings(max_examples=200 if JIT else 30, deadline=None)
+@given(st.lists(st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1), max_size=40), st.lists(st.integers(-6, 6) | st.integers(-(2**63), 2**63 - 1)))
+def test_searches_are_numpys_for_any_sorted_array(values, xs):
+    """Empty, one element, duplicates, extremes."""
+    values, xs = np.sort(np.array(values, np.int64)), np.array(xs, np.int64)
+    for upper, side in ((False, "left"), (True, "right")):
+        assert search.bounds(values, xs, upper).tolist() == np.searchsorted(values, xs, side).tolist()
+        for x in xs[:3]:
+            assert search.bounds(values, int(x), upper) == np.searchsorted(values, x, side)
+
+
+def test_between_is_the_rows_of_a_half_open_time(tape):
+    """start <= ts_recv < end, shared memory, whole events, slices of slices, open ends."""
+    start, end = int(tape.ts_recv[len(tape) // 4]), int(tape.ts_recv[len(tape) // 2])
+    part = tape.between(start, end)
+    inside = (tape.ts_recv >= start) & (tape.ts_recv < end)
+    assert part.ts_recv.tobytes() == tape.ts_recv[inside].tobytes()
+    assert np.shares_memory(part.events, tape.events)
+    assert part.events["flags"][-1] & LAST
+    assert part.between(start, end).events.tobytes() == part.events.tobytes()
+    assert len(tape.between(None, start)) + len(part) + len(tape.between(end)) == len(tape.between()) == len(tape)
+    with pytest.raises(ValueError, match="before start"):
+        tape.between(end, start)
+    empty = part.between(end, end)
+    assert len(empty) == 0
+    assert "no rows" in repr(empty)
+    assert empty.book_at(end).orders.tobytes() == tape.book_at(int(part.ts_recv[-1])).orders.tobytes()
+
+
+def test_a_part_replays_from_the_book_before_it(tape):
+    """book_at and audit of a part agree with the whole tape's."""
+    middle = int(tape.ts_recv[len(tape) // 2])
+    first, second = tape.between(None, middle), tape.between(middle)
+    assert second.book_at(UNDEF_PRICE).orders.tobytes() == tape.book_at(UNDEF_PRICE).orders.tobytes()
+    audits = [part.audit() for part in (first, second, tape)]
+    assert audits[0].n_events + audits[1].n_events == audits[2].n_events == tape.manifest["counts"]["events"]
+    assert [audit.n_crossed + audit.n_negative for audit in audits] == [0, 0, 0]
+    assert f"{audits[2].n_rows:,} rows" in str(audits[2])
+
+
+def test_book_at_shows_levels_and_orders_in_the_fields_names(tape):
+    """Levels are sums over the orders; frames are best first and in queue order; before the first event all is empty."""
+    book = tape.book_at(int(tape.ts_recv[-1]))
+    levels, orders = book.levels(), book.to_df()
+    assert len(orders) == tape.manifest["counts"]["live_at_end"]
+    for side, name, best in (("B", "bid", book.bid_px), ("A", "ask", book.ask_px)):
+        mine = orders[orders["side"] == side]
+        sums = mine.groupby("price", sort=False)["size"].agg(["sum", "size"])
+        found = levels[[f"{name}_px", f"{name}_sz", f"{name}_ct"]].dropna().to_numpy().tolist()
+        assert found == [[price, *row] for price, row in zip(sums.index, sums.to_numpy().tolist(), strict=True)]
+        assert found[0][0] == tape.price(best)
+        assert (mine[mine["place"] == 0]["price"].to_numpy() == sums.index).all()
+    assert list(book.levels(2).columns) == ["bid_px", "bid_sz", "bid_ct", "ask_px", "ask_sz", "ask_ct"]
+    assert len(book.levels(2)) == 2
+    before = tape.book_at(int(tape.ts_recv[0]) - 1)
+    assert (len(before.orders), before.bid_px, before.ask_px, before.ts_recv) == (0, UNDEF_PRICE, UNDEF_PRICE, -1)
+    assert len(before.to_df()) == len(before.levels()) == 0
+
+
+def test_to_df_has_the_fields_names_currency_and_times(tape):
+    """One row each, indexed by ts_recv in UTC."""
+    frame = tape.to_df()
+    assert list(frame.columns) == ["ts_event", "action", "side", "price", "size", "order_id", "flags", "sequence", "prio"]
+    assert (frame.index.name, str(frame.index.tz), len(frame)) == ("ts_recv", "UTC", len(tape))
+    assert frame.index.as_unit("ns").asi8.tolist() == tape.ts_recv.tolist()
+    assert np.allclose(frame["price"], tape.events["px"] * 0.01)
+    assert set(frame["action"].unique()) >= {"add", "cancel", "exec", "trade"}
+    assert (frame["size"] >= 0).all()
+
+
+def test_info_says_where_what_and_how_many(tape):
+    """Source, instrument, tick and how it came, counts, content hash."""
+    text = tape.info()
+    for part in (str(tape.path), "day.dbn", "TEST (id 1", "0.01 (inferred", f"{N:,} read", tape.content_hash, "faults      none"):
+        assert part in text
+
+
+def test_prices_and_px_are_each_others_inverse(tape):
+    """Scalars and arrays of every width: 32-bit px must not overflow on the way to currency."""
+    px = tape.events["px"][tape.events["kind"] < 3]
+    prices = tape.price(px)
+    assert prices.tolist() == (px.astype(np.int64) * 10**7 / 10**9).tolist()
+    assert [tape.px(price) for price in prices[:500].tolist()] == px[:500].tolist()
+    for one in (500_012, np.int32(500_012), np.int64(500_012)):
+        assert tape.price(one) == 5000.12
+        assert isinstance(tape.price(one), float)
+    assert tape.price(500_012.5) == pytest.approx(5000.125)
+    assert tape.price(np.array([0.5])).tolist() == pytest.approx([0.005])
+    with pytest.raises(ValueError, match=r"price 5.005 is not a multiple of the tick 0.01 of TEST"):
+        tape.px(5.005)
+
+
+# --- damage ----------------------------------------------------------------------------------------------
+
+
+def edited(folder, **changes):
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return folder
+
+
+@pytest.mark.parametrize("name", sorted(COLUMNS))
+def test_a_missing_or_short_or_long_column_is_named(copy, name):
+    """The message has the file, its size and what the manifest says."""
+    path = copy / f"{name}.bin"
+    data = path.read_bytes()
+    for damaged in (data + b"x", data[:-1] if data else b"1", None):
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        elif not data:
+            continue
+        else:
+            assert not path.exists()
+        with pytest.raises(TapeError, match=rf"{name}\.bin has .* bytes, the manifest says .* ingest the source again"):
+            open_tape(copy)
+        path.write_bytes(data)
+    open_tape(copy)
+
+
+def test_a_newer_format_is_refused(copy):
+    """It says both versions and what to do, even when nothing else is as expected."""
+    with pytest.raises(TapeError, match=f"format {FORMAT_VERSION + 1}, this nbtrade reads up to {FORMAT_VERSION}. Upgrade"):
+        open_tape(edited(copy, format_version=FORMAT_VERSION + 1, columns=None))
+
+
+def test_what_is_not_a_tape_is_said(tape, tmp_path, copy):
+    """No folder, a file, a folder without or with another manifest, a manifest cut short."""
+    with pytest.raises(TapeError, match="no manifest.json. Is the name right"):
+        open_tape(tmp_path / "nothing")
+    (tmp_path / "file.dbn").write_bytes(b"DBN")
+    with pytest.raises((TapeError, NotADirectoryError), match="nbtrade.ingest"):
+        open_tape(tmp_path / "file.dbn")
+    for text, message in ((tape.path / "manifest.json").read_text()[:50], "cannot be read"), ("{}", "not that of a tape"), ("[]", "not that of a tape"):
+        (copy / "manifest.json").write_text(text)
+        with pytest.raises(TapeError, match=message):
+            open_tape(copy)
+    (copy / "manifest.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(TapeError, match="cannot be read"):
+        open_tape(copy)
+
+
+# --- files below it --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("swap", [files.exchange, files._exchange_in_two_steps])
+def test_exchange_swaps_two_folders(tmp_path, swap):
+    """Each name stands for what the other stood for, and nothing else is left."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "who").write_text(name)
+    swap(tmp_path / "a", tmp_path / "b")
+    assert [(tmp_path / name / "who").read_text() for name in ("a", "b")] == ["b", "a"]
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_exchange_with_nothing_is_an_error(tmp_path):
+    """And the folder that is there stays."""
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileNotFoundError):
+        files.exchange(tmp_path / "a", tmp_path / "b")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_publish_refuses_or_replaces_what_has_the_name(tmp_path):
+    """Without replace the old one stays; with it the new one is there and nothing of the old one."""
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    with pytest.raises(TapeExists, match="replace=True"):
+        files.publish(tmp_path / "new", tmp_path / "old", replace=False)
+    files.publish(tmp_path / "new", tmp_path / "old", replace=True)
+    assert (os.listdir(tmp_path), os.listdir(tmp_path / "old")) == (["old"], ["new"])
+
+
+def test_a_lock_is_held_by_one_and_freed_by_kill(tmp_path):
+    """Another process is refused by name of the holder's pid; after kill -9 the lock is free."""
+    path = tmp_path / "lock"
+    code = f"import time; from pathlib import Path; from nbtrade.store import files; files.lock(Path({str(path)!r})); print(1, flush=True); time.sleep(60)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as holder:
+        assert holder.stdout.readline() == b"1\n"
+        with pytest.raises(TapeExists, match=rf"being written by another process \(pid {holder.pid}\)"):
+            files.lock(path)
+        holder.kill()
+    os.close(files.lock(path))
+
+
+def test_a_lock_in_a_folder_that_is_gone_is_not_held(tmp_path, monkeypatch):
+    """Whoever gets the lock of a file that its last holder removed must look again."""
+    path, flock = tmp_path / "lock", files.fcntl.flock
+
+    def removed_meanwhile(fd, how):
+        monkeypatch.setattr(files.fcntl, "flock", flock)
+        path.unlink()
+        flock(fd, how)
+
+    monkeypatch.setattr(files.fcntl, "flock", removed_meanwhile)
+    fd = files.lock(path)
+    assert os.fstat(fd).st_ino == path.stat().st_ino
+    os.close(fd)

@@ -203,6 +203,14 @@ class _Cache(caching.NullCache):
             old.unlink(missing_ok=True)
 
 
+def attributes(array: np.ndarray) -> np.ndarray:
+    """A structured array as kernels take it: as it is, and without the JIT as a recarray, so that `row.px` works there too.
+
+    (A recarray costs microseconds at each look from Python, which adds up over thousands of batches.)
+    """
+    return array if JIT or array.dtype.names is None else array.view(np.recarray)
+
+
 def use_cache(compiled: Any, function: Any) -> None:
     """Give a dispatcher or a C callback the fingerprinted disk cache."""
     compiled._cache = _Cache(function)

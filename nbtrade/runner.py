@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
 from nbtrade.kernels import book as books
 from nbtrade.progress import progress_bar
@@ -105,41 +106,41 @@ def _from_tape(tape: Tape, setup, progress: bool) -> Simulation:
 
 
 class _EngineSink:
-    """Feeds rows to a simulation as a resolver makes them; rows that a clock still needs are kept."""
+    """Feeds rows to a simulation as a resolver makes them; those that a clock still needs come again."""
 
     def __init__(self, setup) -> None:
         self.setup = setup
         self.simulation: Simulation | None = None
-        self.px: tuple[int, int] | None = None
-        self.kept: tuple[np.ndarray, ...] = ()
+        self.px = (0, 0)
         self.base_row = 0
+        self.left: tuple[np.ndarray, ...] = ()
 
-    def rows(self, events, ts_event, ts_recv, order_id, sequence) -> None:
-        self._prices(events)
-        self._run((events, ts_event, ts_recv), final=False)
+    def rows(self, events, ts_event, ts_recv, order_id, sequence) -> int:
+        self._prices(*price_range(events))
+        self.left = tuple(_frozen(a) for a in (events, ts_event, ts_recv))
+        n = self._feed(final=False)
+        self.left = tuple(a[n:] for a in self.left)
+        return n
 
-    def _prices(self, events: np.ndarray) -> None:
+    def _prices(self, low: int, high: int) -> None:
         """Make, or make wider, the books' price range."""
-        low, high = int(events["px"].min()), int(events["px"].max())
         if self.simulation is None:
             self.px = (low - books.MARGIN, high + books.MARGIN)
             self.simulation = _new_simulation(self.setup, books.new_book(*self.px))
-        elif self.px is not None and (low < self.px[0] or high > self.px[1]):
-            self.px = min(low, self.px[0]), max(high, self.px[1])
+        elif low < self.px[0] or high > self.px[1]:
+            self.px = min(low, self.px[0] + books.MARGIN) - books.MARGIN, max(high, self.px[1] - books.MARGIN) + books.MARGIN
             self.simulation.widen(*self.px)
 
-    def _run(self, new: tuple[np.ndarray, ...], final: bool) -> None:
+    def _feed(self, final: bool) -> int:
         assert self.simulation is not None
-        rows = tuple(np.concatenate((a, b)) for a, b in zip(self.kept, new, strict=True)) if self.kept else new
-        views = tuple(_frozen(a) for a in rows)
-        n = self.simulation.feed(*views, self.base_row, final)
+        n = self.simulation.feed(*self.left, self.base_row, final)
         self.base_row += n
-        self.kept = tuple(a[n:].copy() for a in rows)
+        return n
 
     def finish(self) -> Simulation:
         if self.simulation is None:
             raise SourceError("the source has no events of this instrument: there is nothing to run on")
-        self._run(tuple(a[:0] for a in self.kept), final=True)
+        self._feed(final=True)
         return self.simulation
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:
@@ -150,6 +151,16 @@ class _EngineSink:
             f"a price is not on the tick that the first prices gave (it is {factor} times finer). "
             "A run straight from a source cannot start over: give tick=, or ingest a tape first."
         )
+
+
+@kernel
+def price_range(events):
+    """(lowest, highest) px of EVENT[n > 0]."""
+    low = high = np.int64(events[0].px)
+    for i in range(len(events)):
+        low = min(low, events[i].px)
+        high = max(high, events[i].px)
+    return low, high
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ being decoded: both clocks' passes keep their place in the rows at hand.
 
 import numpy as np
 
+from nbtrade._jit import attributes
 from nbtrade.errors import CapacityError, StrategyError
 from nbtrade.kernels import account as accounts
 from nbtrade.kernels import book as books
@@ -18,7 +19,7 @@ RING = 1 << 12
 
 
 def _records(dtype: np.dtype, n: int = 1) -> np.ndarray:
-    return np.zeros(n, dtype).view(np.recarray)
+    return attributes(np.zeros(n, dtype))
 
 
 def _copy(array: np.ndarray) -> np.ndarray:

@@ -34,6 +34,7 @@ class Kept:
 
     def rows(self, *columns):
         self.parts.append([column.copy() for column in columns])
+        return len(columns[0])
 
     def checkpoint(self, row, live):
         self.checkpoints.append((row, self.n_live, len(live)))

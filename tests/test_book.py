@@ -141,6 +141,7 @@ def test_an_audit_counts_events_crossings_and_levels_below_zero():
     rows = rows_of((ADD, BID, 5, 2, 1), (ADD, ASK, 5, 1, 1), (TRADE, BID, 5, 1, 0), (CANCEL, ASK, 5, -1, -1), (CANCEL, BID, 5, -3, 0))
     rows = rows.copy()
     rows["flags"] = [LAST, LAST, LAST, LAST, 0]
+    rows.flags.writeable = False
     crossed, counts = np.zeros(1, np.int64), np.zeros(5, np.int64)
     assert books.audit(rows, 0, 5, *books.new_book(0, 10), crossed, counts) == 5
     assert (crossed.tolist(), counts[:3].tolist()) == ([1], [4, 2, 1])

@@ -79,7 +79,14 @@ def test_bounds_take_any_way_to_say_a_time(tape):
     """ns, text, Timestamp in any zone, datetime64 and indexes of any unit mean the same moment."""
     ns = int(tape.ts_recv[len(tape) // 2]) // 10**6 * 10**6
     stamp, row = pd.Timestamp(ns, tz="UTC"), tape.lower_bound(ns)
-    for same in (stamp, stamp.tz_convert("America/New_York"), str(stamp), stamp.tz_localize(None), np.datetime64(ns, "ns"), stamp.to_pydatetime()):
+    for same in (
+        stamp,
+        stamp.tz_convert("America/New_York"),
+        str(stamp),
+        stamp.tz_localize(None),
+        np.datetime64(ns, "ns"),
+        stamp.to_pydatetime(),
+    ):
         assert (to_ns(same), tape.lower_bound(same)) == (ns, row)
     days = np.array([ns, ns], "M8[ns]")
     for same in (days, days.astype("M8[ms]"), pd.DatetimeIndex([stamp, stamp]), [str(stamp)] * 2, pd.DatetimeIndex(days.astype("M8[us]"))):
@@ -97,13 +104,20 @@ def test_bounds_work_inside_a_kernel(tape):
 
     lower, upper = search.lower_bound, search.upper_bound
     start, stop = int(tape.ts_recv[100]), int(tape.ts_recv[1500])
-    found = rows_within(tape.ts_recv, start, stop) if JIT else (lower(tape.ts_recv, stop) - lower(tape.ts_recv, start), upper(tape.ts_recv, stop))
+    found = (
+        rows_within(tape.ts_recv, start, stop)
+        if JIT
+        else (lower(tape.ts_recv, stop) - lower(tape.ts_recv, start), upper(tape.ts_recv, stop))
+    )
     expected = np.searchsorted(tape.ts_recv, stop) - np.searchsorted(tape.ts_recv, start), np.searchsorted(tape.ts_recv, stop, "right")
     assert found == expected
 
 
 @settings(max_examples=200 if JIT else 30, deadline=None)
-@given(st.lists(st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1), max_size=40), st.lists(st.integers(-6, 6) | st.integers(-(2**63), 2**63 - 1)))
+@given(
+    st.lists(st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1), max_size=40),
+    st.lists(st.integers(-6, 6) | st.integers(-(2**63), 2**63 - 1)),
+)
 def test_searches_are_numpys_for_any_sorted_array(values, xs):
     """Empty, one element, duplicates, extremes."""
     values, xs = np.sort(np.array(values, np.int64)), np.array(xs, np.int64)
@@ -208,17 +222,14 @@ def test_a_missing_or_short_or_long_column_is_named(copy, name):
     """The message has the file, its size and what the manifest says."""
     path = copy / f"{name}.bin"
     data = path.read_bytes()
-    for damaged in (data + b"x", data[:-1] if data else b"1", None):
-        path.unlink()
-        if damaged is not None:
-            path.write_bytes(damaged)
-        elif not data:
-            continue
-        else:
-            assert not path.exists()
+    for damaged in (data + b"x", data[:-1] or b"1"):
+        path.write_bytes(damaged)
         with pytest.raises(TapeError, match=rf"{name}\.bin has .* bytes, the manifest says .* ingest the source again"):
             open_tape(copy)
-        path.write_bytes(data)
+    path.unlink()
+    with pytest.raises(TapeError, match=rf"{name}\.bin is missing, .* ingest the source again"):
+        open_tape(copy)
+    path.write_bytes(data)
     open_tape(copy)
 
 
@@ -233,9 +244,13 @@ def test_what_is_not_a_tape_is_said(tape, tmp_path, copy):
     with pytest.raises(TapeError, match="no manifest.json. Is the name right"):
         open_tape(tmp_path / "nothing")
     (tmp_path / "file.dbn").write_bytes(b"DBN")
-    with pytest.raises((TapeError, NotADirectoryError), match="nbtrade.ingest"):
+    with pytest.raises(TapeError, match="nbtrade.ingest"):
         open_tape(tmp_path / "file.dbn")
-    for text, message in ((tape.path / "manifest.json").read_text()[:50], "cannot be read"), ("{}", "not that of a tape"), ("[]", "not that of a tape"):
+    for text, message in (
+        ((tape.path / "manifest.json").read_text()[:50], "cannot be read"),
+        ("{}", "not that of a tape"),
+        ("[]", "not that of a tape"),
+    ):
         (copy / "manifest.json").write_text(text)
         with pytest.raises(TapeError, match=message):
             open_tape(copy)
@@ -280,7 +295,8 @@ def test_publish_refuses_or_replaces_what_has_the_name(tmp_path):
 def test_a_lock_is_held_by_one_and_freed_by_kill(tmp_path):
     """Another process is refused by name of the holder's pid; after kill -9 the lock is free."""
     path = tmp_path / "lock"
-    code = f"import time; from pathlib import Path; from nbtrade.store import files; files.lock(Path({str(path)!r})); print(1, flush=True); time.sleep(60)"
+    code = f"import time, pathlib; from nbtrade.store import files; files.lock(pathlib.Path({str(path)!r}))"
+    code += "; print(1, flush=True); time.sleep(60)"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as holder:
         assert holder.stdout.readline() == b"1\n"

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbtrade._jit import helper, kernel
+from nbtrade._jit import attributes, helper, kernel
 from nbtrade.kernels.bits import MASK, SHIFT, WORD, leading_zeros, trailing_zeros
 from nbtrade.schema import ASK, BID, LAST, MARK, TRADE
 
@@ -73,12 +73,12 @@ def new_book(px_min: int, px_max: int, n_pages: int = 1024) -> Book:
     sides["n_free"] = n_pages - 1  # page 0 stays empty: it stands for all pages that do not exist
     free = np.arange(n_pages, 0, -1, dtype=np.int32) - 1 if n_pages else np.zeros(0, np.int32)
     return Book(
-        np.zeros(n_pages * 2 * WORD, LEVEL).view(np.recarray),
+        attributes(np.zeros(n_pages * 2 * WORD, LEVEL)),
         np.zeros(n_slots, np.int32),
         np.zeros(n_pages * 2, np.int64),
         np.zeros((2, n_lower + n_upper), np.int64),
         free[:n_pages].copy(),
-        sides.view(np.recarray),
+        attributes(sides),
     )
 
 
@@ -110,7 +110,7 @@ def _set_tree(row: np.ndarray, upper: int, slots: np.ndarray) -> None:
 def grown(book: Book) -> Book:
     """The same book with twice the pages."""
     old = len(book.free)
-    levels = np.zeros(len(book.levels) * 2, LEVEL).view(np.recarray)
+    levels = attributes(np.zeros(len(book.levels) * 2, LEVEL))
     levels[: len(book.levels)] = book.levels
     words = np.zeros(old * 4, np.int64)
     words[: old * 2] = book.words

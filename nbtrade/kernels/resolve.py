@@ -19,7 +19,7 @@ The arrays, and the only functions that make rows of them, are in kernels/rows.p
 import numpy as np
 
 from nbtrade._jit import helper, kernel
-from nbtrade.kernels.hashing import find
+from nbtrade.kernels.hashing import find, prefetch, slot_of
 from nbtrade.kernels.rows import (
     CLOCK_BACKWARDS,
     DUPLICATE_ADD,
@@ -65,6 +65,7 @@ from nbtrade.schema import (
 DONE, OUT_FULL, ORDERS_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH = 0, 1, 2, 3, 4, 5, 6
 RECORD_WORDS = 14
 ROWS_PER_RECORD = 4
+AHEAD = 12  # records: by then the slot of an order is in the cache (10 k live orders: 100 ns a record without, 39 with)
 TOB_ID = -(2**63) + 1  # plus the side: the one order of a top-of-book feed's side
 A, C, M, F, T, R = 65, 67, 77, 70, 84, 82  # ASCII actions
 PX_LIMIT = 2**31 - 2**22  # leaves room for a book's margin
@@ -134,7 +135,7 @@ def modify(out, st, orders, i, order_id, side, px, size, flags, sequence):
     if left > 0:
         take(out, st, orders, i, left, CANCEL, flags, sequence)
     if size > 0:
-        add(out, st, orders, order_id, side, px, size, flags, sequence)
+        add(out, st, orders, find(orders, order_id), order_id, side, px, size, flags, sequence)
 
 
 @helper
@@ -195,7 +196,8 @@ def new_order(out, st, orders, record, side, px, size, flags):
         if orders[i].qty != 0:
             fault(st, DUPLICATE_ADD)
             take(out, st, orders, i, orders[i].qty, CANCEL, flags, record.sequence)
-        add(out, st, orders, record.order_id, side, px, size, flags, record.sequence)
+            i = find(orders, record.order_id)
+        add(out, st, orders, i, record.order_id, side, px, size, flags, record.sequence)
 
 
 @helper
@@ -209,7 +211,7 @@ def change(out, st, orders, record, known, px, size, flags):
         if record.price != UNDEF_PRICE and size == 0:
             fault(st, ZERO_SIZE)
         elif record.price != UNDEF_PRICE:
-            add(out, st, orders, TOB_ID + side, side, px, size, flags, record.sequence)
+            add(out, st, orders, find(orders, TOB_ID + side), TOB_ID + side, side, px, size, flags, record.sequence)
     elif not known:
         if record.action == M:
             fault(st, UNKNOWN_MODIFY)
@@ -312,8 +314,11 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
     """
     s = st[0]
     out = (events, ids, sequences)
-    for k in range(start, len(records)):
-        record = records[k]
+    n = len(records)
+    for k in range(start, n):
+        record = records[np.uint64(k)]
+        ahead = records[np.uint64(min(k + AHEAD, n - 1))]
+        prefetch(orders, slot_of(ahead.order_id, len(orders) - 1))
         if record.rtype != RTYPE_MBO or record.length != RECORD_WORDS:
             if record.length != RECORD_WORDS:
                 return BAD_LENGTH, k

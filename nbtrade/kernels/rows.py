@@ -133,10 +133,9 @@ def take(out, st, orders, i, qty, kind, flags, sequence):
 
 
 @helper
-def add(out, st, orders, order_id, side, px, qty, flags, sequence):
-    """Put an order at the back of its level."""
+def add(out, st, orders, i, order_id, side, px, qty, flags, sequence):
+    """Put an order at the back of its level; `i` is its free slot, from `find`."""
     row = put(out, st, px, qty, -2, ADD, side, 1, order_id, flags, sequence)
-    i = find(orders, order_id)
     orders[i].order_id = order_id
     orders[i].px = px
     orders[i].qty = qty

@@ -78,6 +78,7 @@ class _TapeSink:
 
     def rows(self, events, ts_event, ts_recv, order_id, sequence) -> None:
         self.writer.append(events=events, ts_event=ts_event, ts_recv=ts_recv, order_id=order_id, sequence=sequence)
+        return len(events)
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:
         self.writer.checkpoint(row, live)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nbtrade._jit import attributes
 from nbtrade.errors import SourceError
 from nbtrade.kernels import resolve as kernels
 from nbtrade.kernels import rows
@@ -23,8 +24,11 @@ N_OUT = 4  # sets of out buffers in turn, so that a sink may write them while th
 class Sink(Protocol):
     """Who takes what a resolver makes."""
 
-    def rows(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, order_id: np.ndarray, sequence: np.ndarray) -> None:
-        """Take rows of whole events: EVENT[n], i8[n] three times, u4[n]. The arrays stay as they are for N_OUT - 2 more calls."""
+    def rows(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, order_id: np.ndarray, sequence: np.ndarray) -> int:
+        """Take rows of whole events: EVENT[n], i8[n] three times, u4[n]. Returns how many; the others come again, with more behind them.
+
+        The arrays stay as they are for N_OUT - 2 more calls.
+        """
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:
         """Take the orders (LIVE[n], in no order) that are live before `row`."""
@@ -34,7 +38,7 @@ class Sink(Protocol):
 
 
 def _out(n: int) -> list[np.ndarray]:
-    return [np.empty(n, dtype).view(np.recarray) if dtype.names else np.empty(n, dtype) for dtype in (EVENT, *_PLAIN)]
+    return [attributes(np.empty(n, dtype)) for dtype in (EVENT, *_PLAIN)]
 
 
 _PLAIN = (np.dtype("i8"), np.dtype("i8"), np.dtype("i8"), np.dtype("u4"))
@@ -53,8 +57,8 @@ class Resolver:
         self.tick_from = tick_from
         self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
         self.turn = 0
-        self.orders = np.zeros(FIRST_ORDERS, rows.ORDER).view(np.recarray)
-        self.state = np.zeros(1, rows.STATE).view(np.recarray)
+        self.orders = attributes(np.zeros(FIRST_ORDERS, rows.ORDER))
+        self.state = attributes(np.zeros(1, rows.STATE))
         self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
         self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
         self.state["next_checkpoint"] = CHECKPOINT_ROWS
@@ -140,7 +144,7 @@ class Resolver:
 
     def _all_waiting(self, records: np.ndarray) -> np.ndarray:
         waiting, self.waiting = self.waiting, []
-        return np.concatenate((*waiting, records)).view(np.recarray) if waiting else records
+        return attributes(np.concatenate((*waiting, records))) if waiting else records
 
     def _n_odd(self) -> int:
         return int(self.state["faults"][0, rows.OFF_TICK_TRADE])
@@ -160,25 +164,27 @@ class Resolver:
         if self.get("base_row") + n > MAX_ROWS:
             raise SourceError(f"{self.name}: more than {MAX_ROWS:,} rows do not fit one tape. Split the source by session.")
         events, ts_event, ts_recv, order_id, sequence = (array[:closed] for array in self.out)
-        self.sink.rows(events, ts_event, ts_recv, order_id, sequence)
+        taken = self.sink.rows(events, ts_event, ts_recv, order_id, sequence)
+        if taken == 0:
+            return
         used = self.out
         self.turn = (self.turn + 1) % N_OUT
         if len(self.out[0]) < len(used[0]):
             self.outs[self.turn] = _out(len(used[0]))
         for old, new in zip(used, self.out, strict=True):
-            new[: n - closed] = old[closed:n]
-        self.state["base_row"] += closed
-        self.state["n_out"], self.state["event_start"] = n - closed, 0
+            new[: n - taken] = old[taken:n]
+        self.state["base_row"] += taken
+        self.state["n_out"], self.state["event_start"] = n - taken, closed - taken
 
     def _checkpoint(self) -> None:
-        live = np.empty(self.get("n_live"), LIVE).view(np.recarray)
+        live = attributes(np.empty(self.get("n_live"), LIVE))
         rows.live_orders(self.orders, live)
-        row = self.get("base_row")
+        row = self.get("base_row") + self.get("event_start")
         self.sink.checkpoint(row, live)
         self.state["next_checkpoint"] = row + CHECKPOINT_ROWS
 
     def _grow_orders(self) -> None:
-        larger = np.zeros(len(self.orders) * 4, rows.ORDER).view(np.recarray)
+        larger = attributes(np.zeros(len(self.orders) * 4, rows.ORDER))
         rows.rehash(self.orders, larger)
         self.orders = larger
 

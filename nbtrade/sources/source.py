@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from nbtrade._jit import attributes
+
 BATCH_RECORDS = 1 << 15  # 1.8 MB: four of them stay in the last-level cache
 N_BUFFERS = 4
 
@@ -38,7 +40,7 @@ class Source:
 
 def new_buffers(dtype: np.dtype, n: int = BATCH_RECORDS) -> list[np.ndarray]:
     """Buffers for a batch iterator to use in turn."""
-    return [np.empty(n, dtype).view(np.recarray) for _ in range(N_BUFFERS)]
+    return [attributes(np.empty(n, dtype)) for _ in range(N_BUFFERS)]
 
 
 def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:

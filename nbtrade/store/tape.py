@@ -54,7 +54,7 @@ def _column(folder: Path, name: str, manifest: dict[str, Any]) -> np.ndarray:
     size = path.stat().st_size if path.exists() else -1
     if size != n * dtype.itemsize:
         raise TapeError(
-            f"{path} has {size:,} bytes, the manifest says {n:,} rows of {dtype.itemsize} bytes. "
+            f"{path} {f'has {size:,} bytes' if size >= 0 else 'is missing'}, the manifest says {n:,} rows of {dtype.itemsize} bytes. "
             "The copy is incomplete or damaged; ingest the source again."
         )
     return files.map_array(path, dtype, n)

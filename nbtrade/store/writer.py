@@ -25,7 +25,7 @@ from nbtrade.errors import TapeExists
 from nbtrade.schema import COLUMNS
 from nbtrade.store import files
 
-SYNC_BYTES = 64 << 20  # start writing back after so many new bytes of a column
+SYNC_BYTES = 16 << 20  # start writing back after so many new bytes of a column
 
 QUEUED = 1  # appends waiting for the writing thread
 

@@ -1,0 +1,167 @@
+"""What an ingest leaves behind when it is stopped: by a full disk, Ctrl-C, kill -9, or another ingest."""
+
+import errno
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+import nbtrade
+from nbtrade.errors import TapeExists
+from nbtrade.sources import convert, synthetic
+from nbtrade.store import files, writer
+
+N = 3_000
+
+
+def ingest(*args, **options):
+    return nbtrade.ingest(*args, progress=False, **options)
+
+
+@pytest.fixture
+def good(tmp_path):
+    return synthetic.write_dbn(tmp_path / "day.dbn", N, seed=1, live_orders=100)
+
+
+@pytest.fixture
+def other(tmp_path_factory):
+    return synthetic.write_dbn(tmp_path_factory.mktemp("other") / "other.dbn", N, seed=2, live_orders=100)
+
+
+def full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
+def break_at(monkeypatch, where, what):
+    """Make one step of an ingest fail."""
+    if where == "write":
+        real = os.write
+        monkeypatch.setattr(writer.os, "write", lambda fd, data: what() if len(data) > 100 else real(fd, data))
+    elif where == "sync":
+        monkeypatch.setattr(writer.os, "fsync", what)
+    elif where == "feed":
+        monkeypatch.setattr(convert._Router, "feed", what)
+    elif where == "manifest":
+        monkeypatch.setattr(writer.json, "dump", what)
+    elif where == "publish":
+        monkeypatch.setattr(writer.files, "publish", what)
+    elif where == "rename":
+        monkeypatch.setattr(files.os, "rename", what)
+    else:
+        monkeypatch.setattr(files, "exchange", what)
+
+
+STEPS = [(where, what) for where in ("write", "sync", "feed", "manifest", "publish", "rename") for what in (full_disk, interrupted)]
+EXCHANGE = [("exchange", full_disk), ("exchange", interrupted)]
+
+
+@pytest.mark.parametrize(("where", "what"), STEPS)
+def test_an_ingest_that_fails_at_any_step_leaves_nothing(tmp_path, monkeypatch, good, where, what):
+    """A full disk or Ctrl-C while reading, writing, syncing or naming: the error is raised, the folder is as before, the next one works."""
+    with monkeypatch.context() as patch:
+        break_at(patch, where, what)
+        with pytest.raises(KeyboardInterrupt if what is interrupted else OSError, match=None if what is interrupted else "No space left"):
+            ingest(good)
+    assert os.listdir(tmp_path) == [good.name]
+    assert len(ingest(good)) > 0
+
+
+@pytest.mark.parametrize(("where", "what"), STEPS + EXCHANGE)
+def test_a_replace_that_fails_at_any_step_keeps_the_old_tape(tmp_path, monkeypatch, good, other, where, what):
+    """The old name stands for the old tape, whole, until the new one is."""
+    old = ingest(good)
+    with monkeypatch.context() as patch:
+        break_at(patch, where, what)
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            ingest(other, old.path, replace=True)
+    assert nbtrade.open_tape(old.path).content_hash == old.content_hash
+    assert sorted(os.listdir(tmp_path)) == ["day.dbn", "day.tape"]
+
+
+def test_a_second_ingest_needs_replace(tmp_path, good, other):
+    """TapeExists says how; with replace the new tape has the name; what is no tape is never replaced."""
+    old = ingest(good)
+    with pytest.raises(TapeExists, match=r"day\.tape is there already\. Pass replace=True \(--replace\)"):
+        ingest(other, old.path)
+    assert nbtrade.open_tape(old.path).content_hash == old.content_hash
+    new = ingest(other, old.path, replace=True)
+    assert new.content_hash == nbtrade.open_tape(old.path).content_hash != old.content_hash
+    assert sorted(os.listdir(tmp_path)) == ["day.dbn", "day.tape"]
+    assert old.audit().n_events == old.manifest["counts"]["events"], "a tape that is open stays readable"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(TapeExists, match="not a tape: it is not replaced"):
+        ingest(good, tmp_path / "mine", replace=True)
+    assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
+
+
+SLOW = """
+import sys, time, nbtrade
+from nbtrade.sources import convert
+feed = convert._Router.feed
+def slow(self, records):
+    feed(self, records)
+    print("writing", flush=True)
+    time.sleep(60)
+convert._Router.feed = slow
+nbtrade.ingest(sys.argv[1], progress=False)
+"""
+
+
+@pytest.fixture
+def slow_ingest(good):
+    """A process in the middle of ingesting `good`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", SLOW, str(good)], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout.readline() == b"writing\n"
+        yield process
+        process.kill()
+
+
+def test_of_two_ingests_at_once_one_is_told_who_is_writing(tmp_path, good, slow_ingest):
+    """It names the other's pid and leaves its work alone."""
+    before = sorted(os.listdir(tmp_path / ".day.tape.ingesting"))
+    with pytest.raises(TapeExists, match=rf"being written by another process \(pid {slow_ingest.pid}\)"):
+        ingest(good)
+    assert sorted(os.listdir(tmp_path / ".day.tape.ingesting")) == before
+    assert slow_ingest.poll() is None
+
+
+def test_a_killed_ingest_leaves_no_tape_and_the_next_one_works(tmp_path, good, slow_ingest):
+    """kill -9: nothing has the tape's name; what is left is taken over and cleared away."""
+    slow_ingest.kill()
+    slow_ingest.wait()
+    assert sorted(os.listdir(tmp_path)) == [".day.tape.ingesting", "day.dbn"]
+    (tmp_path / ".day.tape.ingesting" / "events.bin").write_bytes(b"left over" * 1000)
+    tape = ingest(good)
+    assert sorted(os.listdir(tmp_path)) == ["day.dbn", "day.tape"]
+    assert "lock" not in os.listdir(tape.path)
+    assert tape.content_hash == ingest(good, tmp_path / "again.tape").content_hash
+
+
+def test_the_reading_thread_ends_with_the_ingest(monkeypatch, good):
+    """An error in the middle leaves no thread behind."""
+    import threading
+
+    before = threading.active_count()
+    monkeypatch.setattr(convert._Router, "feed", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        ingest(good)
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+def test_an_error_of_the_source_is_raised_by_the_ingest(tmp_path, monkeypatch, good):
+    """Whatever the reading thread meets comes out of `ingest` as it was."""
+    monkeypatch.setattr("nbtrade.sources.dbn._fill", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        ingest(good)
+    assert os.listdir(tmp_path) == ["day.dbn"]

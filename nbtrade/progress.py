@@ -10,7 +10,12 @@ def progress_bar(total: int, unit: str, name: str, show: bool) -> Iterator[Calla
     if not show:
         yield lambda n: None
         return
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     with tqdm(total=total, unit=unit, unit_scale=True, desc=name, leave=False) as bar:
-        yield lambda n: None if n <= 0 else bool(bar.update(n))  # type: ignore[func-returns-value]
+
+        def advance(n: int) -> None:
+            if n > 0:
+                bar.update(n)
+
+        yield advance

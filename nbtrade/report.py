@@ -26,6 +26,7 @@ def plot(result: "Result", path: Any = None) -> Any:
         price.scatter(mine.index, mine["price"], s=14, color=color, marker=marker, label=label, zorder=3, linewidths=0)
     price.legend(loc="best", frameon=False, ncols=3)
     price.set_ylabel("price")
+    price.ticklabel_format(axis="y", useOffset=False)
     price.set_title(f"{result.symbol}: {len(fills):,} fills, net PnL {result.summary['net_pnl']:,.2f}", loc="left")
     position.step(equity.index, equity["position"], where="post", color=LINE, linewidth=0.8)
     position.set_ylabel("position, lots")

@@ -21,7 +21,7 @@ from numba import types
 from nbtrade._jit import JIT, use_cache
 from nbtrade.errors import StrategyError
 from nbtrade.kernels.account import account_at
-from nbtrade.kernels.engine import EVENT_END, MARKET, MARKET_TYPE, TIMER, MarketRecord
+from nbtrade.kernels.market import EVENT_END, MARKET, MARKET_TYPE, TIMER, MarketRecord
 from nbtrade.kernels.views import PYTHON_STRATEGIES, floats_at, record_at, record_type
 from nbtrade.times import ns_of
 

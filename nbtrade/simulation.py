@@ -11,7 +11,7 @@ from nbtrade.errors import CapacityError, StrategyError
 from nbtrade.kernels import account as accounts
 from nbtrade.kernels import book as books
 from nbtrade.kernels import engine as engines
-from nbtrade.kernels import match
+from nbtrade.kernels import market, match
 from nbtrade.seam import Strategy
 
 LOG_ROWS = 1 << 14
@@ -33,7 +33,7 @@ def _power_of_two(n: int) -> int:
 
 def shares_book(strategy: Strategy, feed: int) -> bool:
     """True when one book serves both clocks: few rows are on their way to us compared with those between two wakes."""
-    return strategy.wakes == engines.TIMER and 2 * feed < strategy.interval
+    return strategy.wakes == market.TIMER and 2 * feed < strategy.interval
 
 
 class Simulation:
@@ -45,7 +45,14 @@ class Simulation:
     """
 
     def __init__(
-        self, strategy: Strategy, states: np.ndarray, book: books.Book, latency: tuple[int, int, int], sample: int, orders: int, keep_log: bool
+        self,
+        strategy: Strategy,
+        states: np.ndarray,
+        book: books.Book,
+        latency: tuple[int, int, int],
+        sample: int,
+        orders: int,
+        keep_log: bool,
     ) -> None:
         k = len(states)
         self.strategy = strategy
@@ -62,7 +69,7 @@ class Simulation:
         self.reports = _records(accounts.REPORT, RING)
         self.fills, self.done = _records(match.FILL, LOG_ROWS), _records(accounts.OWN, LOG_ROWS)
         self.samples = _records(engines.SAMPLE, max(LOG_ROWS, 2 * k))
-        self.market, self.features = _records(engines.MARKET), np.zeros(1)
+        self.market, self.features = _records(market.MARKET), np.zeros(1)
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "done": [], "samples": []}
         self.wire = self._new_wire(latency[1])
         self.exchange = self._new_exchange(latency[2], keep_log)

@@ -103,7 +103,7 @@ class BookMachine(RuleBasedStateMachine):
     @rule(side=SIDES, px=PX)
     def look_past_any_price(self, side, px):
         self.reach(px)
-        levels, pages, words, tree, _, sides = self.book
+        _, pages, words, tree, _, sides = self.book
         worse = [p for s, p in self.levels if s == side and (p < px if side == BID else p > px)]
         expected = (max(worse) if side == BID else -min(worse)) if worse else books.NO_KEY
         assert books.next_level(pages, words, tree, sides, side, px) == expected

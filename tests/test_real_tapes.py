@@ -64,7 +64,7 @@ def test_esm4_ends_as_published(tmp_path):
 def test_arl_is_the_oracles_book_and_gives_every_expected_mbp10_row(tmp_path):
     """The top ten after every tape row are the vendor's 3,928 rows (one a record), repetitions aside."""
     rows = real.csv_rows(real.real_path(*real.ARL))
-    kept, tape = tape_and_records(tmp_path, real.ARL, [real.record_of_row(row) for row in rows])
+    kept, _tape = tape_and_records(tmp_path, real.ARL, [real.record_of_row(row) for row in rows])
     compare([real.record_of_row(row) for row in rows], kept, every_queues=100)
     expected = [top_of_row(row) for row in real.csv_rows(real.real_path(*real.ARL_MBP10))]
     replay, tops = lockstep.Replay(kept.tape()), [[[(UNDEF_PRICE, 0, 0)] * 10] * 2]

@@ -234,7 +234,7 @@ def test_a_price_beyond_what_a_row_can_hold_is_an_error_that_names_the_record(ac
 
 def test_a_tick_that_turns_out_too_fine_for_earlier_prices_is_an_error():
     """Rows of 2**31 ticks do not exist."""
-    with pytest.raises(SourceError, match="more than 2.*31 ticks"):
+    with pytest.raises(SourceError, match=r"more than 2.*31 ticks"):
         resolved(array_of([rec("A", price=10**13), rec("A", price=1, order_id=2)]), 0, batch=1)
 
 

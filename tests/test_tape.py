@@ -241,10 +241,10 @@ def test_a_newer_format_is_refused(copy):
 
 def test_what_is_not_a_tape_is_said(tape, tmp_path, copy):
     """No folder, a file, a folder without or with another manifest, a manifest cut short."""
-    with pytest.raises(TapeError, match="no manifest.json. Is the name right"):
+    with pytest.raises(TapeError, match=r"no manifest.json. Is the name right"):
         open_tape(tmp_path / "nothing")
     (tmp_path / "file.dbn").write_bytes(b"DBN")
-    with pytest.raises(TapeError, match="nbtrade.ingest"):
+    with pytest.raises(TapeError, match=r"nbtrade.ingest"):
         open_tape(tmp_path / "file.dbn")
     for text, message in (
         ((tape.path / "manifest.json").read_text()[:50], "cannot be read"),

@@ -87,9 +87,7 @@ MESSAGE = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4")], align=Tr
 REPORT = np.dtype([("arrive", "i8"), ("px", "i8"), ("qty", "i8"), ("order", "i4"), ("what", "i4")], align=True)
 
 # The way to the exchange. A ring can hold all that can be under way: a NEW and a CANCEL for each order slot.
-WIRE = np.dtype(
-    [("now", "i8"), ("entry", "i8"), ("messages_at", "i8"), ("mask", "i8"), ("head", "i8"), ("tail", "i8")], align=True
-)
+WIRE = np.dtype([("now", "i8"), ("entry", "i8"), ("messages_at", "i8"), ("mask", "i8"), ("head", "i8"), ("tail", "i8")], align=True)
 
 
 class AccountRecord(np.record):

@@ -19,7 +19,6 @@ from nbtrade._jit import JIT, helper
 MULTIPLIER = 0x4F1BBCDD
 
 
-
 @intrinsic
 def _prefetch(typingctx, array, i):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]

@@ -45,9 +45,8 @@ from nbtrade.kernels.book import (
     open_page,
     unmark_level,
 )
+from nbtrade.kernels.entries import TAKEN, drop_taken, is_last_order, link, note_taken, taken_entry, unlink
 from nbtrade.schema import ASK, BID, EXEC, UNDEF_PRICE
-
-TAKEN = 2  # kind of an entry that is not an order
 
 FILL = np.dtype(
     [
@@ -79,53 +78,6 @@ EXCHANGE = np.dtype(
     ],
     align=True,
 )
-
-
-# --- entries at a level ---------------------------------------------------------------------------
-@helper
-def link(levels, orders, i, o):
-    """Put entry `o` at the end of level `i`'s list."""
-    head = levels[i].own - 1
-    if head < 0:
-        levels[i].own = o + 1
-        orders[o].next = o
-        orders[o].prev = o
-    else:
-        tail = orders[head].prev
-        orders[tail].next = o
-        orders[o].prev = tail
-        orders[o].next = head
-        orders[head].prev = o
-    orders[o].at = i
-
-
-@helper
-def unlink(levels, orders, o):
-    """Take entry `o` off its level's list."""
-    i = orders[o].at
-    after = orders[o].next
-    if after == o:
-        levels[i].own = 0
-        return
-    before = orders[o].prev
-    orders[before].next = after
-    orders[after].prev = before
-    if levels[i].own == o + 1:
-        levels[i].own = after + 1
-
-
-@helper
-def is_last_order(levels, orders, i):
-    """True when no own order (only TAKEN entries, or nothing) rests at level `i`."""
-    head = levels[i].own - 1
-    o = head
-    while o >= 0:
-        if orders[o].kind != TAKEN:
-            return False
-        o = orders[o].next
-        if o == head:
-            break
-    return True
 
 
 @helper
@@ -196,45 +148,6 @@ def fill(ex, accounts, orders, reports, fills, done, o, px, qty, maker, ts, row)
     report(ex, reports, orders, o, FILL_REPORT, px, qty, ts)
     if own.leaves == 0:
         finish(ex, accounts, orders, done, o, FILLED, ts)
-
-
-# --- liquidity we took ----------------------------------------------------------------------------
-@helper
-def taken_entry(levels, orders, i, k):
-    """Account k's TAKEN entry at level `i`, or -1."""
-    head = levels[i].own - 1
-    o = head
-    while o >= 0:
-        if orders[o].kind == TAKEN and orders[o].account == k:
-            return o
-        o = orders[o].next
-        if o == head:
-            break
-    return -1
-
-
-@helper
-def note_taken(ex, levels, orders, i, k, qty):
-    """Account k took `qty` lots at level `i`. There is a free entry: the caller made sure."""
-    o = taken_entry(levels, orders, i, k)
-    if o < 0:
-        o = ex.free_taken
-        ex.free_taken = orders[o].next
-        ex.n_taken += 1
-        orders[o].kind = TAKEN
-        orders[o].account = k
-        orders[o].qty = 0
-        link(levels, orders, i, o)
-    orders[o].qty += qty
-
-
-@helper
-def drop_taken(ex, levels, orders, o):
-    """All that the TAKEN entry `o` stood for is refreshed."""
-    unlink(levels, orders, o)
-    orders[o].next = ex.free_taken
-    ex.free_taken = o
-    ex.n_taken -= 1
 
 
 @kernel

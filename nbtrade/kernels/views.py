@@ -23,9 +23,7 @@ from nbtrade._jit import JIT, METHODS
 def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
     """Numba type of one item of `dtype`, as an instance of the Record class `cls`."""
     plain = numpy_support.from_dtype(dtype)
-    fields = [
-        (name, {"type": f.type, "offset": f.offset, "alignment": f.alignment, "title": f.title}) for name, f in plain.fields.items()
-    ]
+    fields = [(name, {"type": f.type, "offset": f.offset, "alignment": f.alignment, "title": f.title}) for name, f in plain.fields.items()]
     return cls(fields, plain.size, plain.aligned)
 
 

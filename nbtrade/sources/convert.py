@@ -76,7 +76,7 @@ class _TapeSink:
         self.writer = TapeWriter(target, replace)
         self.resolver = new_resolver(source, key, self, tick)
 
-    def rows(self, events, ts_event, ts_recv, order_id, sequence) -> None:
+    def rows(self, events, ts_event, ts_recv, order_id, sequence) -> int:
         self.writer.append(events=events, ts_event=ts_event, ts_recv=ts_recv, order_id=order_id, sequence=sequence)
         return len(events)
 

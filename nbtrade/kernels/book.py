@@ -23,9 +23,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbtrade._jit import attributes, helper, kernel
+from nbtrade._jit import apart, attributes, helper, kernel
 from nbtrade.kernels.bits import MASK, SHIFT, WORD, leading_zeros, trailing_zeros
-from nbtrade.schema import ASK, BID, LAST, MARK, TRADE
+from nbtrade.schema import ASK, BID, LAST, TRADE
 
 # own: in the exchange's book the first of our own entries here, plus one (0: none); see kernels/match.py
 LEVEL = np.dtype([("qty", "i8"), ("n", "i4"), ("own", "i4")], align=True)
@@ -253,43 +253,46 @@ def next_slot(tree, sides, side, slot):
     return (i << SHIFT) + (63 - leading_zeros(word) if down else trailing_zeros(word))
 
 
+@kernel
+def turn_level(px, side, is_born, levels, pages, words, tree, free, sides):
+    """A level became non-empty, or empty. Not inlined: it is rare (6 % of rows), and the loops around it keep their registers."""
+    apart()
+    if is_born:
+        mark_level(pages, words, tree, sides, side, px)
+    else:
+        unmark_level(pages, words, tree, sides, side, px)
+        close_page_if_empty(levels, pages, words, free, sides, (px >> SHIFT) - sides[0].first_slot)
+
+
 @helper
-def change(px, side, qty, d_orders, is_change, levels, pages, words, tree, free, sides):
+def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
     """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
 
     levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
     tree   : i8[2, n]              free  : i4[n_pages]   sides : SIDE[2]
     """
     px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
-    slot = (px >> SHIFT) - sides[0].first_slot
-    page = np.int64(pages[np.uint64(slot)])  # unsigned: Numba then leaves out the test for a negative index
-    if page == 0 and is_change:
-        page = np.int64(open_page(pages, free, sides, slot))
+    slot = np.uint64((px >> SHIFT) - sides[0].first_slot)  # unsigned: Numba then leaves out the test for a negative index
+    page = np.int64(pages[slot])
+    if page == 0:
+        page = np.int64(open_page(pages, free, sides, np.int64(slot)))
         if page == 0:
             return -1
     i = (page << (SHIFT + 1)) + (side << SHIFT) + (px & MASK)
     level = levels[np.uint64(i)]
     before = level.n
     after = before + d_orders
-    level.qty += qty if is_change else 0
+    level.qty += qty
     level.n = after
     if (before == 0) != (after == 0):
-        if after != 0:
-            mark_level(pages, words, tree, sides, side, px)
-        else:
-            unmark_level(pages, words, tree, sides, side, px)
-            close_page_if_empty(levels, pages, words, free, sides, slot)
+        turn_level(px, side, after != 0, levels, pages, words, tree, free, sides)
     return i
 
 
 @helper
 def apply(row, levels, pages, words, tree, free, sides):
-    """Apply one event row (EVENT) to the book; returns as `change`.
-
-    Rows that do not change the book (TRADE) pass through the same code and change nothing: a branch on the kind
-    would be mispredicted at every trade. MARK has no price and must not come here.
-    """
-    return change(row.px, np.int64(row.side), row.qty, row.d_orders, row.kind < TRADE, levels, pages, words, tree, free, sides)
+    """Apply one event row (EVENT) that changes the book (kind < TRADE); returns as `change`."""
+    return change(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides)
 
 
 @kernel
@@ -299,21 +302,21 @@ def roll(events, start, stop, levels, pages, words, tree, free, sides):
     There are free pages for all of them: the caller made sure.
     """
     for i in range(start, stop):
-        row = events[i]
+        row = events[np.uint64(i)]
         if row.kind < TRADE:
             apply(row, levels, pages, words, tree, free, sides)
     for back in range(start - stop):
         row = events[start - 1 - back]
         if row.kind < TRADE:
-            change(row.px, np.int64(row.side), -row.qty, -row.d_orders, True, levels, pages, words, tree, free, sides)
+            change(row.px, np.int64(row.side), -row.qty, -row.d_orders, levels, pages, words, tree, free, sides)
 
 
 @kernel
 def replay(events, start, stop, levels, pages, words, tree, free, sides):
     """Apply events[start:stop] to the book. Returns the index of the first row not applied (stop, unless pages ran out)."""
     for i in range(start, stop):
-        row = events[i]
-        if row.kind != MARK and apply(row, levels, pages, words, tree, free, sides) < 0:
+        row = events[np.uint64(i)]
+        if row.kind < TRADE and apply(row, levels, pages, words, tree, free, sides) < 0:
             return i
     return stop
 
@@ -327,8 +330,8 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
     Returns as `replay`.
     """
     for i in range(start, stop):
-        row = events[i]
-        if row.kind != MARK:
+        row = events[np.uint64(i)]
+        if row.kind < TRADE:
             at = apply(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 return i

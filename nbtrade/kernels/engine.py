@@ -17,14 +17,14 @@ Where the time goes (per event, one account): see README, "Speed".
 
 import numpy as np
 
-from nbtrade._jit import helper, kernel
+from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.account import deliver
 from nbtrade.kernels.book import NO_KEY, apply, is_crossed, key_of, level_index, replay, roll
 from nbtrade.kernels.entries import TAKEN
 from nbtrade.kernels.market import EVENT_END, TIMER, local_stop, note_trades, show_market
 from nbtrade.kernels.match import arrive, at_level, has_room, meet, trade_through
 from nbtrade.kernels.views import call_strategy
-from nbtrade.schema import ASK, BID, CANCEL, EXEC, LAST, MARK
+from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, TRADE
 
 SAMPLE = np.dtype(
     [
@@ -103,17 +103,18 @@ def quiet_rows(events, ts_event, x, until, levels, pages, words, tree, free, sid
     Apart from the rest because this is the hot loop: with few arrays in hand all it needs stays in registers (7.5 ns a row;
     inlined in `run` 13). Of two conditions the one that is hardly ever true is asked first: it predicts well.
     """
+    apart()
     n = len(events)
     own_bid = own_sides[BID].best
     own_ask = own_sides[ASK].best
     while x < n and ts_event[np.uint64(x)] <= until:
         event = events[np.uint64(x)]
-        if event.kind != MARK:
+        if event.kind < TRADE:
             i = apply(event, levels, pages, words, tree, free, sides)
             if i < 0:
                 return x, PAGES_FULL
             own = levels[np.uint64(i)].own
-            if own != 0 and (event.kind == CANCEL or event.kind == EXEC) and not moved_up(event, orders, own - 1):
+            if own != 0 and event.kind != ADD and not moved_up(event, orders, own - 1):
                 return x, OURS
             if event.kind == EXEC and (own_ask > -event.px if event.side else own_bid > event.px):
                 return x, OURS
@@ -123,7 +124,7 @@ def quiet_rows(events, ts_event, x, until, levels, pages, words, tree, free, sid
     return x, REACHED
 
 
-@kernel
+@helper
 def touch_orders(
     event, i, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, ts, row
 ):
@@ -146,6 +147,7 @@ def touch_orders(
 @kernel
 def meet_both(levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, ts, row):
     """An event ended with an opposite price at or through ours: orders meet there, unless the market is crossed."""
+    apart()
     if is_crossed(sides):
         return
     for side in range(2):
@@ -310,7 +312,7 @@ def run(
         eng.pages_needed = 2 + abs(eng.x - to) if eng.one_book else 2
         if sides[0].n_free < eng.pages_needed:
             return NEED_ROOM
-        if eng.one_book:
+        if eng.one_book and eng.x != to:
             roll(events, eng.x, to, levels, pages, words, tree, free, sides)
         else:
             eng.seen = replay(events, max(eng.seen, eng.l), to, seen_levels, seen_pages, seen_words, seen_tree, seen_free, seen_sides)
@@ -318,13 +320,14 @@ def run(
                 return NEED_ROOM
         note_trades(events, eng.l, to, market_row)
         eng.l = to
-        ex.head = deliver(reports, ex.head, ex.tail, ts, orders, accounts)
+        if ex.head < ex.tail and reports[ex.head & (len(reports) - 1)].arrive <= ts:
+            ex.head = deliver(reports, ex.head, ex.tail, ts, orders, accounts)
         show_market(market, ts, kind, seen_levels, seen_pages, seen_sides)
         wire.now = ts
         if kind == TIMER:
             eng.next_timer += eng.interval
         passed = run_strategy(eng, accounts)
-        if eng.one_book:
+        if eng.one_book and eng.x != eng.l:
             roll(events, eng.l, eng.x, levels, pages, words, tree, free, sides)
         if not passed:
             return STRATEGY_FAILED

@@ -5,7 +5,7 @@ The record is filled from the local book, which is either a book of its own or t
 
 import numpy as np
 
-from nbtrade._jit import helper, kernel
+from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.book import NO_KEY, level_index
 from nbtrade.kernels.views import new_record_class, record_type
 from nbtrade.schema import ASK, BID, LAST, TRADE, UNDEF_PRICE
@@ -65,6 +65,7 @@ def local_stop(events, ts_recv, at, near, until, one_event):
 @kernel
 def note_trades(events, start, stop, market_row):
     """Bring the market record's trade fields and event count from row `start` to row `stop`. No branch: 1 ns a row."""
+    apart()
     n_events = 0
     volume = 0
     last = -1

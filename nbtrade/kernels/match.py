@@ -214,7 +214,7 @@ def trade_through(
         best = next_level(pages, own_words, own_tree, own_sides, side, px)
 
 
-@kernel
+@helper
 def at_level(
     levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, event, i, ts, row
 ):
@@ -277,7 +277,7 @@ def slot_in_table(pages, sides, px):
     return slot if 0 <= slot < len(pages) else -1
 
 
-@kernel
+@helper
 def arrive(
     levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, o, what, ts, row
 ):
@@ -302,8 +302,8 @@ def arrive(
         return
     own.state = WORKING
     report(ex, reports, orders, o, ACK, 0, 0, ts)
-    if not is_crossed(sides):
-        limit = -key_of(side, own.px) if own.kind == LIMIT else -UNDEF_PRICE
+    limit = -key_of(side, own.px) if own.kind == LIMIT else -UNDEF_PRICE
+    if sides[1 - side].best >= limit and not is_crossed(sides):  # a quote that rests is spared the call
         take(levels, pages, words, tree, sides, ex, accounts, orders, reports, fills, done, o, limit, False, ts, row)
     if own.leaves == 0:
         return

@@ -21,6 +21,7 @@ import zstandard
 import nbtrade as nt
 from nbtrade._jit import kernel
 from nbtrade.kernels import book as books
+from nbtrade.kernels import memory
 from nbtrade.sources import synthetic
 from nbtrade.store.state import book_arrays
 
@@ -160,7 +161,7 @@ def book_ratio(n: int, repeats: int, live: int = 1000) -> dict[str, float]:
     book = book_arrays(tape)
 
     def replay():
-        fresh = books.copied(book)
+        fresh = memory.copied(book)
         assert books.replay(tape.events, 0, len(tape), *fresh) == len(tape)
         return fresh
 
@@ -219,7 +220,7 @@ def pathological_ratio(n: int, repeats: int, scenario: str) -> dict[str, float]:
         book = book_arrays(tape)
         at = 0
         while (at := books.replay(tape.events, at, len(tape), *book)) < len(tape):
-            book = books.grown(book)
+            book = memory.grown(book)
 
     a, b, c, d = medians(lambda: replay(plain), lambda: replay(odd), lambda: run(plain), lambda: run(odd), repeats=repeats)
     rows = len(odd) / len(plain)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
-from nbtrade.kernels import book as books
+from nbtrade.kernels import memory
 from nbtrade.progress import progress_bar
 from nbtrade.results import Fees, Instrument, Result
 from nbtrade.seam import Strategy
@@ -25,7 +25,7 @@ from nbtrade.store.state import book_arrays
 from nbtrade.store.tape import Tape, open_tape
 from nbtrade.times import ns_of
 
-BATCH_ROWS = 1 << 20  # rows between two looks at Ctrl-C and the progress bar
+BATCH_ROWS = 1 << 22  # rows between two looks at Ctrl-C and the progress bar: some 60 ms
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def backtest(
     return Result(simulation, instrument, fees or Fees(), multiplier)
 
 
-def _new_simulation(setup, book: books.Book) -> Simulation:
+def _new_simulation(setup, book: memory.Book) -> Simulation:
     (strategy, states), latency, sample, max_orders = setup
     return Simulation(strategy, states, book, latency, sample, max_orders, keep_log=True)
 
@@ -125,10 +125,10 @@ class _EngineSink:
     def _prices(self, low: int, high: int) -> None:
         """Make, or make wider, the books' price range."""
         if self.simulation is None:
-            self.px = (low - books.MARGIN, high + books.MARGIN)
-            self.simulation = _new_simulation(self.setup, books.new_book(*self.px))
+            self.px = (low - memory.MARGIN, high + memory.MARGIN)
+            self.simulation = _new_simulation(self.setup, memory.new_book(*self.px))
         elif low < self.px[0] or high > self.px[1]:
-            self.px = min(low, self.px[0] + books.MARGIN) - books.MARGIN, max(high, self.px[1] - books.MARGIN) + books.MARGIN
+            self.px = min(low, self.px[0] + memory.MARGIN) - memory.MARGIN, max(high, self.px[1] - memory.MARGIN) + memory.MARGIN
             self.simulation.widen(*self.px)
 
     def _feed(self, final: bool) -> int:

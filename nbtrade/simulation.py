@@ -9,9 +9,8 @@ import numpy as np
 from nbtrade._jit import attributes
 from nbtrade.errors import CapacityError, StrategyError
 from nbtrade.kernels import account as accounts
-from nbtrade.kernels import book as books
 from nbtrade.kernels import engine as engines
-from nbtrade.kernels import market, match
+from nbtrade.kernels import market, match, memory
 from nbtrade.seam import Strategy
 
 LOG_ROWS = 1 << 14
@@ -48,7 +47,7 @@ class Simulation:
         self,
         strategy: Strategy,
         states: np.ndarray,
-        book: books.Book,
+        book: memory.Book,
         latency: tuple[int, int, int],
         sample: int,
         orders: int,
@@ -59,9 +58,9 @@ class Simulation:
         self.states = states.copy()
         self.one_book = shares_book(strategy, latency[0])
         self.exchange_book = book
-        self.local_book = book if self.one_book else books.copied(book)
+        self.local_book = book if self.one_book else memory.copied(book)
         self.own_bits = (np.zeros_like(book.words), np.zeros_like(book.tree), book.sides.copy())
-        self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = books.NO_KEY, 0
+        self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = memory.NO_KEY, 0
         self.n_slots = k * orders
         self.orders = _records(accounts.OWN, self.n_slots + 1024)
         self.accounts = _records(accounts.ACCOUNT, k)
@@ -192,7 +191,7 @@ class Simulation:
         while int(self.exchange_book.sides["n_free"][0]) < max(2, int(self.engine["pages_needed"][0])):
             self._grow_exchange_book()
         if not self.one_book and int(self.local_book.sides["n_free"][0]) == 0:
-            self.local_book = books.grown(self.local_book)
+            self.local_book = memory.grown(self.local_book)
 
     def _grow_reports(self, n: int) -> None:
         old, head, tail = self.reports, int(self.exchange["head"][0]), int(self.exchange["tail"][0])
@@ -213,13 +212,13 @@ class Simulation:
     def widen(self, px_min: int, px_max: int) -> None:
         """Make the books take prices px_min..px_max."""
         words, _, sides = self.own_bits
-        own = books.widened(self.exchange_book._replace(words=words, sides=sides), px_min, px_max)
-        self.exchange_book = books.widened(self.exchange_book, px_min, px_max)
-        self.local_book = self.exchange_book if self.one_book else books.widened(self.local_book, px_min, px_max)
+        own = memory.widened(self.exchange_book._replace(words=words, sides=sides), px_min, px_max)
+        self.exchange_book = memory.widened(self.exchange_book, px_min, px_max)
+        self.local_book = self.exchange_book if self.one_book else memory.widened(self.local_book, px_min, px_max)
         self.own_bits = (words, own.tree, own.sides)
 
     def _grow_exchange_book(self) -> None:
-        self.exchange_book = books.grown(self.exchange_book)
+        self.exchange_book = memory.grown(self.exchange_book)
         if self.one_book:
             self.local_book = self.exchange_book
         words, tree, sides = self.own_bits

@@ -14,7 +14,7 @@ UNITS = {
     "min": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-SPAN = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)\s*")
+SPAN = re.compile(r"\s*(-?\d+(?:\.\d*)?|\.\d+)\s*([a-z]+)\s*")
 
 
 def ns_of(span: str | int) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
 
 from nbtrade.kernels import book as books
+from nbtrade.kernels import memory
 from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE
 from nbtrade.sources.resolver import Resolver
 from nbtrade.store import files, state
@@ -112,7 +113,7 @@ class Replay:
 
     def __init__(self, tape, n_pages=1024):
         self.tape, self.row = tape, 0
-        self.book = books.new_book(tape.manifest["px"]["min"], tape.manifest["px"]["max"], n_pages)
+        self.book = memory.new_book(tape.manifest["px"]["min"], tape.manifest["px"]["max"], n_pages)
         self.ends = np.flatnonzero(tape.events["flags"] & LAST) + 1
         self.out = np.zeros((3, DEEP), np.int64)
 
@@ -120,7 +121,7 @@ class Replay:
         """Apply rows up to `row`; return the index of the first one and of the last plus one."""
         start, events = self.row, self.tape.events
         while (at := books.replay(events, self.row, row, *self.book)) < row:
-            self.row, self.book = at, books.grown(self.book)
+            self.row, self.book = at, memory.grown(self.book)
         self.row = row
         return start, row
 

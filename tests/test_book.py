@@ -8,6 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from nbtrade._jit import JIT
 from nbtrade.kernels import book as books
+from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, LAST, MARK, TRADE
 
 SIDES = st.sampled_from([BID, ASK])
@@ -36,21 +37,21 @@ class BookMachine(RuleBasedStateMachine):
 
     @initialize(n_pages=st.sampled_from([1, 2, 64]))
     def start(self, n_pages):
-        self.book = books.new_book(LOW, HIGH, n_pages)
-        self.range = LOW - books.MARGIN, HIGH + books.MARGIN
+        self.book = memory.new_book(LOW, HIGH, n_pages)
+        self.range = LOW - memory.MARGIN, HIGH + memory.MARGIN
         self.levels = {}
 
     def reach(self, px):
         if not self.range[0] <= px <= self.range[1]:
             self.range = min(self.range[0], px - 7), max(self.range[1], px + 7)
-            self.book = books.widened(self.book, *self.range)
+            self.book = memory.widened(self.book, *self.range)
 
     def change(self, *row):
         """Replay a row, growing the book when its pages ran out; the row is then applied once."""
         events = rows_of(row)
         if books.replay(events, 0, 1, *self.book) == 0:
             assert int(self.book.sides["n_free"][0]) == 0
-            self.book = books.grown(self.book)
+            self.book = memory.grown(self.book)
             assert books.replay(events, 0, 1, *self.book) == 1
         _, side, px, qty, d_orders = row
         level = self.levels.setdefault((side, px), [0, 0])
@@ -94,7 +95,7 @@ class BookMachine(RuleBasedStateMachine):
     @rule()
     def grow(self):
         if len(self.book.free) < 4096:
-            self.book = books.grown(self.book)
+            self.book = memory.grown(self.book)
 
     @rule(px=PX)
     def widen(self, px):
@@ -105,7 +106,7 @@ class BookMachine(RuleBasedStateMachine):
         self.reach(px)
         _, pages, words, tree, _, sides = self.book
         worse = [p for s, p in self.levels if s == side and (p < px if side == BID else p > px)]
-        expected = (max(worse) if side == BID else -min(worse)) if worse else books.NO_KEY
+        expected = (max(worse) if side == BID else -min(worse)) if worse else memory.NO_KEY
         assert books.next_level(pages, words, tree, sides, side, px) == expected
 
     @invariant()
@@ -119,7 +120,7 @@ class BookMachine(RuleBasedStateMachine):
             n = books.depth(levels, pages, words, tree, sides, side, *out)
             assert list(zip(*out[:, :n].tolist(), strict=True)) == expected
             assert sides["n_levels"][side] == len(expected)
-            assert sides["best"][side] == (expected[0][0] * (1 if side == BID else -1) if expected else books.NO_KEY)
+            assert sides["best"][side] == (expected[0][0] * (1 if side == BID else -1) if expected else memory.NO_KEY)
 
     @invariant()
     def pages_are_free_or_hold_a_level(self):
@@ -143,22 +144,22 @@ def test_an_audit_counts_events_crossings_and_levels_below_zero():
     rows["flags"] = [LAST, LAST, LAST, LAST, 0]
     rows.flags.writeable = False
     crossed, counts = np.zeros(1, np.int64), np.zeros(5, np.int64)
-    assert books.audit(rows, 0, 5, *books.new_book(0, 10), crossed, counts) == 5
+    assert books.audit(rows, 0, 5, *memory.new_book(0, 10), crossed, counts) == 5
     assert (crossed.tolist(), counts[:3].tolist()) == ([1], [4, 2, 1])
 
 
 def test_a_copied_book_shares_nothing():
     """What is done to the copy is not seen in the book."""
-    book = books.new_book(0, 10)
+    book = memory.new_book(0, 10)
     before = [array.tobytes() for array in book]
-    books.replay(rows_of((ADD, BID, 5, 2, 1)), 0, 1, *books.copied(book))
+    books.replay(rows_of((ADD, BID, 5, 2, 1)), 0, 1, *memory.copied(book))
     assert [array.tobytes() for array in book] == before
 
 
 @pytest.mark.parametrize("side", [BID, ASK])
 def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
     """Our own entry hangs on its level, also when nobody else rests there."""
-    book = books.new_book(0, 100)
+    book = memory.new_book(0, 100)
     books.replay(rows_of((ADD, side, 50, 2, 1)), 0, 1, *book)
     at = int(book.pages[(50 >> 5) - int(book.sides["first_slot"][0])]) * 64 + side * 32 + (50 & 31)
     book.levels["own"][at] = 1

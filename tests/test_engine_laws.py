@@ -11,7 +11,7 @@ from test_backtest import noise
 
 import nbtrade as nt
 from nbtrade import runner, simulation
-from nbtrade.kernels import book as books
+from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, UNDEF_PRICE
 from nbtrade.sources import synthetic
 
@@ -72,8 +72,8 @@ def test_few_pages(tape, monkeypatch, shares):
     """Books that run out of pages grow and change nothing."""
     monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed: shares)
     expected = run(tape).hash
-    new_book = books.new_book
-    monkeypatch.setattr(books, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
+    new_book = memory.new_book
+    monkeypatch.setattr(memory, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
     assert run(tape).hash == expected
 
 

@@ -312,8 +312,9 @@ def run(
         eng.pages_needed = 2 + abs(eng.x - to) if eng.one_book else 2
         if sides[0].n_free < eng.pages_needed:
             return NEED_ROOM
-        if eng.one_book and eng.x != to:
-            roll(events, eng.x, to, levels, pages, words, tree, free, sides)
+        if eng.one_book:
+            if eng.x != to:
+                roll(events, eng.x, to, levels, pages, words, tree, free, sides)
         else:
             eng.seen = replay(events, max(eng.seen, eng.l), to, seen_levels, seen_pages, seen_words, seen_tree, seen_free, seen_sides)
             if eng.seen < to:

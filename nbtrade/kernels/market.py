@@ -6,7 +6,8 @@ The record is filled from the local book, which is either a book of its own or t
 import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
-from nbtrade.kernels.book import NO_KEY, level_index
+from nbtrade.kernels.book import level_index
+from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.views import new_record_class, record_type
 from nbtrade.schema import ASK, BID, LAST, TRADE, UNDEF_PRICE
 

@@ -16,7 +16,7 @@ from nbtrade.kernels import rows
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
 from nbtrade.sources import odd_trades, ticks
 
-FIRST_ROWS = 1 << 16
+FIRST_ROWS = 1 << 18
 FIRST_ORDERS = 1 << 12
 N_OUT = 4  # sets of out buffers in turn, so that a sink may write them while the next is filled
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from nbtrade._jit import attributes
 
-BATCH_RECORDS = 1 << 15  # 1.8 MB: four of them stay in the last-level cache
+BATCH_RECORDS = 1 << 17  # 7 MB: smaller batches pass the GIL between the threads more often (ingest took 1.2 times as long at 1 << 15)
 N_BUFFERS = 4
 
 Progress = Callable[[int], None]  # called with source bytes read since the last call

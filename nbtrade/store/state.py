@@ -11,6 +11,7 @@ import numpy as np
 
 from nbtrade._jit import kernel
 from nbtrade.kernels import book as books
+from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, LIVE, TRADE, UNDEF_PRICE
 from nbtrade.store.search import upper_bound
 
@@ -138,10 +139,10 @@ def book_before(tape: "Tape", row: int) -> BookState:
     return BookState(tape, ts, orders, tape.whole["order_id"][orders["prio"]])
 
 
-def book_arrays(tape: "Tape") -> books.Book:
+def book_arrays(tape: "Tape") -> memory.Book:
     """The kernel's book before the tape's first row."""
     px = tape.manifest["px"]
-    book = books.new_book(px["min"], px["max"])
+    book = memory.new_book(px["min"], px["max"])
     if tape.start:
         orders = book_before(tape, tape.start).orders
         rows = np.zeros(len(orders), tape.whole["events"].dtype).view(np.recarray)
@@ -152,10 +153,10 @@ def book_arrays(tape: "Tape") -> books.Book:
     return book
 
 
-def _replayed(events: np.ndarray, book: books.Book) -> books.Book:
+def _replayed(events: np.ndarray, book: memory.Book) -> memory.Book:
     at = 0
     while (at := books.replay(events, at, len(events), *book)) < len(events):
-        book = books.grown(book)
+        book = memory.grown(book)
     return book
 
 
@@ -183,7 +184,7 @@ def audit(tape: "Tape") -> Audit:
     book, at = book_arrays(tape), 0
     crossed, counts = np.zeros(10_000, np.int64), np.zeros(5, np.int64)
     while (at := books.audit(tape.events, at, len(tape), *book, crossed, counts)) < len(tape):
-        book = books.grown(book)
+        book = memory.grown(book)
     n_crossed = int(counts[1])
     rows = crossed[: min(n_crossed, len(crossed))] + tape.start
     return Audit(len(tape), int(counts[0]), n_crossed, int(counts[2]), rows, tape.manifest["faults"])

@@ -19,10 +19,11 @@ import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.account import deliver
-from nbtrade.kernels.book import NO_KEY, apply, is_crossed, key_of, level_index, replay, roll
+from nbtrade.kernels.book import apply, is_crossed, key_of, level_index, replay, roll
 from nbtrade.kernels.entries import TAKEN
 from nbtrade.kernels.market import EVENT_END, TIMER, local_stop, note_trades, show_market
 from nbtrade.kernels.match import arrive, at_level, has_room, meet, trade_through
+from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.views import call_strategy
 from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, TRADE
 

@@ -35,7 +35,6 @@ from nbtrade.kernels.account import (
 )
 from nbtrade.kernels.bits import SHIFT
 from nbtrade.kernels.book import (
-    NO_KEY,
     close_page_if_empty,
     is_crossed,
     key_of,
@@ -46,6 +45,7 @@ from nbtrade.kernels.book import (
     unmark_level,
 )
 from nbtrade.kernels.entries import TAKEN, drop_taken, is_last_order, link, note_taken, taken_entry, unlink
+from nbtrade.kernels.memory import NO_KEY
 from nbtrade.schema import ASK, BID, EXEC, UNDEF_PRICE
 
 FILL = np.dtype(

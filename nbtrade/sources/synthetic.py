@@ -30,6 +30,7 @@ import zstandard
 from nbtrade._jit import JIT
 from nbtrade.schema import ASK, BID, NONE, PRICE_SCALE, RECORD
 from nbtrade.sources import market_model as model
+from nbtrade.store.files import sync_folder
 from nbtrade.times import ns_of
 
 SCENARIOS = {"ordinary": model.ORDINARY, "stub_quotes": model.STUB_QUOTES, "outliers": model.OUTLIERS}
@@ -93,7 +94,7 @@ def write_dbn(path: str | os.PathLike[str], n_records: int, *, symbol: str = "SY
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return path
 
 
@@ -269,11 +270,3 @@ def _metadata(market: _Market, symbol: str, dataset: str) -> bytes:
         end=_ns_of(f"{end}T00:00Z"),
         version=3,
     ).encode()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

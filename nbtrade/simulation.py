@@ -155,7 +155,7 @@ class Simulation:
         )  # fmt: skip
 
     def _explain_failure(self) -> None:
-        """Run the failed call once more in plain Python, where the error has the user's own line."""
+        """Say which wake and account the strategy raised at, and the state it had."""
         k, ts = int(self.engine["failed_account"][0]), int(self.market["ts"][0])
         when = np.datetime64(ts, "ns")
         raise StrategyError(

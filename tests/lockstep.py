@@ -182,7 +182,7 @@ def model_queues(book, top_ids=None):
 TOP_IDS = {-1: -(2**63) + 1, -2: -(2**63) + 2}
 
 
-def compare(records, kept, every_levels=1, every_queues=1):
+def assert_lockstep(records, kept, every_levels=1, every_queues=1):
     """Assert that the tape says what the oracle says after every event of `records`; return the oracle and its replay."""
     tape, book, places, changes = kept.tape(), Book(), {}, []
     replay = Replay(tape, n_pages=2)

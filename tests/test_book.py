@@ -143,9 +143,9 @@ def test_an_audit_counts_events_crossings_and_levels_below_zero():
     rows = rows.copy()
     rows["flags"] = [LAST, LAST, LAST, LAST, 0]
     rows.flags.writeable = False
-    crossed, counts = np.zeros(1, np.int64), np.zeros(5, np.int64)
+    crossed, counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
     assert books.audit(rows, 0, 5, *memory.new_book(0, 10), crossed, counts) == 5
-    assert (crossed.tolist(), counts[:3].tolist()) == ([1], [4, 2, 1])
+    assert (crossed.tolist(), counts.tolist()) == ([1], [4, 2, 1])
 
 
 def test_a_copied_book_shares_nothing():

@@ -55,7 +55,7 @@ def run(capsys):
     return run
 
 
-def wrong(answer, *words):
+def assert_wrong(answer, *words):
     """One line on stderr that has all the words, nothing on stdout, status 2."""
     status, out, err = answer
     assert (status, out) == (2, "")
@@ -99,7 +99,7 @@ def test_ingest(tmp_path, day, run):
 
 def test_ingest_does_not_replace_unasked(day, tape, run):
     """A tape that is there stays, unless --replace says otherwise."""
-    wrong(run("ingest", day), tape, "--replace")
+    assert_wrong(run("ingest", day), tape, "--replace")
     assert run("ingest", day, "--replace")[0] == 0
 
 
@@ -156,8 +156,8 @@ def test_output_into_a_closed_pipe(tape):
 @pytest.mark.parametrize("command", ["ingest", "backtest"])
 def test_wrong_file_name(day, run, command):
     """A file that is not there is named, with those near it."""
-    wrong(run(command, day.with_name("daz.dbn.zst")), "daz.dbn.zst", "does not exist")
-    wrong(run(command, day.with_name("day.dbn.zs")), "day.dbn.zs", "Near it: day.dbn.zst")
+    assert_wrong(run(command, day.with_name("daz.dbn.zst")), "daz.dbn.zst", "does not exist")
+    assert_wrong(run(command, day.with_name("day.dbn.zs")), "day.dbn.zs", "Near it: day.dbn.zst")
 
 
 @pytest.mark.parametrize("command", ["ingest", "backtest"])
@@ -165,7 +165,7 @@ def test_truncated_file(tmp_path, day, run, command):
     """A file that is cut short is named, and no tape is left."""
     part = tmp_path / "part.dbn.zst"
     part.write_bytes(day.read_bytes()[:-1000])
-    wrong(run(command, part), part, "cut short")
+    assert_wrong(run(command, part), part, "cut short")
     assert [p.name for p in tmp_path.iterdir()] == ["part.dbn.zst"]
 
 
@@ -173,19 +173,19 @@ def test_truncated_file(tmp_path, day, run, command):
 def test_not_a_tape(tmp_path, day, run, command):
     """A file, a folder and nothing at all are no tapes."""
     for path in (tmp_path, tmp_path / "none", day):
-        wrong(run(command, path), path, "not a tape")
+        assert_wrong(run(command, path), path, "not a tape")
 
 
 def test_unknown_state_field(tape, run):
     """A state field that the strategy does not have is named, with those it has."""
-    wrong(run("backtest", tape, "--set", "half_spred=2"), "half_spred", "half_spread", "max_position")
+    assert_wrong(run("backtest", tape, "--set", "half_spred=2"), "half_spred", "half_spread", "max_position")
 
 
 @pytest.mark.parametrize("command", ["ingest", "backtest"])
 def test_unknown_symbol(tmp_path, day, run, command):
     """A symbol that the file does not have is named, with those it has."""
     extra = ["--out", tmp_path / "x"] if command == "ingest" else []
-    wrong(run(command, day, "--symbol", "AAPL", *extra), "AAPL", "SYNTH")
+    assert_wrong(run(command, day, "--symbol", "AAPL", *extra), "AAPL", "SYNTH")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -204,7 +204,7 @@ def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
     """A strategy that cannot be found or compiled is named, with the line."""
     monkeypatch.chdir(tmp_path)
     Path("s.py").write_text(STRATEGY)
-    wrong(run("backtest", tape, where), *words)
+    assert_wrong(run("backtest", tape, where), *words)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from itertools import groupby
 import lockstep
 import pytest
 import real
-from lockstep import array_of, compare, resolved
+from lockstep import array_of, assert_lockstep, resolved
 from model import ASK, BID, UNDEF_PRICE
 
 from nbtrade._jit import JIT
@@ -33,7 +33,7 @@ def test_clx5_is_the_oracles_book_at_every_event_and_the_third_partys_at_the_end
     """All levels of 32,053 events; 113 final levels of an independent program; 172 crossed event ends."""
     records = real.dbn_records(real.real_path(*real.CLX5))
     kept, tape = tape_and_records(tmp_path, real.CLX5, records)
-    _, replay = compare(records, kept, every_queues=500)
+    _, replay = assert_lockstep(records, kept, every_queues=500)
     final = json.loads(real.real_path(*real.CLX5_FINAL).read_text())
     for side, name in ((BID, "bids"), (ASK, "asks")):
         assert replay.levels(side) == [(x["price"], x["size"], x["count"]) for x in final[name]]
@@ -52,7 +52,7 @@ def test_esm4_ends_as_published(tmp_path):
     """A snapshot of 13,600 orders and 2 s: 5214.00 / 5214.25, 976 and 571 levels, no fault."""
     records = real.dbn_records(real.real_path(*real.ESM4))
     kept, tape = tape_and_records(tmp_path, real.ESM4, records)
-    compare(records, kept, every_levels=20, every_queues=60)
+    assert_lockstep(records, kept, every_levels=20, every_queues=60)
     book = tape.book_at(tape.ts_recv[-1])
     assert [tape.price(book.bid_px), tape.price(book.ask_px)] == [5214.0, 5214.25]
     assert [len(book.side(side)[0]) for side in (BID, ASK)] == [976, 571]
@@ -65,7 +65,7 @@ def test_arl_is_the_oracles_book_and_gives_every_expected_mbp10_row(tmp_path):
     """The top ten after every tape row are the vendor's 3,928 rows (one a record), repetitions aside."""
     rows = real.csv_rows(real.real_path(*real.ARL))
     kept, _tape = tape_and_records(tmp_path, real.ARL, [real.record_of_row(row) for row in rows])
-    compare([real.record_of_row(row) for row in rows], kept, every_queues=100)
+    assert_lockstep([real.record_of_row(row) for row in rows], kept, every_queues=100)
     expected = [top_of_row(row) for row in real.csv_rows(real.real_path(*real.ARL_MBP10))]
     replay, tops = lockstep.Replay(kept.tape()), [[[(UNDEF_PRICE, 0, 0)] * 10] * 2]
     for row in range(len(kept.tape())):
@@ -91,7 +91,7 @@ def test_every_dbn_version_reads(tmp_path, path):
     for tape in tapes.values():
         records = real.dbn_records(path, tape.manifest["instrument"]["instrument_id"])
         kept = resolved(array_of(records), tape.tick_units)
-        compare(records, kept)
+        assert_lockstep(records, kept)
         assert tape.events.tobytes() == kept.columns()["events"].tobytes()
 
 
@@ -109,7 +109,7 @@ import lockstep, real
 from nbtrade.sources.resolver import Resolver
 records = real.dbn_records(real.real_path(*real.CLX5))[:3000]
 kept = lockstep.resolved(lockstep.array_of(records), 0, 700)
-book, replay = lockstep.compare(records, kept, every_queues=100)
+book, replay = lockstep.assert_lockstep(records, kept, every_queues=100)
 digest = hashlib.sha256(repr([sorted(kept.bytes().items()), replay.levels(0), replay.levels(1)]).encode())
 print(len(kept.tape()), digest.hexdigest())
 """

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lockstep import array_of, compare, records_of, resolved
+from lockstep import array_of, assert_lockstep, records_of, resolved
 from model import F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
 
 from nbtrade._jit import JIT
@@ -78,7 +78,7 @@ def streams(draw):
 @given(streams())
 def test_any_stream_gives_the_oracles_changes_levels_queues_clocks_and_faults(records):
     """Every event of any stream, however broken, resolves as the oracle says."""
-    compare(records, resolved(array_of(records), TICK))
+    assert_lockstep(records, resolved(array_of(records), TICK))
 
 
 @fast
@@ -262,7 +262,7 @@ def test_a_synthetic_day_is_the_oracles(scenario, live_orders):
     """Every change of every event; all levels and queues now and then; no fault."""
     array = synthetic.records(6_000, seed=9, live_orders=live_orders, scenario=scenario)
     kept = resolved(array.view(np.recarray), 10_000_000, 1000)
-    book, _ = compare(records_of(array), kept, every_levels=29, every_queues=401)
+    book, _ = assert_lockstep(records_of(array), kept, every_levels=29, every_queues=401)
     assert not book.faults
 
 

@@ -280,7 +280,7 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
     """`replay`, looking at the book at every event end.
 
     crossed : i8[n]  gets the rows of the first n crossed event ends
-    counts  : i8[5]  events, crossed event ends, levels below zero, most orders at the touch, most levels of a side
+    counts  : i8[3]  events, crossed event ends, levels below zero
     Returns as `replay`.
     """
     for i in range(start, stop):
@@ -296,7 +296,6 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
                 if counts[1] < len(crossed):
                     crossed[counts[1]] = i
                 counts[1] += 1
-            counts[4] = max(counts[4], sides[BID].n_levels, sides[ASK].n_levels)
     return stop
 
 

@@ -182,7 +182,7 @@ class Audit:
 def audit(tape: "Tape") -> Audit:
     """See Tape.audit."""
     book, at = book_arrays(tape), 0
-    crossed, counts = np.zeros(10_000, np.int64), np.zeros(5, np.int64)
+    crossed, counts = np.zeros(10_000, np.int64), np.zeros(3, np.int64)
     while (at := books.audit(tape.events, at, len(tape), *book, crossed, counts)) < len(tape):
         book = memory.grown(book)
     n_crossed = int(counts[1])

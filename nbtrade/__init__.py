@@ -18,8 +18,10 @@ _HOMES = {
     "open_tape": "nbtrade.store.tape",
     "Tape": "nbtrade.store.tape",
     "backtest": "nbtrade.runner",
-    "Latency": "nbtrade.runner",
-    "Fees": "nbtrade.results",
+    "Latency": "nbtrade.terms",
+    "Fees": "nbtrade.terms",
+    "Risk": "nbtrade.terms",
+    "Instrument": "nbtrade.terms",
     "Result": "nbtrade.results",
     "strategy": "nbtrade.seam",
     "Strategy": "nbtrade.seam",
@@ -27,17 +29,48 @@ _HOMES = {
     "BID": "nbtrade.schema",
     "ASK": "nbtrade.schema",
     "UNDEF_PRICE": "nbtrade.schema",
+    "LIMIT": "nbtrade.schema",
+    "POST_ONLY": "nbtrade.schema",
+    "IOC": "nbtrade.schema",
+    "FOK": "nbtrade.schema",
+    "DAY": "nbtrade.schema",
+    "TIMER": "nbtrade.schema",
+    "EVENT_END": "nbtrade.schema",
+    "TOP": "nbtrade.schema",
+    "TRADES": "nbtrade.schema",
+    "OWN_ACK": "nbtrade.schema",
+    "OWN_FILL": "nbtrade.schema",
+    "START": "nbtrade.schema",
+    "END": "nbtrade.schema",
 }
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # `as`: exported, as mypy sees it
-    from nbtrade.results import Fees as Fees, Result as Result
-    from nbtrade.runner import Latency as Latency, backtest as backtest
-    from nbtrade.schema import ASK as ASK, BID as BID, UNDEF_PRICE as UNDEF_PRICE
+    from nbtrade.results import Result as Result
+    from nbtrade.runner import backtest as backtest
+    from nbtrade.schema import (
+        ASK as ASK,
+        BID as BID,
+        UNDEF_PRICE as UNDEF_PRICE,
+        LIMIT as LIMIT,
+        POST_ONLY as POST_ONLY,
+        IOC as IOC,
+        FOK as FOK,
+        DAY as DAY,
+        TIMER as TIMER,
+        EVENT_END as EVENT_END,
+        TOP as TOP,
+        TRADES as TRADES,
+        OWN_ACK as OWN_ACK,
+        OWN_FILL as OWN_FILL,
+        START as START,
+        END as END,
+    )
     from nbtrade.seam import Strategy as Strategy, strategy as strategy
     from nbtrade.sources import synthetic as synthetic
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
+    from nbtrade.terms import Fees as Fees, Instrument as Instrument, Latency as Latency, Risk as Risk
     from nbtrade.strategies.market_maker import market_maker as market_maker
 
 

@@ -34,8 +34,8 @@ from numba.extending import _Intrinsic, intrinsic
 JIT = not numba.config.DISABLE_JIT
 KEEP = 8  # entries of one function kept on disk; older ones are stale edits
 
-# Methods added to record types with `overload_method`: name -> the function that implements them.
-METHODS: dict[str, Any] = {}
+# Methods added to record types with `overload_method`: name -> the functions that implement it.
+METHODS: dict[str, list[Any]] = {}
 
 TRUSTED_MODULES = {"numpy", "math", "numba", "builtins", "operator", "llvmlite"}
 
@@ -85,9 +85,9 @@ class _Fingerprint:
             if name in scope:
                 self.put("global", name)
                 self.value(scope[name], code.co_names)
-            if name in METHODS:
+            for method in METHODS.get(name, ()):
                 self.put("method", name)
-                self.function(METHODS[name])
+                self.function(method)
 
     def function(self, function: Any) -> None:
         if id(function) in self.seen:
@@ -164,7 +164,8 @@ class _Cache(caching.NullCache):
             self.stamp = fingerprint(self.function)
         if self.stamp is None:
             return None
-        key = repr((self.stamp, str(sig), codegen.magic_tuple())).encode()
+        names = [f"{type(one).__name__} {one}" for one in getattr(sig, "args", sig)]  # a subclass of Record has its name
+        key = repr((self.stamp, names, codegen.magic_tuple())).encode()
         name = "".join(c if c.isalnum() else "_" for c in self.function.__qualname__)[-60:]
         return cache_dir() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.nbc"
 

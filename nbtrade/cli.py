@@ -154,14 +154,14 @@ def audit(options: argparse.Namespace) -> None:
 def backtest(options: argparse.Namespace) -> None:
     """`nbtrade backtest`."""
     from nbtrade import runner
-    from nbtrade.results import Fees
+    from nbtrade.terms import Fees, Instrument, Latency
 
     result = runner.backtest(
         options.data,
         load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
-        latency=runner.Latency(entry=options.entry, response=options.response, feed=options.feed),
+        latency=Latency(entry=options.entry, response=options.response, feed=options.feed),
         fees=Fees(maker=options.maker_fee, taker=options.taker_fee),
-        multiplier=options.multiplier,
+        instrument=Instrument(multiplier=options.multiplier),
         start=options.start,
         end=options.end,
         tick=options.tick,

@@ -18,9 +18,9 @@ from typing import Any
 import nbtrade
 from nbtrade._jit import cache_dir
 from nbtrade.results import Result
-from nbtrade.runner import Latency
 from nbtrade.sources import synthetic
 from nbtrade.store.tape import Tape
+from nbtrade.terms import Latency
 
 SEED = 7
 WARM_RECORDS = 5_000
@@ -76,10 +76,10 @@ def _backtested(tape: Tape, file: Path, symbol: str | None) -> Result:
     """Run from the tape and again from the file, and compare."""
     with _stage("backtest from the tape") as did:
         result = _backtest(tape)
-        did.append((int(result.summary["n_events"]), "events"))
+        did.append((int(result.summary["n_rows"]), "rows"))
     with _stage("backtest from the file") as did:
         again = _backtest(file, tick=tape.tick, symbol=symbol)
-        did.append((int(again.summary["n_events"]), "events"))
+        did.append((int(again.summary["n_rows"]), "rows"))
     same = "the same fills, orders and equity" if again.hash == result.hash else "ANOTHER RESULT: please report this"
     print(f"{'':33} {same} (xxh3 {result.hash[:16]})")
     return result

@@ -3,73 +3,45 @@
 cash and value are exact tick-lots until now; money = tick-lots * tick * multiplier, fees are taken off here.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbtrade.kernels.account import STATES
-from nbtrade.schema import PRICE_SCALE, UNDEF_PRICE
+from nbtrade.kernels.records import KINDS, REASONS, REFUSALS, STATES
+from nbtrade.schema import MARKET_ORDER, PRICE_SCALE, UNDEF_PRICE
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from nbtrade.runner import Setup
     from nbtrade.simulation import Simulation
-    from nbtrade.store.tape import Tape
 
+INSIDE = ("next", "prev", "at", "account", "in_flight", "status", "left", "filled", "want_px", "want_qty", "cancelling")
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
 
 
-@dataclass(frozen=True)
-class Fees:
-    """Fees in currency; negative ones are rebates.
-
-    maker, taker : per lot      maker_rate, taker_rate : fraction of the traded value
-    """
-
-    maker: float = 0.0
-    taker: float = 0.0
-    maker_rate: float = 0.0
-    taker_rate: float = 0.0
-
-    def of(self, maker_qty: Any, taker_qty: Any, maker_value: Any, taker_value: Any) -> Any:
-        """Fees for lots and values (in currency) traded as maker and as taker."""
-        per_lot = self.maker * maker_qty + self.taker * taker_qty
-        return per_lot + self.maker_rate * maker_value + self.taker_rate * taker_value
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """What a result needs to know of the instrument. tick_units: 1e-9 currency."""
-
-    symbol: str
-    tick_units: int
-
-    @classmethod
-    def of(cls, tape: "Tape") -> "Instrument":
-        """The instrument of a tape."""
-        return cls(tape.symbol, tape.tick_units)
-
-
 class Result:
-    """The outcome of one run with one account. Times are UTC, prices and money in currency, quantities in lots.
+    """The outcome of one account on one instrument. Times are UTC, prices and money in currency, quantities in lots.
 
     fills, orders, equity : DataFrames        summary : Series        final_state : the state record after the last wake
     """
 
-    def __init__(self, simulation: "Simulation", instrument: Instrument, fees: Fees, multiplier: float) -> None:
-        self.symbol = instrument.symbol
-        self.fees = fees
-        self.tick = instrument.tick_units / PRICE_SCALE
-        self.multiplier = multiplier
+    def __init__(self, simulation: "Simulation", setup: "Setup", symbol: str, tick_units: int, v: int = 0, k: int = 0) -> None:
+        venue = simulation.venues[v]
+        self.symbol = symbol
+        self.fees = setup.fees
+        self.tick = tick_units / PRICE_SCALE
+        self.multiplier, self.currency = setup.instrument.multiplier, setup.instrument.currency
         self.strategy = repr(simulation.strategy)
-        self.account = simulation.accounts[0].copy()
-        self.final_state = simulation.states[0].copy()
-        self.n_wakes = int(simulation.engine["n_wakes"][0])
-        self.market = simulation.market[0].copy()
-        self._fills, self._samples = simulation.log("fills"), simulation.log("samples")
-        self._done, self._open = simulation.log("done"), simulation.open_orders()
+        self.account = venue.accounts[k].copy()
+        self.final_state = simulation.states[k].copy()
+        self.n_wakes = int(simulation.run["n_wakes"][0])
+        self.n_rows = int(venue.record["base_row"] + venue.record["x"])  # of the last session
+        self.market = simulation.market[v].copy()
+        samples = simulation.all_samples()
+        self._fills, self._done, self._open = (_of(a, k) for a in (venue.log("fills"), venue.log("done"), venue.open_orders()))
+        self._samples = samples if len(simulation.accounts) == 1 else samples[(samples["account"] == k) & (samples["venue"] == v)]
 
     @cached_property
     def _orders(self) -> np.ndarray:
@@ -82,8 +54,13 @@ class Result:
 
     def _fees(self, row: Any) -> Any:
         """Fees of anything that has maker_qty, taker_qty, maker_value and taker_value."""
-        values = (self._money(row[name]) for name in ("maker_value", "taker_value"))
-        return self.fees.of(row["maker_qty"], row["taker_qty"], *values)
+        maker, taker, sold = (self._money(row[name]) for name in ("maker_value", "taker_value", "sell_value"))
+        return self.fees.of(row["maker_qty"], row["taker_qty"], maker, taker, row["sell_qty"], sold)
+
+    def _fees_by(self, ts: np.ndarray) -> np.ndarray:
+        """Fees paid up to each time, where a schedule says what a fill costs."""
+        total = np.append(0.0, np.cumsum(self.fills["fee"].to_numpy()))
+        return total[np.searchsorted(self._fills["ts"], ts, side="right")]
 
     # --- frames ------------------------------------------------------------------------------------
     @cached_property
@@ -93,21 +70,26 @@ class Result:
 
         f = self._fills
         maker = f["maker"].astype(bool)
-        value = self._money(np.abs(f["px"]) * f["qty"])
-        fee = self.fees.of(f["qty"] * maker, f["qty"] * ~maker, value * maker, value * ~maker)
-        return pd.DataFrame(
+        sold, qty = f["side"] == 1, f["qty"].astype(np.int64)
+        value = self._money(np.abs(f["px"].astype(np.int64)) * qty)
+        frame = pd.DataFrame(
             {
                 "order_id": f["order_id"],
                 "side": np.where(f["side"] == 0, "B", "A"),
                 "price": f["px"] * self.tick,
                 "px": f["px"],
-                "qty": f["qty"],
+                "qty": qty,
                 "maker": maker,
-                "fee": fee,
                 "row": f["row"],
             },
             index=_index(f["ts"], "ts"),
         )
+        if self.fees.schedule is not None:
+            fee = np.asarray(self.fees.schedule(frame.assign(traded=qty.cumsum())), np.float64)
+        else:
+            fee = self.fees.of(qty * maker, qty * ~maker, value * maker, value * ~maker, qty * sold, value * sold)
+        frame.insert(6, "fee", fee)
+        return frame
 
     @cached_property
     def orders(self) -> "pd.DataFrame":
@@ -115,19 +97,20 @@ class Result:
         import pandas as pd
 
         o = self._orders
-        market = o["kind"] == 1
+        market = o["kind"] == MARKET_ORDER
         return pd.DataFrame(
             {
                 "sent": _times(o["sent"]),
                 "arrived": _times(o["arrived"]),
                 "done": _times(o["done"]),
                 "side": np.where(o["side"] == 0, "B", "A"),
-                "type": np.where(market, "market", "limit"),
+                "type": np.array(KINDS)[o["kind"]],
                 "price": np.where(market, np.nan, o["px"] * self.tick),
                 "px": o["px"],
                 "qty": o["qty"],
                 "filled": o["qty"] - o["leaves"],
                 "state": np.array(STATES)[o["state"]],
+                "reason": np.array(REASONS)[o["reason"]],
                 "ahead": o["ahead_first"],
             },
             index=pd.Index(o["id"], name="order_id"),
@@ -141,7 +124,7 @@ class Result:
         s = self._samples
         mid = _mid(s["bid_px"], s["ask_px"])
         gross = self._money(s["cash"] + np.where(s["position"] == 0, 0.0, s["position"] * mid))
-        fees = self._fees(s)
+        fees = self._fees(s) if self.fees.schedule is None else self._fees_by(s["ts"])
         return pd.DataFrame(
             {"mid": mid * self.tick, "position": s["position"], "gross": gross, "fees": fees, "net": gross - fees},
             index=_index(s["ts"], "ts"),
@@ -157,7 +140,7 @@ class Result:
         mid = float(_mid(np.array([self.market["bid_px"]]), np.array([self.market["ask_px"]]))[0])
         position = int(a["true_position"])
         gross = self._money(int(a["true_cash"]) + (position * mid if position else 0.0))
-        fees = float(self._fees(a))
+        fees = float(self._fees(a) if self.fees.schedule is None else self.fills["fee"].sum())
         net = self.equity["net"].dropna()
         drawdown = float((net.cummax() - net).max()) if len(net) else 0.0
         return pd.Series(
@@ -177,8 +160,9 @@ class Result:
                 "n_cancelled": int(a["n_cancelled"]),
                 "n_rejected": int(a["n_rejected"]),
                 "n_refused": int(a["n_refused"]),
+                "n_late": int(a["n_late"]),
                 "n_wakes": self.n_wakes,
-                "n_events": int(self.market["n_events"]),
+                "n_rows": self.n_rows,
             },
             name=self.symbol,
             dtype=object,
@@ -199,11 +183,18 @@ class Result:
         import xxhash
 
         h = xxhash.xxh3_128()
-        for array, skip in ((self._fills, ()), (self._orders, ("next", "prev", "at", "in_flight", "status")), (self._samples, ())):
+        for array, skip in ((self._fills, ()), (self._orders, INSIDE), (self._samples, ())):
             for name in array.dtype.names or ():
                 if name not in skip:
                     h.update(np.ascontiguousarray(array[name]))
         return h.hexdigest()
+
+    @property
+    def refusals(self) -> "pd.Series":
+        """Orders and changes that were not sent, by cause."""
+        import pandas as pd
+
+        return pd.Series(self.account["refusals"][1:], index=REFUSALS[1:], name="refusals")
 
     def __repr__(self) -> str:
         s = self.summary
@@ -216,6 +207,29 @@ class Result:
         from nbtrade.report import plot
 
         return plot(self, path)
+
+
+class Results(dict[str, Result]):
+    """The outcome of one account on several instruments: name -> Result; `summary` and `equity` of all together."""
+
+    @property
+    def equity(self) -> "pd.DataFrame":
+        """gross, fees and net of all instruments together, over time."""
+        frames = [one.equity[["gross", "fees", "net"]] for one in self.values()]
+        return sum(frames[1:], frames[0])
+
+    @property
+    def summary(self) -> "pd.DataFrame":
+        """One column an instrument; add up what can be added."""
+        import pandas as pd
+
+        return pd.DataFrame({name: one.summary for name, one in self.items()})
+
+
+def _of(rows: np.ndarray, k: int) -> np.ndarray:
+    """The rows of account k."""
+    mine = rows["account"] == k
+    return rows if mine.all() else rows[mine]
 
 
 def _times(ts: np.ndarray) -> "pd.DatetimeIndex":

@@ -1,6 +1,8 @@
-"""Run a strategy over a tape, or straight from a source.
+"""Run a strategy over a tape, over several, or straight from a source.
 
-    backtest(tape, strategy, latency=..., fees=...) -> Result
+    backtest(tape, strategy, latency=..., fees=...)            one instrument, one session
+    backtest([monday, tuesday], ...)                           sessions in sequence: positions and state go on
+    backtest({"ES": tape, "NQ": tape}, ...)                    instruments side by side: market.on(i), account.on(i)
 
 Checks first, allocates once, then only the kernel runs. Straight from a source, decode and resolve go ahead in another thread and no
 tape is written.
@@ -8,7 +10,8 @@ tape is written.
 
 import contextlib
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,99 +20,195 @@ import numpy as np
 from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
 from nbtrade.kernels import memory
+from nbtrade.kernels.records import FILL_RULES
 from nbtrade.progress import progress_bar
-from nbtrade.results import Fees, Instrument, Result
+from nbtrade.results import Result, Results
+from nbtrade.schema import PRICE_SCALE
 from nbtrade.seam import Strategy
 from nbtrade.simulation import Simulation
 from nbtrade.store.state import book_arrays
 from nbtrade.store.tape import Tape, open_tape
+from nbtrade.terms import Fees, Instrument, Latency, Risk
 from nbtrade.times import ns_of
 
-BATCH_ROWS = 1 << 22  # rows between two looks at Ctrl-C and the progress bar: some 60 ms
+Data = Tape | str | os.PathLike[str]
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Constant delays: ns, or text such as "500us".
+class Setup:
+    """All that a run needs besides its rows. states : one initial STATE record for each account"""
 
-    feed : from the capture server to us      entry : from us to the exchange      response : from the exchange to us
-    """
+    strategy: Strategy
+    states: np.ndarray
+    latency: Latency = field(default_factory=Latency)
+    fees: Fees = field(default_factory=Fees)
+    risk: Risk = field(default_factory=Risk)
+    instrument: Instrument = field(default_factory=Instrument)
+    fill_rule: str | Sequence[str] = "fifo"  # one, or one for each account
+    sample: int = 1_000_000_000
+    max_orders: int = 64
+    keep_log: bool = True
+    features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
 
-    entry: int | str = 0
-    response: int | str = 0
-    feed: int | str = 0
+    def limits(self, tick_units: int) -> dict[str, Any]:
+        """ACCOUNT fields that are not zero at the beginning."""
+        rules = [self.fill_rule] if isinstance(self.fill_rule, str) else self.fill_rule
+        for rule in rules:
+            if rule not in FILL_RULES:
+                raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
+        if self.instrument.lot < 1:
+            raise ValueError(f"{self.instrument}: a lot is 1 or more")
+        tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
+        rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
+        return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
 
-    def ns(self) -> tuple[int, int, int]:
-        """(feed, entry, response) in ns. Raises ValueError for a negative one."""
-        values = ns_of(self.feed), ns_of(self.entry), ns_of(self.response)
-        if min(values) < 0:
-            raise ValueError(f"latency {self}: no part may be negative")
-        return values
+    def simulation(self, books: Sequence[memory.Book], tick_units: int) -> Simulation:
+        """The records and arrays of the run."""
+        simulation = Simulation(
+            self.strategy,
+            self.states,
+            books,
+            self.latency.delays(),
+            self.sample,
+            self.max_orders,
+            self.keep_log,
+            self.limits(tick_units),
+        )
+        if self.features is not None:
+            simulation.set_features(*self.features)
+        return simulation
+
+
+def new_setup(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> Setup:
+    """A checked Setup; None stands for an option's default. values : state fields of each account"""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given.get("max_orders", 1) < 1:
+        raise ValueError(f"max_orders is {given['max_orders']}: an account needs at least one order slot")
+    if "sample" in given:
+        given["sample"] = ns_of(given["sample"])
+    return Setup(strategy, strategy.states(values), **given)
 
 
 def backtest(
-    data: Tape | str | os.PathLike[str],
+    data: Data | Sequence[Data] | Mapping[str, Data],
     strategy: Strategy,
     *,
     latency: Latency | None = None,
     fees: Fees | None = None,
-    multiplier: float = 1.0,
+    risk: Risk | None = None,
+    instrument: Instrument | None = None,
+    fill_rule: str = "fifo",
     sample: str | int = "1s",
     max_orders: int = 64,
     start: Any = None,
     end: Any = None,
+    at_close: str = "carry",
+    features: Any = None,
     tick: float | None = None,
     symbol: str | None = None,
     progress: bool = False,
     **state: Any,
-) -> Result:
-    """Backtest one strategy on one instrument.
+) -> Any:
+    """Backtest one strategy. Returns a Result; with several instruments a Results: a dict of them.
 
-    data       : a Tape, a tape's folder, or a source file (.dbn, .dbn.zst, .csv), which is then decoded on the way
-    latency    : Latency(entry=, response=, feed=); default none
-    fees       : Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value; default none
-    multiplier : currency per price unit and lot
+    data       : a Tape, a tape's folder, or a source file (.dbn, .dbn.zst, .csv), which is then decoded on the way;
+                 a list of tapes: sessions in sequence; a dict of tapes: instruments side by side
+    latency    : Latency(entry=, response=, feed=), Latency.random, Latency.measured; default none
+    fees       : Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value, ...; default none
+    risk       : Risk(max_position=, ...), checked before an order leaves; default none
+    instrument : Instrument(multiplier=, lot=, currency=); default one of each
+    fill_rule  : "fifo" (exact queues), or the bounds "optimistic" (first in the queue) and "conservative" (last)
     sample     : time between points of the equity curve; 0 for none
     max_orders : open orders an account can have; more are refused (counted in the summary)
     start, end : part of the tape; tick, symbol : for a source file, as in `ingest`
+    at_close   : "carry" or "flatten": what becomes of a position when a session ends
+    features   : a matrix of `nbtrade.features`: strategies read the last row known as features[i]
     **state    : other initial values of the strategy's state fields
 
     Raises StrategyError, SourceError, TapeError, ValueError.
     """
-    strategy = strategy.with_(**state)
-    if max_orders < 1:
-        raise ValueError(f"max_orders is {max_orders}: an account needs at least one order slot")
-    setup = (strategy, strategy.states([{}])), (latency or Latency()).ns(), ns_of(sample), max_orders
-    if not isinstance(data, Tape) and not (Path(data) / "manifest.json").exists():
-        simulation, instrument = _from_source(data, setup, tick, symbol, start, end, progress)
+    if at_close not in ("carry", "flatten"):
+        raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
+    setup = new_setup(
+        strategy.with_(**state), [{}], latency=latency, fees=fees, risk=risk, instrument=instrument, fill_rule=fill_rule, sample=sample,
+        max_orders=max_orders, features=_known_rows(features),
+    )  # fmt: skip
+    flatten = at_close == "flatten"
+    if isinstance(data, Mapping):
+        tapes = {name: _part(one, start, end) for name, one in data.items()}
+        simulation = run_tapes(list(tapes.values()), setup, progress)
+        simulation.close_session(carry=True, flatten=flatten)
+        return Results({name: Result(simulation, setup, tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        days = [_part(one, start, end) for one in data]
+        return Result(_run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
+    if not isinstance(data, Tape) and not is_tape(data):
+        if start is not None or end is not None:
+            raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
+        simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
     else:
-        tape = data if isinstance(data, Tape) else open_tape(data)
-        tape = tape if start is None and end is None else tape.between(start, end)
-        simulation, instrument = _from_tape(tape, setup, progress), Instrument.of(tape)
-    return Result(simulation, instrument, fees or Fees(), multiplier)
+        tape = _part(data, start, end)
+        simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
+    if flatten:
+        simulation.close_session(carry=True, flatten=True)
+    return Result(simulation, setup, name, tick_units)
 
 
-def _new_simulation(setup, book: memory.Book) -> Simulation:
-    (strategy, states), latency, sample, max_orders = setup
-    return Simulation(strategy, states, book, latency, sample, max_orders, keep_log=True)
+def is_tape(data: Any) -> bool:
+    """True for the folder of a tape."""
+    return (Path(data) / "manifest.json").exists()
 
 
-def _from_tape(tape: Tape, setup, progress: bool) -> Simulation:
-    simulation = _new_simulation(setup, book_arrays(tape))
-    simulation.engine["base_row"] = tape.start
-    n = len(tape)
-    with progress_bar(n, "row", tape.symbol, progress) as advance:
-        for stop in [*range(BATCH_ROWS, n, BATCH_ROWS), n]:
-            simulation.feed(tape.events[:stop], tape.ts_event[:stop], tape.ts_recv[:stop], tape.start, final=stop == n)
-            advance(min(BATCH_ROWS, stop))
+def _part(data: Data, start: Any, end: Any) -> Tape:
+    tape = data if isinstance(data, Tape) else open_tape(data)
+    return tape if start is None and end is None else tape.between(start, end)
+
+
+def _known_rows(features: Any) -> Any:
+    """(local times, matrix) of a feature matrix; such a pair may be given itself."""
+    return features if features is None or isinstance(features, tuple) else (features.ts, features.values)
+
+
+# --- from tapes -----------------------------------------------------------------------------------
+def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False) -> Simulation:
+    """One session of one or more instruments."""
+    simulation = setup.simulation([book_arrays(tape) for tape in tapes], tapes[0].tick_units)
+    _feed_tapes(simulation, tapes, progress)
     return simulation
 
 
+def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool) -> None:
+    for venue, tape in zip(simulation.venues, tapes, strict=True):
+        venue.record["base_row"] = tape.start
+        venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
+    with progress_bar(sum(map(len, tapes)), "row", tapes[0].symbol, progress) as advance:
+        simulation.go(final=True, advance=advance)
+
+
+def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool) -> Simulation:
+    """Sessions in sequence over one account: DAY orders expire, others are sent again at the next session's first event."""
+    if not days:
+        raise ValueError("the list of tapes is empty: there is nothing to run on")
+    odd = [tape for tape in days if tape.tick_units != days[0].tick_units]
+    if odd:
+        raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
+    simulation = run_tapes(days[:1], setup, progress)
+    for tape in days[1:]:
+        simulation.close_session(carry=True, flatten=flatten)
+        simulation.next_session([book_arrays(tape)], int(tape.ts_recv[0]) if len(tape) else 0)
+        _feed_tapes(simulation, [tape], progress)
+    if flatten:
+        simulation.close_session(carry=True, flatten=True)
+    return simulation
+
+
+# --- straight from a source -------------------------------------------------------------------------
 class _EngineSink:
     """Feeds rows to a simulation as a resolver makes them; those that a clock still needs come again."""
 
-    def __init__(self, setup) -> None:
+    def __init__(self, setup: Setup) -> None:
         self.setup = setup
+        self.tick_units = 0
         self.simulation: Simulation | None = None
         self.px = (0, 0)
         self.base_row = 0
@@ -125,11 +224,11 @@ class _EngineSink:
     def _prices(self, low: int, high: int) -> None:
         """Make, or make wider, the books' price range."""
         if self.simulation is None:
-            self.px = (low - memory.MARGIN, high + memory.MARGIN)
-            self.simulation = _new_simulation(self.setup, memory.new_book(*self.px))
+            self.px = low, high
+            self.simulation = self.setup.simulation([memory.new_book(*self.px)], self.tick_units)
         elif low < self.px[0] or high > self.px[1]:
-            self.px = min(low, self.px[0] + memory.MARGIN) - memory.MARGIN, max(high, self.px[1] - memory.MARGIN) + memory.MARGIN
-            self.simulation.widen(*self.px)
+            self.px = min(low, self.px[0]), max(high, self.px[1])
+            self.simulation.widen(self.px[0] - memory.MARGIN, self.px[1] + memory.MARGIN)
 
     def _feed(self, final: bool) -> int:
         assert self.simulation is not None
@@ -169,13 +268,12 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _from_source(path, setup, tick, symbol, start, end, progress: bool) -> tuple[Simulation, Instrument]:
+def _from_source(path, setup: Setup, tick, symbol, progress: bool) -> tuple[Simulation, str, int]:
+    """(simulation, symbol, tick in 1e-9)"""
     from nbtrade.sources import convert
     from nbtrade.sources.resolver import Resolver
     from nbtrade.sources.source import overlapped
 
-    if start is not None or end is not None:
-        raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
     source = convert.open_source(path)
     sink = _EngineSink(setup)
     resolver: Resolver | None = None
@@ -188,10 +286,11 @@ def _from_source(path, setup, tick, symbol, start, end, progress: bool) -> tuple
             if resolver is None:
                 resolver = convert.first_resolver(source, choice, records, sink, tick)
             if resolver is not None:
+                sink.tick_units = resolver.tick
                 resolver.feed(records)
                 if symbol is None and resolver.get("n_skipped"):
                     raise SourceError(f"{path} has several instruments. Choose one by symbol=, or ingest them with ingest_all.")
     if resolver is None:
         raise SourceError(f"{path} has no records of {symbol!r}." if symbol else f"{path} has no records.")
     resolver.finish()
-    return sink.finish(), Instrument(source.symbols.get(resolver.get("instrument_id"), ""), resolver.tick)
+    return sink.finish(), source.symbols.get(resolver.get("instrument_id"), ""), resolver.tick

@@ -16,6 +16,12 @@ NONE = -1  # the only "no such index"
 UNDEF_PRICE = 2**63 - 1  # Databento's "no price"; also "no px" wherever a px is int64
 PRICE_SCALE = 1_000_000_000  # raw price units in one unit of currency
 
+# --- own orders and wakes ----------------------------------------------------------------------------
+# Kinds of an order. LIMIT stands until it is cancelled, DAY until the session ends. (TAKEN is no order: kernels/match.py.)
+LIMIT, MARKET_ORDER, TAKEN, POST_ONLY, IOC, FOK, DAY = range(7)
+# Why a strategy is woken; `market.wake` has all that apply. TOP: the best prices or lots changed; OWN_*: a report arrived.
+TIMER, EVENT_END, TOP, TRADES, OWN_ACK, OWN_FILL, START, END = (1 << i for i in range(8))
+
 # --- vendor record flags (Databento) ---------------------------------------------------------------
 F_LAST, F_TOB, F_SNAPSHOT, F_BAD_TS_RECV, F_MAYBE_BAD_BOOK = 128, 64, 32, 8, 4
 

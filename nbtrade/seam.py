@@ -20,39 +20,56 @@ from numba import types
 
 from nbtrade._jit import JIT, use_cache
 from nbtrade.errors import StrategyError
-from nbtrade.kernels.account import account_at
-from nbtrade.kernels.market import EVENT_END, MARKET, MARKET_TYPE, TIMER, MarketRecord
+from nbtrade.kernels import account as _methods  # noqa: F401  the methods that strategies call
+from nbtrade.kernels.market import MARKET, TRADE_FIELDS, market_at
+from nbtrade.kernels.records import WAKES, account_at
 from nbtrade.kernels.views import PYTHON_STRATEGIES, floats_at, record_at, record_type
+from nbtrade.schema import TIMER
 from nbtrade.times import ns_of
 
 ARGUMENTS = ("market", "features", "account", "state")
 SIGNATURE = types.int64(*[types.int64] * 4)
 
-market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
 features_at = floats_at()
 
 
 def _wakes(wake: str | int | Iterable[str | int]) -> tuple[int, int]:
-    """(TIMER | EVENT_END, timer interval in ns)."""
+    """(bits of kernels/records.py, timer interval in ns)."""
     wakes, interval = 0, 0
     for one in (wake,) if isinstance(wake, (str, int)) else wake:
-        if one == "event":
-            wakes |= EVENT_END
-        else:
-            wakes |= TIMER
-            interval = ns_of(one)
-            if interval <= 0:
-                raise ValueError(f"wake={one!r}: the interval of a timer is more than 0 ns")
+        if one in WAKES:
+            wakes |= WAKES[str(one)]
+            continue
+        wakes |= TIMER
+        interval = ns_of(one)
+        if interval <= 0:
+            raise ValueError(f"wake={one!r}: the interval of a timer is more than 0 ns")
     if wakes == 0:
-        raise ValueError("wake is empty: give a time span such as '100ms', 'event', or both")
+        raise ValueError(f"wake is empty: give a time span such as '100ms', one of {', '.join(WAKES)}, or several in a tuple")
     return wakes, interval or 1
+
+
+def _reads_trades(function: Any, seen: frozenset[int] = frozenset()) -> bool:
+    """True unless the function surely reads none of the market's trade fields: keeping them costs 1 ns a row."""
+    inner = getattr(function, "py_func", function)
+    if id(inner) in seen:
+        return False
+    code = getattr(inner, "__code__", None)
+    if code is None:
+        return not str(getattr(inner, "__module__", "")).startswith(("numpy", "math", "builtins"))
+    if TRADE_FIELDS & {*code.co_names, *map(str, code.co_consts)}:
+        return True
+    scope = {**inner.__globals__, **inspect.getclosurevars(inner).nonlocals}
+    called = [scope[name] for name in code.co_names if callable(scope.get(name))]
+    return any(_reads_trades(one, seen | {id(inner)}) for one in called)
 
 
 class Strategy:
     """A compiled strategy: call `with_(half_spread=2)` for other parameters; `address` is the function pointer.
 
     state    : record dtype of the state fields     defaults : their initial values
-    wakes    : TIMER | EVENT_END                    interval : ns
+    wakes    : bits of kernels/records.py           interval : ns
+    reads_trades : it reads the last trade, the volume or the number of events
     """
 
     def __init__(self, function: Callable[..., None], state: Any, wake: Any, defaults: Mapping[str, Any]) -> None:
@@ -63,6 +80,7 @@ class Strategy:
         self.state = list(state)
         self.dtype = np.dtype([*list(state), ("_", "i8")] if state else [("_", "i8")], align=True)
         self.wakes, self.interval = _wakes(wake)
+        self.reads_trades = _reads_trades(function)
         self.defaults = dict(defaults)
         self._address: int | None = None
         self._keep: Any = None
@@ -106,7 +124,8 @@ def strategy(*, state: Any = (), wake: Any = "100ms", **defaults: Any) -> Callab
     """Make a function (market, features, account, state) a strategy.
 
     state    : list of (name, dtype[, shape]): parameters and memory, one record for each account
-    wake     : a time span ("100ms", ns) for a timer, "event" for every event's end, or both in a tuple
+    wake     : a time span ("100ms", ns) for a timer; "event", "top" (a change of the best prices or lots), "trade"; "ack", "fill" (reports on
+               own orders); "start" and "end" of the session; or several in a tuple. `market.wake` says which ones apply
     defaults : initial values of state fields; all others begin at 0
 
     Raises StrategyError for a wrong signature or field; compile errors come with the first run and name the line.

@@ -1,166 +1,155 @@
-"""Accounts, own orders, and the messages between us and the exchange.
+"""What a strategy does with its account: orders sent, changed and withdrawn, and what it knows of them.
 
-    strategy ── account.submit/cancel ──> MESSAGE ring ── entry latency ──> exchange (kernels/match.py)
-        ^                                                                        │
-        └── account (position, orders as we know them) <── response latency ── REPORT ring
+    strategy ── submit / replace / cancel ──> message ── entry latency ──> exchange (kernels/arrivals.py)
+        ^                                                                       │
+        └──── position, orders as we know them <─── response latency ─── report ┘
 
-An order has two sides in one record: what the exchange knows (`state`, `leaves`, `ahead`) and what we know (`status`, `left`),
-which follows when reports arrive. A slot is used again once both are done with it and nothing of it is in flight.
-
-Money is exact here: `cash` and `*_value` count tick-lots in int64; currency and fees begin in results.
+Limits on risk are checked here, before anything leaves, against what the account knows.
 """
 
-import numpy as np
-
-from nbtrade._jit import helper, kernel
-from nbtrade.kernels.views import method, new_record_class, record_at, record_type
-from nbtrade.schema import BID, NONE
-
-# states of an order, at the exchange and as we know it
-FREE, SENT, WORKING, FILLED, CANCELLED, REJECTED = range(6)
-STATES = ("free", "sent", "working", "filled", "cancelled", "rejected")
-LIMIT, MARKET = 0, 1
-NEW, CANCEL_ORDER = 0, 1  # messages
-ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT = range(4)  # reports
-
-OWN = np.dtype(
-    [
-        ("id", "i8"),  # the account's orders are numbered from 0
-        ("px", "i8"),  # ticks
-        ("qty", "i8"),  # lots ordered
-        ("left", "i8"),  # lots left as we know it
-        ("leaves", "i8"),  # lots left at the exchange
-        ("ahead", "i8"),  # lots of the market before us at our price
-        ("ahead_first", "i8"),  # the same on arrival
-        ("stamp", "i8"),  # row of the tape when we joined: rows with an earlier prio are before us
-        ("sent", "i8"),  # ts
-        ("arrived", "i8"),  # ts at the exchange
-        ("done", "i8"),  # ts at the exchange
-        ("next", "i4"),  # list of our entries at the level, circular; free list of the account
-        ("prev", "i4"),
-        ("account", "i4"),
-        ("at", "i4"),  # index of its level
-        ("in_flight", "i4"),  # messages and reports under way
-        ("side", "i1"),
-        ("kind", "i1"),  # LIMIT MARKET; TAKEN for liquidity we took (kernels/match.py)
-        ("state", "i1"),  # at the exchange
-        ("status", "i1"),  # as we know it
-        ("cancelling", "i1"),  # a cancel is under way
-    ],
-    align=True,
+from nbtrade._jit import apart, helper, kernel
+from nbtrade.kernels.market import market_of
+from nbtrade.kernels.records import (
+    BAD_ORDER,
+    CANCEL_ORDER,
+    CONSERVATIVE,
+    FIFO,
+    MAX_PX,
+    NEW,
+    NO_SLOT,
+    NOT_OPEN,
+    OWN_BYTES,
+    REPLACE,
+    RISK_LOSS,
+    RISK_OPEN,
+    RISK_ORDER,
+    RISK_POSITION,
+    RISK_RATE,
+    SENT,
+    TOO_MANY,
+    WORKING,
+    AccountRecord,
+    AccountType,
+    account_at,
+    events_at,
+    own_at,
+    venue_at,
 )
-
-ACCOUNT = np.dtype(
-    [
-        # as we know it: from reports that have arrived
-        ("position", "i8"),  # lots
-        ("cash", "i8"),  # tick-lots
-        ("n_open", "i8"),  # orders not known to be done
-        ("n_refused", "i8"),  # orders not sent, for want of a slot or a quantity
-        # at the exchange
-        ("true_position", "i8"),
-        ("true_cash", "i8"),
-        ("maker_qty", "i8"),  # lots
-        ("taker_qty", "i8"),
-        ("maker_value", "i8"),  # tick-lots
-        ("taker_value", "i8"),
-        ("n_orders", "i8"),
-        ("n_fills", "i8"),
-        ("n_cancelled", "i8"),
-        ("n_rejected", "i8"),
-        # inside
-        ("quote_bid", "i8"),  # slot of the order that `quote` keeps, -1: none
-        ("quote_ask", "i8"),
-        ("free", "i8"),  # first free slot
-        ("first", "i8"),  # engine's index of slot 0
-        ("capacity", "i8"),
-        ("index", "i8"),
-        ("orders_at", "i8"),  # address of slot 0
-        ("wire_at", "i8"),  # address of the WIRE record
-        ("seen_row", "i8"),  # row whose execution was last shared out, and its lots given to us
-        ("seen_qty", "i8"),
-    ],
-    align=True,
-)
-
-MESSAGE = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4")], align=True)
-REPORT = np.dtype([("arrive", "i8"), ("px", "i8"), ("qty", "i8"), ("order", "i4"), ("what", "i4")], align=True)
-
-# The way to the exchange. A ring can hold all that can be under way: a NEW and a CANCEL for each order slot.
-WIRE = np.dtype([("now", "i8"), ("entry", "i8"), ("messages_at", "i8"), ("mask", "i8"), ("head", "i8"), ("tail", "i8")], align=True)
-
-
-class AccountRecord(np.record):
-    """An account without the JIT."""
-
-
-AccountType = new_record_class("AccountType")
-ACCOUNT_TYPE = record_type(ACCOUNT, AccountType)
-account_at = record_at(ACCOUNT, ACCOUNT_TYPE, AccountRecord)
-wire_at = record_at(WIRE, record_type(WIRE))
-_own_at = record_at(OWN, record_type(OWN))
-_message_at = record_at(MESSAGE, record_type(MESSAGE))
-OWN_BYTES, MESSAGE_BYTES = OWN.itemsize, MESSAGE.itemsize
+from nbtrade.kernels.views import method
+from nbtrade.kernels.wire import know_want, send
+from nbtrade.schema import ASK, BID, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
 
 
 @helper
 def own_of(account, slot):
     """The OWN record in `slot`."""
-    return _own_at(account.orders_at + slot * OWN_BYTES)
+    return own_at(account.orders_at + slot * OWN_BYTES)
 
 
 @helper
-def _send(account, slot, what):
-    wire = wire_at(account.wire_at)
-    message = _message_at(wire.messages_at + (wire.tail & wire.mask) * MESSAGE_BYTES)
-    message.arrive = wire.now + wire.entry
-    message.order = account.first + slot
-    message.what = what
-    wire.tail += 1
-    own_of(account, slot).in_flight += 1
+def _refuse(account, cause):
+    account.n_refused += 1
+    account.refused = cause
+    account.refusals[cause] += 1
+    return False
 
 
 @helper
-def _new_order(account, side, px, qty, kind):
-    slot = account.free
-    if slot < 0 or qty <= 0 or (side != 0 and side != 1):
-        account.n_refused += 1
+def _is_beyond_loss(account):
+    """True when the account, marked at the mid, has lost more than it may. Unknown while the market is one-sided."""
+    m = market_of(account)
+    if m.bid_px == UNDEF_PRICE or m.ask_px == UNDEF_PRICE:
+        return False
+    return 2 * account.cash + account.position * (m.bid_px + m.ask_px) < -2 * account.max_loss
+
+
+@kernel
+def is_allowed(account, side, qty, more, is_new):
+    """True when the account's limits let an order of `qty` lots leave, `more` lots more than before on its side."""
+    apart()
+    if qty % account.lot != 0:
+        return _refuse(account, BAD_ORDER)
+    if account.max_order > 0 and qty > account.max_order:
+        return _refuse(account, RISK_ORDER)
+    signed = account.position if side == BID else -account.position
+    held = signed + (account.open_bid if side == BID else account.open_ask)
+    if account.max_position > 0 and more > 0 and held + more > account.max_position:
+        return _refuse(account, RISK_POSITION)
+    if account.max_open > 0 and is_new and account.n_open >= account.max_open:
+        return _refuse(account, RISK_OPEN)
+    if account.max_loss > 0 and held + more > 0 and _is_beyond_loss(account):
+        return _refuse(account, RISK_LOSS)
+    if account.max_rate > 0:
+        window = venue_at(account.venue_at).now // account.rate_interval
+        if window != account.rate_window:
+            account.rate_window = window
+            account.rate_count = 0
+        if account.rate_count >= account.max_rate:
+            return _refuse(account, RISK_RATE)
+        account.rate_count += 1
+    return True
+
+
+@kernel
+def new_order(account, side, px, qty, kind):
+    """Fill a slot and send it. Returns the slot, or -1 when it was refused."""
+    apart()
+    if qty <= 0 or qty > MAX_PX or (side != BID and side != ASK) or abs(px) > MAX_PX or kind == TAKEN or not LIMIT <= kind <= 6:
+        _refuse(account, BAD_ORDER)
         return NONE
-    order = own_of(account, slot)
-    account.free = order.next
-    order.id = account.n_orders
-    order.px = px
-    order.qty = qty
-    order.left = qty
-    order.leaves = qty
-    order.ahead = 0
-    order.ahead_first = 0
-    order.sent = wire_at(account.wire_at).now
-    order.arrived = 0
-    order.done = 0
-    order.side = side
-    order.kind = kind
-    order.state = SENT
-    order.status = SENT
-    order.cancelling = 0
+    slot = account.free
+    if slot < 0:
+        _refuse(account, NO_SLOT)
+        return NONE
+    if account.checked != 0 and not is_allowed(account, side, qty, qty, True):
+        return NONE
+    own = own_of(account, slot)
+    account.free = own.next
+    own.id = account.n_orders
+    own.want_px = px
+    own.want_qty = qty
+    own.left = qty
+    own.filled = 0
+    own.status = SENT
+    own.cancelling = 0
+    own.side = side
+    own.kind = kind
+    own.state = SENT
+    own.reason = 0
+    own.rule = account.rule
+    own.px = px
+    own.qty = qty
+    own.leaves = qty
+    own.ahead = 0
+    own.ahead_first = 0
+    own.sent = venue_at(account.venue_at).now
+    own.arrived = 0
+    own.done = 0
     account.n_orders += 1
     account.n_open += 1
-    _send(account, slot, NEW)
+    if side == BID:
+        account.open_bid += qty
+    else:
+        account.open_ask += qty
+    send(account, account.first + slot, NEW, px, qty)
     return slot
 
 
 @method(AccountType, AccountRecord, "submit")
 @helper
-def submit(account, side, px, qty):
-    """Send a limit order: BID or ASK, px in ticks, qty in lots. Returns its slot, or -1 when it was refused."""
-    return _new_order(account, side, px, qty, LIMIT)
+def submit(account, side, px, qty, kind=LIMIT):
+    """Send an order: BID or ASK, px in ticks, qty in lots, kind LIMIT (until cancelled), DAY, POST_ONLY, IOC or FOK.
+
+    Returns its slot, or -1 when it was refused (`account.refused` says why).
+    """
+    return new_order(account, side, px, qty, kind)
 
 
 @method(AccountType, AccountRecord, "market")
 @helper
 def market(account, side, qty):
     """Send a market order; what the book cannot give is cancelled. Returns its slot, or -1 when it was refused."""
-    return _new_order(account, side, 0, qty, MARKET)
+    return new_order(account, side, 0, qty, MARKET_ORDER)
 
 
 @method(AccountType, AccountRecord, "is_open")
@@ -176,7 +165,7 @@ def is_open(account, slot):
 @method(AccountType, AccountRecord, "order")
 @helper
 def order(account, slot):
-    """The order in `slot`: px, side, qty, left, status, sent, cancelling (reading others of its fields is looking ahead)."""
+    """The order in `slot`: want_px, want_qty, left, filled, status, side, kind, sent, cancelling. (Others look ahead.)"""
     return own_of(account, slot)
 
 
@@ -185,24 +174,94 @@ def order(account, slot):
 def cancel(account, slot):
     """Send a cancel for the order in `slot`, unless it is done or one is under way. Returns True if sent."""
     if not is_open(account, slot):
-        return False
+        return _refuse(account, NOT_OPEN)
     own = own_of(account, slot)
     if own.cancelling != 0:
-        return False
+        return _refuse(account, NOT_OPEN)
     own.cancelling = 1
-    _send(account, slot, CANCEL_ORDER)
+    send(account, account.first + slot, CANCEL_ORDER, 0, 0)
     return True
+
+
+@kernel
+def change_order(account, slot, px, qty):
+    """As `replace`."""
+    apart()
+    if not is_open(account, slot):
+        return _refuse(account, NOT_OPEN)
+    own = own_of(account, slot)
+    if own.cancelling != 0 or own.kind == MARKET_ORDER:
+        return _refuse(account, NOT_OPEN)
+    if qty <= 0 or qty > MAX_PX or abs(px) > MAX_PX:
+        return _refuse(account, BAD_ORDER)
+    if account.flying >= 2 * account.capacity:
+        return _refuse(account, TOO_MANY)
+    if account.checked != 0 and not is_allowed(account, own.side, qty, qty - own.want_qty, False):
+        return False
+    know_want(account, own, qty)
+    own.want_px = px
+    send(account, account.first + slot, REPLACE, px, qty)
+    return True
+
+
+@method(AccountType, AccountRecord, "replace")
+@helper
+def replace(account, slot, px, qty):
+    """Ask for another price (ticks) and total size (lots, filled ones included) of an open order. Returns True if sent.
+
+    Another price or a larger size puts it at the back of the queue; a smaller size keeps its place; no more than is filled ends it.
+    """
+    return change_order(account, slot, px, qty)
+
+
+@kernel
+def cancel_orders(account):
+    """As `cancel_all`."""
+    apart()
+    n = 0
+    if account.n_open > 0:
+        for slot in range(account.capacity):
+            if is_open(account, slot) and own_of(account, slot).cancelling == 0:
+                n += cancel(account, slot)
+    return n
 
 
 @method(AccountType, AccountRecord, "cancel_all")
 @helper
 def cancel_all(account):
     """Send a cancel for every open order. Returns how many were sent."""
-    n = 0
-    for slot in range(account.capacity):
-        if cancel(account, slot):
-            n += 1
-    return n
+    return cancel_orders(account)
+
+
+@method(AccountType, AccountRecord, "flatten")
+@helper
+def flatten(account):
+    """Cancel everything and send a market order for the known position. Returns its slot, -1 when there is none."""
+    cancel_orders(account)
+    position = account.position
+    if position == 0:
+        return NONE
+    return new_order(account, ASK if position > 0 else BID, 0, abs(position), MARKET_ORDER)
+
+
+@kernel
+def requote(account, slot, is_ours, side, px, qty):
+    """A quote that does not stand as it is wanted: replace it, withdraw it, or send a new one. is_ours : `slot` has the last quote."""
+    apart()
+    if is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0:
+        if qty <= 0:
+            cancel(account, slot)
+        else:
+            change_order(account, slot, px, own_of(account, slot).filled + qty)
+        return slot
+    slot = new_order(account, side, px, qty, LIMIT) if qty > 0 else NONE
+    if side == BID:
+        account.quote_bid = slot
+        account.quote_bid_id = account.n_orders - 1
+    else:
+        account.quote_ask = slot
+        account.quote_ask_id = account.n_orders - 1
+    return slot
 
 
 @method(AccountType, AccountRecord, "quote")
@@ -210,60 +269,61 @@ def cancel_all(account):
 def quote(account, side, px, qty):
     """Keep one order of `qty` lots at `px`: it stays while it works at that price, else is replaced; qty 0 withdraws.
 
-    Returns the slot of the order that now stands for the quote, or -1.
+    Returns the slot of the order that stands for the quote, or -1.
     """
     slot = account.quote_bid if side == BID else account.quote_ask
-    if is_open(account, slot):
+    is_ours = False
+    if slot >= 0:
         own = own_of(account, slot)
-        if qty > 0 and own.px == px and own.cancelling == 0:
+        is_ours = own.id == (account.quote_bid_id if side == BID else account.quote_ask_id)
+        if is_ours and qty > 0 and own.want_px == px and own.cancelling == 0 and (own.status == SENT or own.status == WORKING):
             return slot
-        cancel(account, slot)
-    slot = submit(account, side, px, qty) if qty > 0 else NONE
-    if side == BID:
-        account.quote_bid = slot
-    else:
-        account.quote_ask = slot
-    return slot
-
-
-@helper
-def give_back(orders, accounts, o):
-    """Put order `o` on its account's free list when nothing of it is open or under way."""
-    own = orders[o]
-    if own.in_flight == 0 and own.status >= FILLED and own.state >= FILLED:
-        account = accounts[own.account]
-        own.status = FREE
-        own.state = FREE
-        own.next = account.free
-        account.free = o - account.first
+    elif qty <= 0:
+        return slot
+    return requote(account, slot, is_ours, side, px, qty)
 
 
 @kernel
-def deliver(reports, head, tail, until, orders, accounts):
-    """Apply the reports that have arrived by `until` to what accounts know. Returns the new head of the ring.
+def queue_ahead(account, slot):
+    """As `ahead`."""
+    apart()
+    if not is_open(account, slot):
+        return NONE
+    own = own_of(account, slot)
+    if own.in_flight > 0:
+        return NONE
+    venue = venue_at(account.venue_at)
+    events = events_at(venue.events_at)
+    lots = own.ahead
+    if own.rule == FIFO or own.rule == CONSERVATIVE:
+        first = max(venue.l, own.joined - venue.base_row)
+        for i in range(first, venue.x):  # what the exchange knows already and we do not
+            event = events[i]
+            if event.kind < TRADE and event.px == own.px and event.side == own.side and event.prio < own.joined:
+                lots -= event.qty
+    return lots
 
-    reports : REPORT[power of two]   orders : OWN[n]   accounts : ACCOUNT[k]
-    """
-    mask = len(reports) - 1
-    while head < tail and reports[head & mask].arrive <= until:
-        report = reports[head & mask]
-        own = orders[report.order]
-        account = accounts[own.account]
-        own.in_flight -= 1
-        if report.what == ACK:
-            own.status = WORKING
-        elif report.what == FILL_REPORT:
-            sign = 1 if own.side == BID else -1
-            own.left -= report.qty
-            account.position += sign * report.qty
-            account.cash -= sign * report.qty * report.px
-            if own.left == 0:
-                own.status = FILLED
-        else:
-            own.left = 0
-            own.status = CANCELLED if report.what == CANCELLED_REPORT else REJECTED
-        if own.status >= FILLED:
-            account.n_open -= 1
-        give_back(orders, accounts, report.order)
-        head += 1
-    return head
+
+@method(AccountType, AccountRecord, "ahead")
+@helper
+def ahead(account, slot):
+    """Lots of the market before the order in `slot`, as far as our clock has seen; -1 while it does not rest or something about it is under way."""
+    return queue_ahead(account, slot)
+
+
+@method(AccountType, AccountRecord, "behind")
+@helper
+def behind(account, slot):
+    """Lots of the market at the order's price that joined after it, as our clock has seen them; -1 as `ahead`."""
+    lots = queue_ahead(account, slot)
+    if lots < 0:
+        return lots
+    own = own_of(account, slot)
+    return max(0, market_of(account).qty_at(own.side, own.px) - lots)
+
+
+@method(AccountType, AccountRecord, "on")
+@helper
+def on(account, i):
+    """The same account on instrument `i` of the run: its orders, position and cash there."""
+    return account_at(account.self_at + (i - account.venue) * account.stride)

@@ -6,7 +6,7 @@ price range of the tape, so finding a level is two loads and no search, however 
     px ──>>5, -base──> pages[...] ──> page p ──> levels[p*64 + side*32 + (px & 31)]   qty, n, own
                                         │
                                         └──> words[p*2 + side]   one bit per non-empty level
-                                             tree[side, ...]     one bit per non-empty page, and one per word of those
+                                             tree[...]           one bit per non-empty page, and one per word of those
 
 - Best prices are kept, not searched for: a better add replaces them; when the best level empties, the next one is found
   with at most a few bit scans (`next_level`), however wide the gap is.
@@ -73,16 +73,16 @@ def close_page_if_empty(levels, pages, words, free, sides, slot):
 @helper
 def mark_slot(tree, sides, side, slot):
     """A page's side became non-empty."""
-    tree[side, slot >> SHIFT] |= 1 << (slot & MASK)
-    tree[side, sides[side].upper + (slot >> (2 * SHIFT))] |= 1 << ((slot >> SHIFT) & MASK)
+    tree[sides[side].lower + (slot >> SHIFT)] |= 1 << (slot & MASK)
+    tree[sides[side].upper + (slot >> (2 * SHIFT))] |= 1 << ((slot >> SHIFT) & MASK)
 
 
 @helper
 def unmark_slot(tree, sides, side, slot):
     """A page's side became empty."""
-    tree[side, slot >> SHIFT] &= ~(1 << (slot & MASK))
-    if tree[side, slot >> SHIFT] == 0:
-        tree[side, sides[side].upper + (slot >> (2 * SHIFT))] &= ~(1 << ((slot >> SHIFT) & MASK))
+    tree[sides[side].lower + (slot >> SHIFT)] &= ~(1 << (slot & MASK))
+    if tree[sides[side].lower + (slot >> SHIFT)] == 0:
+        tree[sides[side].upper + (slot >> (2 * SHIFT))] &= ~(1 << ((slot >> SHIFT) & MASK))
 
 
 @helper
@@ -128,7 +128,7 @@ def above(word, i):
 def next_level(pages, words, tree, sides, side, px):
     """Key of the best non-empty level of `side` that is worse than `px`; NO_KEY when there is none.
 
-    pages  : i4[n_slots]   words : i8[2 * n_pages]   tree : i8[2, n]   sides : SIDE[2]
+    pages  : i4[n_slots]   words : i8[2 * n_pages]   tree : i8[n]   sides : SIDE[2]
     side   : BID or ASK    px    : ticks, within the table's range
     Cost: one bit scan within the page, else three; linear only in the topmost words (a million prices each 1,024).
     """
@@ -152,18 +152,18 @@ def next_slot(tree, sides, side, slot):
     """The nearest slot worse than `slot` with a non-empty level, or -1."""
     down = side == BID
     i = slot >> SHIFT
-    word = below(tree[side, i], slot & MASK) if down else above(tree[side, i], slot & MASK)
+    word = below(tree[sides[side].lower + i], slot & MASK) if down else above(tree[sides[side].lower + i], slot & MASK)
     if word == 0:
         first = sides[side].upper
         j = first + (i >> SHIFT)
-        word = below(tree[side, j], i & MASK) if down else above(tree[side, j], i & MASK)
+        word = below(tree[j], i & MASK) if down else above(tree[j], i & MASK)
         while word == 0:
             j += -1 if down else 1
             if j < first or j >= first + sides[side].n_upper:
                 return -1
-            word = tree[side, j]
+            word = tree[j]
         i = ((j - first) << SHIFT) + (63 - leading_zeros(word) if down else trailing_zeros(word))
-        word = tree[side, i]
+        word = tree[sides[side].lower + i]
     return (i << SHIFT) + (63 - leading_zeros(word) if down else trailing_zeros(word))
 
 
@@ -223,7 +223,7 @@ def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
     """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
 
     levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
-    tree   : i8[2, n]              free  : i4[n_pages]   sides : SIDE[2]
+    tree   : i8[n]              free  : i4[n_pages]   sides : SIDE[2]
     """
     px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
     slot = np.uint64((px >> SHIFT) - sides[0].first_slot)  # unsigned: Numba then leaves out the test for a negative index

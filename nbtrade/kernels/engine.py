@@ -1,16 +1,15 @@
 """The backtest's main loop: two clocks over one tape, accounts that wake, orders that travel.
 
-    for each wake at local time t:
-        exchange   rows with ts_event <= t, and our messages in order of arrival, through the exchange's book   (kernels/match.py)
-        market     rows with ts_recv + feed <= t through the local book
-        reports    those that have arrived by t
-        strategy   once for every account
+    for each wake at local time t:                                                        (kernels/clock.py says when that is)
+        exchange   rows with ts_event <= t, and our messages in order of arrival, through the exchange's book   (match, arrivals)
+        market     rows with ts_recv + feed <= t through our book
+        reports    those that have arrived by t                                                                 (wire)
+        strategy   once for every account that wakes
 
-At equal times the market's event precedes ours. What we see is the exchange's book some rows ago. Rows can be undone, so when
-few are on their way (timer wakes, short feed latency) there is no second book: the one is rolled back for the strategy's look
-and forth again (`one_book`).
- All state is in arrays, so a run stops at any row (end of the batch, a
-full log) and goes on as if nothing had been: results do not depend on batch sizes.
+At equal times the market's event precedes ours. What we see is the exchange's book some rows ago. Rows can be undone, so where only
+timers and reports wake there is no second book: the one is rolled back for the strategy's look and forth again (`one_book`).
+All state is in records and arrays, so a run stops at any row (end of the batch, a full log) and goes on as if nothing had been:
+results do not depend on batch sizes.
 
 Where the time goes (per event, one account): see README, "Speed".
 """
@@ -18,242 +17,268 @@ Where the time goes (per event, one account): see README, "Speed".
 import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
-from nbtrade.kernels.account import deliver
-from nbtrade.kernels.book import apply, is_crossed, key_of, level_index, replay, roll
-from nbtrade.kernels.entries import TAKEN
-from nbtrade.kernels.market import EVENT_END, TIMER, local_stop, note_trades, show_market
-from nbtrade.kernels.match import arrive, at_level, has_room, meet, trade_through
-from nbtrade.kernels.memory import NO_KEY
+from nbtrade.kernels.book import roll
+from nbtrade.kernels.clock import local_stop, scan
+from nbtrade.kernels.exchange import exchange_until
+from nbtrade.kernels.market import market_at, note_trades, show_market
+from nbtrade.kernels.records import (
+    ACCOUNT_BYTES,
+    BY_MARKET,
+    BY_REPORT,
+    NEVER,
+    SAMPLING,
+    accounts_at,
+    events_at,
+    i8_at,
+    messages_at,
+    reports_at,
+    samples_at,
+    seen_book,
+    venues_at,
+)
 from nbtrade.kernels.views import call_strategy
-from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, TRADE
+from nbtrade.kernels.wire import deliver, first_waking_report
+from nbtrade.schema import END, START, TIMER
 
-SAMPLE = np.dtype(
-    [
-        ("ts", "i8"),
-        ("bid_px", "i8"),
-        ("ask_px", "i8"),
-        ("position", "i8"),
-        ("cash", "i8"),
-        ("maker_qty", "i8"),
-        ("taker_qty", "i8"),
-        ("maker_value", "i8"),
-        ("taker_value", "i8"),
-        ("account", "i8"),
-    ],
-    align=True,
-)
-
-ENGINE = np.dtype(
-    [
-        ("base_row", "i8"),  # tape row of events[0]
-        ("x", "i8"),  # next row of the exchange's pass, in events
-        ("l", "i8"),  # next row of the market pass
-        ("seen", "i8"),  # rows in the local book, when it is one of its own; ahead of `l` only after it ran out of pages
-        ("x_phase", "i8"),  # of row x: OURS it is in the book, MET its effect on our orders is done too
-        ("wakes", "i8"),  # TIMER | EVENT_END
-        ("interval", "i8"),
-        ("next_timer", "i8"),
-        ("last_timer", "i8"),  # known at the end of the data
-        ("feed", "i8"),
-        ("one_book", "i8"),  # the local book is the exchange's, rolled back by the rows still on their way
-        ("pages_needed", "i8"),  # free pages that the exchange's book must have before the next wake
-        ("started", "i8"),
-        ("n_wakes", "i8"),
-        ("failed_account", "i8"),
-        ("sample", "i8"),  # ns between samples
-        ("next_sample", "i8"),
-        ("n_samples", "i8"),
-        ("strategy_at", "i8"),  # addresses
-        ("market_at", "i8"),
-        ("features_at", "i8"),
-        ("accounts_at", "i8"),
-        ("account_bytes", "i8"),
-        ("states_at", "i8"),
-        ("state_bytes", "i8"),
-    ],
-    align=True,
-)
-
-DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED = 0, 1, 2, 3
-NEVER = 2**62
-REACHED, OURS, MET, PAGES_FULL = 0, 1, 2, 3
+DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
+PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
+PAUSE_CALLS = 1 << 20
 
 
+# --- several exchanges ----------------------------------------------------------------------------
 @helper
-def reached(own_bid, own_ask, sides):
-    """True when an opposite best price is at or through our best bid or ask (keys)."""
-    return (own_bid >= -sides[ASK].best) | (own_ask >= -sides[BID].best)
-
-
-@helper
-def moved_up(event, orders, o):
-    """The common case at a level of ours, done at once: one order of ours there, and lots before it leave. False if it is another."""
-    own = orders[o]
-    if own.next != o or own.kind == TAKEN or event.prio >= own.stamp:
-        return False
-    own.ahead += event.qty  # a row's qty is negative when lots leave
-    return True
+def next_step(run, venues):
+    """The next time at which anything happens at any exchange."""
+    ts = NEVER
+    for v in range(run.n_venues):
+        venue = venues[v]
+        if venue.x < venue.n:
+            ts = min(ts, i8_at(venue.ts_event_at)[venue.x])
+        if venue.m_head < venue.m_tail:
+            ts = min(ts, messages_at(venue.messages_at)[venue.m_head & venue.m_mask].arrive)
+    return ts
 
 
 @kernel
-def quiet_rows(events, ts_event, x, until, levels, pages, words, tree, free, sides, own_sides, orders):
-    """Rows from x on with ts_event <= until through the exchange's book, up to the first that concerns our orders.
+def exchanges_until(run, venues, until):
+    """All exchanges to `until`, or to the first report that wakes; returns as `exchange_until`.
 
-    Returns (x, why): REACHED; PAGES_FULL (row x not applied); OURS (row x is in the book and touches our orders); MET (row x
-    ended an event after which an opposite price is at or through ours).
-    Apart from the rest because this is the hot loop: with few arrays in hand all it needs stays in registers (7.5 ns a row;
-    inlined in `run` 13). Of two conditions the one that is hardly ever true is asked first: it predicts well.
+    With several instruments and such reports in small steps: none may be ahead of a wake that another one causes.
     """
     apart()
-    n = len(events)
-    own_bid = own_sides[BID].best
-    own_ask = own_sides[ASK].best
-    while x < n and ts_event[np.uint64(x)] <= until:
-        event = events[np.uint64(x)]
-        if event.kind < TRADE:
-            i = apply(event, levels, pages, words, tree, free, sides)
-            if i < 0:
-                return x, PAGES_FULL
-            own = levels[np.uint64(i)].own
-            if own != 0 and event.kind != ADD and not moved_up(event, orders, own - 1):
-                return x, OURS
-            if event.kind == EXEC and (own_ask > -event.px if event.side else own_bid > event.px):
-                return x, OURS
-        if reached(own_bid, own_ask, sides) and event["flags"] & LAST != 0:
-            return x, MET
-        x += 1
-    return x, REACHED
+    while run.n_venues > 1 and run.wakes & BY_REPORT != 0:
+        for v in range(run.n_venues):
+            until = min(until, first_waking_report(venues[v], run.wakes, NEVER))
+        step = next_step(run, venues)
+        if step >= until:
+            break
+        for v in range(run.n_venues):
+            if exchange_until(venues[v], 0, step) < 0:
+                return -1
+    for v in range(run.n_venues):
+        until = exchange_until(venues[v], run.wakes if run.n_venues == 1 else 0, until)
+        if until < 0:
+            return -1
+    return until
 
 
+# --- the next wake --------------------------------------------------------------------------------
 @helper
-def touch_orders(
-    event, i, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, ts, row
-):
-    """A row that concerns us: better-priced orders first, then those at its level."""
-    side = np.int64(event.side)
-    key = key_of(side, np.int64(event.px))
-    if event.kind == EXEC and own_sides[side].best > key:
-        lots = -np.int64(event.qty)
-        trade_through(
-            levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done,
-            side, key, lots, ts, row,
-        )  # fmt: skip
-    if levels[i].own != 0:
-        at_level(
-            levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done,
-            event, i, ts, row,
-        )  # fmt: skip
-
-
-@kernel
-def meet_both(levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, ts, row):
-    """An event ended with an opposite price at or through ours: orders meet there, unless the market is crossed."""
-    apart()
-    if is_crossed(sides):
+def start(run, venues, final):
+    """Set the timers once data are there: at multiples of their intervals since the epoch."""
+    first, last = NEVER, 0
+    for v in range(run.n_venues):
+        venue = venues[v]
+        if venue.n > 0:
+            ts_recv = i8_at(venue.ts_recv_at)
+            first = min(first, ts_recv[0] + venue.feed)
+            last = max(last, ts_recv[venue.n - 1] + venue.feed)
+    if first == NEVER:
         return
-    for side in range(2):
-        if own_sides[side].best != NO_KEY:
-            meet(
-                levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done,
-                side, ts, row,
-            )  # fmt: skip
+    if run.started == 0:
+        run.started = 1
+        run.first_ts = first
+        run.next_timer = -(-first // run.interval) * run.interval
+        if run.sample > 0:
+            run.next_sample = -(-first // run.sample) * run.sample
+    if final:
+        run.end_ts = -(-last // run.interval) * run.interval if run.wakes & TIMER else last
 
 
 @helper
-def exchange_rows(
-    events, ts_event, until, eng, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-    ex, accounts, orders, reports, fills, done,
-):  # fmt: skip
-    """Rows with ts_event <= until through the exchange's book. Returns False when a log or the pages are full."""
-    while True:
-        if eng.x_phase == 0:
-            eng.x, why = quiet_rows(events, ts_event, eng.x, until, levels, pages, words, tree, free, sides, own_sides, orders)
-            if why == REACHED:
-                return True
-            if why == PAGES_FULL:
-                return False
-            eng.x_phase = why
-        if not has_room(ex, sides, reports, fills, done):
-            return False
-        event = events[eng.x]
-        if eng.x_phase == OURS:
-            i = np.int64(level_index(pages, sides, np.int64(event.side), event.px))
-            touch_orders(
-                event, i, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-                ex, accounts, orders, reports, fills, done, ts_event[eng.x], eng.base_row + eng.x,
-            )  # fmt: skip
-            if event["flags"] & LAST != 0 and reached(own_sides[BID].best, own_sides[ASK].best, sides):
-                eng.x_phase = MET
-                continue
-        else:
-            meet_both(
-                levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-                ex, accounts, orders, reports, fills, done, ts_event[eng.x], eng.base_row + eng.x,
-            )  # fmt: skip
-        eng.x_phase = 0
-        eng.x += 1
+def first_report(run, venues):
+    """When the first report arrives that wakes its account; NEVER if none does."""
+    ts = NEVER
+    if run.wakes & BY_REPORT != 0:
+        for v in range(run.n_venues):
+            ts = min(ts, first_waking_report(venues[v], run.wakes, NEVER))
+    return ts
 
 
 @helper
-def exchange_until(
-    until, events, ts_event, eng, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-    ex, accounts, orders, reports, fills, done, wire, messages,
-):  # fmt: skip
-    """The exchange's clock moves to `until`: rows and our messages, in order of time. Returns False when there is no room."""
-    mask = len(messages) - 1
-    while True:
-        ts = messages[wire.head & mask].arrive if wire.head < wire.tail else until + 1
-        if not exchange_rows(
-            events, ts_event, min(ts, until), eng, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-            ex, accounts, orders, reports, fills, done,
-        ):  # fmt: skip
-            return False
-        if ts > until:
-            return True
-        if not has_room(ex, sides, reports, fills, done):
-            return False
-        message = messages[wire.head & mask]
-        wire.head += 1
-        arrive(
-            levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done,
-            message.order, message.what, ts, eng.base_row + eng.x,
-        )  # fmt: skip
+def scheduled(run, venues):
+    """The next wake that is certain: timers, samples, reports under way, the session's start and end."""
+    ts = NEVER
+    if run.wakes & TIMER != 0:
+        ts = run.next_timer
+    if run.sample > 0:
+        ts = min(ts, run.next_sample)
+    ts = min(ts, first_report(run, venues))
+    if run.wakes & START != 0 and run.started == 1:
+        ts = min(ts, run.first_ts)
+    if run.wakes & END != 0 and run.ended == 0:
+        ts = min(ts, run.end_ts)
+    return ts if ts <= run.end_ts else NEVER
 
 
 @helper
-def next_wake(eng, events, ts_recv, final):
-    """(local time, kind) of the next wake; NEVER when the data so far do not tell, or nothing is left."""
-    ts, kind = NEVER, TIMER
-    if eng.wakes & EVENT_END and eng.l < len(events):
-        ts = ts_recv[eng.l] + eng.feed
-        kind = EVENT_END
-    if eng.wakes & TIMER and eng.next_timer < ts and (not final or eng.next_timer <= eng.last_timer):
-        ts = eng.next_timer
-        kind = TIMER
-    return ts, kind
-
-
-@helper
-def run_strategy(eng, accounts):
-    """Call the strategy for every account. Returns False when it raised."""
-    for k in range(len(accounts)):
-        failed = call_strategy(
-            eng.strategy_at, eng.market_at, eng.features_at, eng.accounts_at + k * eng.account_bytes, eng.states_at + k * eng.state_bytes
-        )
-        if failed:
-            eng.failed_account = k
-            return False
+def next_wake(run, venues, final):
+    """Find the next wake's time. Returns False when a book has no free page."""
+    ts = scheduled(run, venues)
+    if run.wakes & BY_MARKET != 0:
+        for v in range(run.n_venues):
+            venue = venues[v]
+            if venue.candidate == NEVER:
+                last = i8_at(venue.ts_recv_at)[venue.n - 1] + venue.feed if venue.n > 0 else 0
+                if not scan(venue, run.wakes, ts if final else min(ts, last - 1)):  # the last moment may have more rows
+                    return False
+            ts = min(ts, venue.candidate)
+    run.wake = ts
     return True
 
 
 @helper
-def take_samples(eng, market, accounts, samples):
-    """Note every account's true position and cash, once per sampling interval."""
-    eng.next_sample = (market.ts // eng.sample + 1) * eng.sample
-    for k in range(len(accounts)):
-        s = samples[eng.n_samples]
+def last_moment(run, venues, final):
+    """The last local time about which the rows at hand tell all."""
+    if final:
+        return run.end_ts
+    ts = NEVER
+    for v in range(run.n_venues):
+        venue = venues[v]
+        if venue.n == 0:
+            return np.int64(0)
+        last = venue.n - 1
+        ts = min(ts, i8_at(venue.ts_recv_at)[last] + venue.feed - 1, i8_at(venue.ts_event_at)[last] - 1)
+    return ts
+
+
+@helper
+def mark_wake(run, venues):
+    """The bits of the wake at `run.wake`; its timers are set on."""
+    ts, bits = run.wake, 0
+    if run.wakes & TIMER != 0 and ts == run.next_timer:
+        bits |= TIMER
+        run.next_timer += run.interval
+    if run.sample > 0 and ts == run.next_sample:
+        bits |= SAMPLING
+        run.next_sample += run.sample
+    if run.started == 1:
+        bits |= run.wakes & START
+        run.started = 2
+    if ts == run.end_ts and run.ended == 0:
+        bits |= run.wakes & END
+        run.ended = 1
+    for v in range(run.n_venues):
+        if venues[v].candidate == ts:
+            bits |= venues[v].candidate_bits
+            venues[v].candidate = NEVER
+    run.bits = bits
+
+
+# --- one wake -------------------------------------------------------------------------------------
+@helper
+def place_of(run, venue):
+    """The row up to which our book is when no strategy looks at it: the exchange's, or where the scan for wakes is."""
+    return venue.x if run.one_book else venue.seen
+
+
+@helper
+def can_show(run, venue):
+    """Find the row up to which events are known at the wake's time. False when there may be too few free pages to go there."""
+    venue.to = local_stop(venue, run.wake)
+    venue.pages_needed = 2 + abs(place_of(run, venue) - venue.to)
+    return seen_book(venue)[5][0].n_free >= venue.pages_needed
+
+
+@kernel
+def show(run, venue):
+    """Bring our book, the market record and the accounts' knowledge to the wake's time."""
+    apart()
+    events = events_at(venue.events_at)
+    levels, pages, words, tree, free, sides = seen_book(venue)
+    market = market_at(venue.market_at)
+    at = place_of(run, venue)
+    if at != venue.to:
+        roll(events, at, venue.to, levels, pages, words, tree, free, sides)
+    if run.notes_trades != 0:
+        note_trades(events, venue.l, venue.to, market)
+    venue.l = venue.to
+    show_market(market, run.wake, venue)
+    venue.now = run.wake
+    if venue.r_head < venue.r_tail and reports_at(venue.reports_at)[venue.r_head & venue.r_mask].arrive <= run.wake:
+        deliver(venue, run.wake)
+
+
+@kernel
+def unshow(run, venue):
+    """Bring our book back to where it was."""
+    apart()
+    levels, pages, words, tree, free, sides = seen_book(venue)
+    roll(events_at(venue.events_at), venue.l, place_of(run, venue), levels, pages, words, tree, free, sides)
+
+
+@helper
+def features_of(run):
+    """Address of the last row of the feature matrix that is known by now; NaNs before the first."""
+    ts = i8_at(run.feature_ts_at)
+    row = run.feature_row
+    while row < run.n_features and ts[row] <= run.wake:
+        row += 1
+    run.feature_row = row
+    return run.no_features_at if row == 0 else run.feature_matrix_at + (row - 1) * run.feature_width * 8
+
+
+@helper
+def woken_by(run, k):
+    """OWN_ACK and OWN_FILL bits of account k, over all instruments; they are cleared."""
+    accounts = accounts_at(run.accounts_at)
+    woken = 0
+    for v in range(run.n_venues):
+        account = accounts[v * run.n_accounts + k]
+        woken |= account.woken
+        account.woken = 0
+    return woken & run.wakes
+
+
+@kernel
+def wake_accounts(run):
+    """Call the strategy for every account that wakes. Returns False when it raised."""
+    market = market_at(run.market_at)
+    features_at = features_of(run) if run.n_features > 0 else run.no_features_at
+    all_of_them = run.bits & ~SAMPLING
+    for k in range(run.n_accounts):
+        bits = all_of_them | woken_by(run, k)
+        if bits == 0:
+            continue
+        market.wake = bits
+        if call_strategy(
+            run.strategy_at, run.market_at, features_at, run.accounts_at + k * ACCOUNT_BYTES, run.states_at + k * run.state_bytes
+        ):
+            run.failed_account = k
+            return False
+    return True
+
+
+@kernel
+def take_samples(run, venue, v):
+    """Note every account's true position and cash on one instrument."""
+    apart()
+    accounts = accounts_at(venue.accounts_at)
+    market = market_at(venue.market_at)
+    for k in range(run.n_accounts):
+        s = samples_at(run.samples_at)[run.n_samples]
         account = accounts[k]
-        s.ts = market.ts
+        s.ts = run.wake
         s.bid_px = market.bid_px
         s.ask_px = market.ask_px
         s.position = account.true_position
@@ -262,93 +287,73 @@ def take_samples(eng, market, accounts, samples):
         s.taker_qty = account.taker_qty
         s.maker_value = account.maker_value
         s.taker_value = account.taker_value
+        s.sell_qty = account.sell_qty
+        s.sell_value = account.sell_value
         s.account = k
-        eng.n_samples += 1
+        s.venue = v
+        run.n_samples += 1
 
 
 @helper
-def start(eng, ts_recv, final):
-    """Set the timers once data are there: at multiples of the interval since the epoch."""
-    if eng.started == 0 and len(ts_recv) > 0:
-        eng.started = 1
-        eng.next_timer = -(-(ts_recv[0] + eng.feed) // eng.interval) * eng.interval
-    if final and len(ts_recv) > 0:
-        eng.last_timer = -(-(ts_recv[len(ts_recv) - 1] + eng.feed) // eng.interval) * eng.interval
+def one_wake(run, venues):
+    """All that happens at the wake `run.wake`. Returns DONE, NEED_ROOM (call again), or STRATEGY_FAILED."""
+    for v in range(run.n_venues):
+        if not can_show(run, venues[v]):
+            return NEED_ROOM
+    for v in range(run.n_venues):
+        show(run, venues[v])
+    mark_wake(run, venues)
+    passed = wake_accounts(run)
+    if run.bits & SAMPLING != 0:
+        for v in range(run.n_venues):
+            take_samples(run, venues[v], v)
+    for v in range(run.n_venues):
+        if venues[v].l != place_of(run, venues[v]):
+            unshow(run, venues[v])
+    run.n_wakes += run.bits & ~SAMPLING != 0
+    return DONE if passed else STRATEGY_FAILED
+
+
+@helper
+def rows_passed(run, venues):
+    """Rows behind the exchanges' clocks."""
+    n = 0
+    for v in range(run.n_venues):
+        n += venues[v].base_row + venues[v].x
+    return n
 
 
 @kernel
-def run(
-    events, ts_event, ts_recv, final, engine, market_row,
-    levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-    seen_levels, seen_pages, seen_words, seen_tree, seen_free, seen_sides,
-    exchange, accounts, orders, wires, messages, reports, fills, done, samples,
-):  # fmt: skip
+def run(runs, final):
     """Run the backtest over the rows at hand, as far as they tell.
 
-    events : EVENT[n], ts_event, ts_recv : i8[n]   rows not yet passed by both clocks, whole events
-    final  : no rows follow                        engine : ENGINE[1]   market_row : MARKET[1]
-    levels .. sides : the exchange's Book          own_* : level bits of own orders      seen_* : the local Book
-    exchange : EXCHANGE[1]   accounts : ACCOUNT[k]   orders : OWN[k * capacity + taken]
-    wires : WIRE[1]   messages : MESSAGE[2**i]   reports : REPORT[2**j]   fills : FILL[]   done : OWN[]   samples : SAMPLE[]
+    runs  : RUN[1]: everything else by address     final : no rows follow
 
-    Returns DONE, NEED_DATA, NEED_ROOM (drain the logs or grow, then call again), or STRATEGY_FAILED.
+    Returns DONE, NEED_DATA, NEED_ROOM (drain the logs or grow, then call again), PAUSED (call again), or STRATEGY_FAILED.
     """
-    eng, ex, wire, market = engine[0], exchange[0], wires[0], market_row[0]
-    start(eng, ts_recv, final)
-    n = len(events)
+    this = runs[0]
+    venues = venues_at(this.venues_at)
+    start(this, venues, final)
+    if this.started == 0:
+        return DONE if final else NEED_DATA
+    horizon = last_moment(this, venues, final)
+    pause = rows_passed(this, venues) + PAUSE_ROWS
+    calls = 0
     while True:
-        ts, kind = next_wake(eng, events, ts_recv, final)
-        if ts == NEVER and final:
-            return DONE
-        if n == 0 or (not final and (ts >= ts_recv[n - 1] + eng.feed or ts >= ts_event[n - 1])):
-            return NEED_DATA
-        if eng.n_samples + len(accounts) > len(samples):
+        if not next_wake(this, venues, final):
             return NEED_ROOM
-        if not exchange_until(
-            ts, events, ts_event, eng, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-            ex, accounts, orders, reports, fills, done, wire, messages,
-        ):  # fmt: skip
+        nothing = this.wake > horizon
+        if this.n_samples + this.n_accounts * this.n_venues > this.samples_capacity:
             return NEED_ROOM
-        to = local_stop(events, ts_recv, eng.l, eng.x, ts - eng.feed, kind == EVENT_END)
-        eng.pages_needed = 2 + abs(eng.x - to) if eng.one_book else 2
-        if sides[0].n_free < eng.pages_needed:
+        ts = exchanges_until(this, venues, min(this.wake, horizon))
+        if ts < 0:
             return NEED_ROOM
-        if eng.one_book:
-            if eng.x != to:
-                roll(events, eng.x, to, levels, pages, words, tree, free, sides)
-        else:
-            eng.seen = replay(events, max(eng.seen, eng.l), to, seen_levels, seen_pages, seen_words, seen_tree, seen_free, seen_sides)
-            if eng.seen < to:
-                return NEED_ROOM
-        note_trades(events, eng.l, to, market_row)
-        eng.l = to
-        if ex.head < ex.tail and reports[ex.head & (len(reports) - 1)].arrive <= ts:
-            ex.head = deliver(reports, ex.head, ex.tail, ts, orders, accounts)
-        show_market(market, ts, kind, seen_levels, seen_pages, seen_sides)
-        wire.now = ts
-        if kind == TIMER:
-            eng.next_timer += eng.interval
-        passed = run_strategy(eng, accounts)
-        if eng.one_book and eng.x != eng.l:
-            roll(events, eng.l, eng.x, levels, pages, words, tree, free, sides)
-        if not passed:
-            return STRATEGY_FAILED
-        eng.n_wakes += 1
-        if eng.sample > 0 and ts >= eng.next_sample:
-            take_samples(eng, market, accounts, samples)
-
-
-@kernel
-def finish(
-    events, ts_event, engine,
-    levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-    exchange, accounts, orders, wires, messages, reports, fills, done,
-):  # fmt: skip
-    """After the last wake: messages that arrive at that very moment still count. Returns DONE or NEED_ROOM."""
-    eng, ex, wire = engine[0], exchange[0], wires[0]
-    if exchange_until(
-        wire.now, events, ts_event, eng, levels, pages, words, tree, free, sides, own_words, own_tree, own_sides,
-        ex, accounts, orders, reports, fills, done, wire, messages,
-    ):  # fmt: skip
-        return DONE
-    return NEED_ROOM
+        if nothing and first_report(this, venues) > ts:
+            return DONE if final else NEED_DATA
+        this.wake = ts
+        status = one_wake(this, venues)
+        if status != DONE:
+            return status
+        calls += this.n_accounts
+        if calls > PAUSE_CALLS or rows_passed(this, venues) > pause:
+            return PAUSED

@@ -6,8 +6,7 @@ A TAKEN entry is an account's liquidity that it took from the level; see kernels
 """
 
 from nbtrade._jit import helper
-
-TAKEN = 2  # kind of an entry that is not an order
+from nbtrade.schema import TAKEN
 
 
 @helper
@@ -71,13 +70,13 @@ def taken_entry(levels, orders, i, k):
 
 
 @helper
-def note_taken(ex, levels, orders, i, k, qty):
+def note_taken(venue, levels, orders, i, k, qty):
     """Account k took `qty` lots at level `i`. There is a free entry: the caller made sure."""
     o = taken_entry(levels, orders, i, k)
     if o < 0:
-        o = ex.free_taken
-        ex.free_taken = orders[o].next
-        ex.n_taken += 1
+        o = venue.free_taken
+        venue.free_taken = orders[o].next
+        venue.n_taken += 1
         orders[o].kind = TAKEN
         orders[o].account = k
         orders[o].qty = 0
@@ -86,9 +85,9 @@ def note_taken(ex, levels, orders, i, k, qty):
 
 
 @helper
-def drop_taken(ex, levels, orders, o):
+def drop_taken(venue, levels, orders, o):
     """All that the TAKEN entry `o` stood for is refreshed."""
     unlink(levels, orders, o)
-    orders[o].next = ex.free_taken
-    ex.free_taken = o
-    ex.n_taken -= 1
+    orders[o].next = venue.free_taken
+    venue.free_taken = o
+    venue.n_taken -= 1

@@ -1,19 +1,20 @@
-"""What a strategy sees of the market: the record it gets at each wake, and how far our clock has come.
+"""What a strategy sees of the market: the record it gets at each wake, and methods that look into our book.
 
-The record is filled from the local book, which is either a book of its own or the exchange's, rolled back (kernels/engine.py).
+The record is filled from our book, which is either a book of its own or the exchange's, rolled back (kernels/engine.py).
 """
 
 import numpy as np
+from numba import types
 
 from nbtrade._jit import apart, helper, kernel
-from nbtrade.kernels.book import level_index
+from nbtrade.kernels.bits import SHIFT
+from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
-from nbtrade.kernels.views import new_record_class, record_type
+from nbtrade.kernels.records import seen_book, venue_at
+from nbtrade.kernels.views import method, record_at, record_model, record_type
 from nbtrade.schema import ASK, BID, LAST, TRADE, UNDEF_PRICE
 
-TIMER, EVENT_END = 1, 2  # wakes
-
-# What a strategy sees of the market: the local book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
+# What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
 MARKET = np.dtype(
     [
         ("ts", "i8"),  # local time of this wake
@@ -28,55 +29,124 @@ MARKET = np.dtype(
         ("last_side", "i8"),  # aggressor's: BID bought
         ("volume", "i8"),  # lots traded so far
         ("n_events", "i8"),  # event ends so far
-        ("wake", "i8"),  # TIMER or EVENT_END
+        ("wake", "i8"),  # bits of the wakes that apply (kernels/records.py)
+        ("venue_at", "i8"),  # inside
+        ("self_at", "i8"),
+        ("index", "i8"),
     ],
     align=True,
 )
+TRADE_FIELDS = {"last_px", "last_qty", "last_side", "volume", "n_events"}
 
 
 class MarketRecord(np.record):
     """The market without the JIT."""
 
 
-MarketType = new_record_class("MarketType")
+@record_model
+class MarketType(types.Record):
+    """The market with the JIT."""
+
+
 MARKET_TYPE = record_type(MARKET, MarketType)
+market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
+MARKET_BYTES = MARKET.itemsize
+
+
+@helper
+def market_of(account):
+    """The MARKET record of the account's instrument."""
+    return market_at(venue_at(account.venue_at).market_at)
 
 
 @kernel
-def local_stop(events, ts_recv, at, near, until, one_event):
-    """The row up to which events are known to us: the first with ts_recv > until, or the next event's end.
-
-    near : a row not far from it (the exchange's place), so that few rows are looked at
-    """
-    n = len(events)
-    if one_event:
-        while at < n and ts_recv[at] <= until:
-            at += 1
-            if events[at - 1]["flags"] & LAST != 0:
-                break
-        return at
-    at = max(at, near)
-    while at > 0 and ts_recv[at - 1] > until:
-        at -= 1
-    while at < n and ts_recv[at] <= until:
-        at += 1
-    return at
+def level_at(venue, side, px):
+    """Index of the level of `px` in our book; of an empty one when the price is beyond it."""
+    apart()
+    _, pages, _, _, _, sides = seen_book(venue)
+    slot = (px >> SHIFT) - sides[0].first_slot
+    if slot < 0 or slot >= venue.n_pages_table:
+        return 0
+    return level_index(pages, sides, side, px)
 
 
 @kernel
-def note_trades(events, start, stop, market_row):
+def price_at(venue, side, n):
+    """Price of the n-th best level (0 the best) in our book; UNDEF_PRICE when there are fewer."""
+    apart()
+    _, pages, words, tree, _, sides = seen_book(venue)
+    key = sides[side].best
+    while n > 0 and key != NO_KEY:
+        key = next_level(pages, words, tree, sides, side, key_of(side, key))
+        n -= 1
+    return UNDEF_PRICE if key == NO_KEY else key_of(side, key)
+
+
+@method(MarketType, MarketRecord, "qty_at")
+@helper
+def qty_at(market, side, px):
+    """Lots that rest at a price (ticks) of BID or ASK."""
+    venue = venue_at(market.venue_at)
+    return seen_book(venue)[0][level_at(venue, side, px)].qty
+
+
+@method(MarketType, MarketRecord, "orders_at")
+@helper
+def orders_at(market, side, px):
+    """Orders that rest at a price (ticks) of BID or ASK."""
+    venue = venue_at(market.venue_at)
+    return np.int64(seen_book(venue)[0][level_at(venue, side, px)].n)
+
+
+@method(MarketType, MarketRecord, "level")
+@helper
+def level(market, side, n):
+    """Price of the n-th best level, 0 the best: ticks, UNDEF_PRICE when there are fewer."""
+    return price_at(venue_at(market.venue_at), side, n)
+
+
+@kernel
+def depth_of(venue, side, n):
+    """As `depth`."""
+    apart()
+    levels, pages, words, tree, _, sides = seen_book(venue)
+    key = sides[side].best
+    lots = 0
+    while n > 0 and key != NO_KEY:
+        px = key_of(side, key)
+        lots += levels[level_index(pages, sides, side, px)].qty
+        key = next_level(pages, words, tree, sides, side, px)
+        n -= 1
+    return lots
+
+
+@method(MarketType, MarketRecord, "depth")
+@helper
+def depth(market, side, n):
+    """Lots on the best n levels of a side."""
+    return depth_of(venue_at(market.venue_at), side, n)
+
+
+@method(MarketType, MarketRecord, "on")
+@helper
+def on(market, i):
+    """The market of instrument `i` of the run."""
+    return market_at(market.self_at + (i - market.index) * MARKET_BYTES)
+
+
+@kernel
+def note_trades(events, start, stop, market):
     """Bring the market record's trade fields and event count from row `start` to row `stop`. No branch: 1 ns a row."""
     apart()
     n_events = 0
     volume = 0
     last = -1
     for i in range(start, stop):
-        event = events[np.uint64(i)]
+        event = events[i]
         is_trade = event.kind == TRADE
         n_events += event["flags"] & LAST
         volume += event.qty if is_trade else 0
         last = i if is_trade else last
-    market = market_row[0]
     market.n_events += n_events
     market.volume += volume
     if last >= 0:
@@ -86,10 +156,10 @@ def note_trades(events, start, stop, market_row):
 
 
 @helper
-def show_market(market, ts, wake, levels, pages, sides):
-    """Fill in the record that strategies see from the local book."""
+def show_market(market, ts, venue):
+    """Fill in the record that strategies see from our book."""
+    levels, pages, _, _, _, sides = seen_book(venue)
     market.ts = ts
-    market.wake = wake
     bid = sides[BID].best
     ask = sides[ASK].best
     market.bid_px = UNDEF_PRICE if bid == NO_KEY else bid

@@ -8,85 +8,53 @@ The market is history: nothing here changes it. An own order notes on arrival wh
 - a row that takes lots from an earlier order at its price moves it up;
 - an execution of a later order at its price, or of any order at a worse price, would have met it first: it fills;
 - at an event's end, opposite orders at or through its price would have met it: it fills.
+The other fill rules are other stamps: optimistic orders have the first (everything is behind them), conservative ones the last.
 
 What an own order took stands at its level as a TAKEN entry of the account and is not there for its next one; executions there give
 it back (they are the same lots), and it never exceeds what the level holds. `own_*` is a second set of level bits, over
 levels with own orders, so that the best of them is known and the next is a bit scan away.
 
-Rules: README "Situation, what happens"; oracle: tests/model_backtest.py.
+Rules: README "Situation, what happens"; oracle: tests/model_exchange.py.
 """
 
 import numpy as np
 
-from nbtrade._jit import helper, kernel
-from nbtrade.kernels.account import (
-    ACK,
+from nbtrade._jit import apart, helper, kernel
+from nbtrade.kernels.bits import SHIFT
+from nbtrade.kernels.book import close_page_if_empty, is_crossed, key_of, level_index, next_level, unmark_level
+from nbtrade.kernels.entries import drop_taken, is_last_order, note_taken, taken_entry, unlink
+from nbtrade.kernels.memory import NO_KEY
+from nbtrade.kernels.records import (
     CANCELLED,
     CANCELLED_REPORT,
+    CONSERVATIVE,
     FILL_REPORT,
     FILLED,
-    LIMIT,
-    MARKET,
-    NEW,
+    OPTIMISTIC,
     REJECTED,
-    REJECTED_REPORT,
-    WORKING,
-    give_back,
+    SELF_MATCH,
+    accounts_at,
+    exchange_book,
+    fills_at,
+    orders_at,
+    own_levels,
 )
-from nbtrade.kernels.bits import SHIFT
-from nbtrade.kernels.book import (
-    close_page_if_empty,
-    is_crossed,
-    key_of,
-    level_index,
-    mark_level,
-    next_level,
-    open_page,
-    unmark_level,
-)
-from nbtrade.kernels.entries import TAKEN, drop_taken, is_last_order, link, note_taken, taken_entry, unlink
-from nbtrade.kernels.memory import NO_KEY
-from nbtrade.schema import ASK, BID, EXEC, UNDEF_PRICE
+from nbtrade.kernels.wire import report
+from nbtrade.schema import ADD, ASK, BID, EXEC, TAKEN
 
-FILL = np.dtype(
-    [
-        ("ts", "i8"),  # exchange clock
-        ("order_id", "i8"),
-        ("row", "i8"),  # tape row that caused it; for a taker the next row
-        ("px", "i8"),
-        ("qty", "i8"),
-        ("account", "i4"),
-        ("side", "i1"),
-        ("maker", "i1"),
-    ],
-    align=True,
-)
-
-# The exchange's state besides its book. Logs are drained by the shell; their sizes are their arrays'.
-EXCHANGE = np.dtype(
-    [
-        ("response", "i8"),  # ns
-        ("n_resting", "i8"),
-        ("n_fills", "i8"),  # in the log
-        ("n_done", "i8"),  # in the log
-        ("free_taken", "i8"),  # first free TAKEN entry
-        ("n_taken", "i8"),  # TAKEN entries in use
-        ("taken_capacity", "i8"),
-        ("head", "i8"),  # reports ring
-        ("tail", "i8"),
-        ("keep_log", "i8"),  # write fills and done orders to the logs
-    ],
-    align=True,
-)
+FAR = 1 << 62  # a stamp after all rows
 
 
 @helper
-def leave(levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, orders, o):
+def leave(venue, o):
     """An own order stops resting."""
+    levels, pages, words, _, free, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
     side = np.int64(orders[o].side)
-    px = orders[o].px
+    px = np.int64(orders[o].px)
     unlink(levels, orders, o)
-    ex.n_resting -= 1
+    venue.n_resting -= 1
     if is_last_order(levels, orders, orders[o].at):
         unmark_level(pages, own_words, own_tree, own_sides, side, px)
     close_page_if_empty(levels, pages, words, free, sides, (px >> SHIFT) - sides[0].first_slot)
@@ -94,48 +62,51 @@ def leave(levels, pages, words, free, sides, own_words, own_tree, own_sides, ex,
 
 # --- what happens to an order ---------------------------------------------------------------------
 @helper
-def report(ex, reports, orders, o, what, px, qty, ts):
-    """Send a report on its way back."""
-    r = reports[ex.tail & (len(reports) - 1)]
-    r.arrive = ts + ex.response
-    r.px = px
-    r.qty = qty
-    r.order = o
-    r.what = what
-    ex.tail += 1
-    orders[o].in_flight += 1
-
-
-@helper
-def finish(ex, accounts, orders, done, o, state, ts):
+def finish(venue, o, state, reason, ts):
     """An order is filled, cancelled or rejected: note it."""
-    own = orders[o]
+    own = orders_at(venue.orders_at)[o]
     own.state = state
+    own.reason = reason
     own.done = ts
-    account = accounts[own.account]
+    account = accounts_at(venue.accounts_at)[own.account]
     account.n_cancelled += state == CANCELLED
     account.n_rejected += state == REJECTED
-    if ex.keep_log:
-        done[ex.n_done] = own
-        ex.n_done += 1
+    if venue.keep_log != 0:
+        orders_at(venue.done_at)[venue.n_done] = own
+        venue.n_done += 1
 
 
-@helper
-def fill(ex, accounts, orders, reports, fills, done, o, px, qty, maker, ts, row):
+@kernel
+def end(venue, o, reason, ts):
+    """Cancel a working order that does not rest (any more)."""
+    apart()
+    report(venue, o, CANCELLED_REPORT, 0, 0, ts)
+    finish(venue, o, CANCELLED, reason, ts)
+
+
+@kernel
+def fill(venue, o, px, qty, maker, ts, row):
     """`qty` lots of order `o` trade at `px`. The caller unlinks it when nothing is left."""
-    own = orders[o]
-    account = accounts[own.account]
-    sign = 1 if own.side == BID else -1
+    apart()
+    own = orders_at(venue.orders_at)[o]
+    account = accounts_at(venue.accounts_at)[own.account]
+    signed = qty if own.side == BID else -qty
+    value = abs(px) * qty
     own.leaves -= qty
-    account.true_position += sign * qty
-    account.true_cash -= sign * qty * px
-    account.maker_qty += qty if maker else 0
-    account.taker_qty += 0 if maker else qty
-    account.maker_value += abs(px) * qty if maker else 0
-    account.taker_value += 0 if maker else abs(px) * qty
+    account.true_position += signed
+    account.true_cash -= signed * px
+    if maker:
+        account.maker_qty += qty
+        account.maker_value += value
+    else:
+        account.taker_qty += qty
+        account.taker_value += value
+    if own.side == ASK:
+        account.sell_qty += qty
+        account.sell_value += value
     account.n_fills += 1
-    if ex.keep_log:
-        f = fills[ex.n_fills]
+    if venue.keep_log != 0:
+        f = fills_at(venue.fills_at)[venue.n_fills]
         f.ts = ts
         f.order_id = own.id
         f.row = row
@@ -144,18 +115,63 @@ def fill(ex, accounts, orders, reports, fills, done, o, px, qty, maker, ts, row)
         f.account = own.account
         f.side = own.side
         f.maker = maker
-        ex.n_fills += 1
-    report(ex, reports, orders, o, FILL_REPORT, px, qty, ts)
+        venue.n_fills += 1
+    report(venue, o, FILL_REPORT, px, qty, ts)
     if own.leaves == 0:
-        finish(ex, accounts, orders, done, o, FILLED, ts)
+        finish(venue, o, FILLED, 0, ts)
 
 
 @kernel
-def take(levels, pages, words, tree, sides, ex, accounts, orders, reports, fills, done, o, limit, maker, ts, row):
+def cancel_crossing(venue, k, side, key, ts):
+    """Self-match prevention: account k's resting orders of `side` at `key` or better are cancelled, best first."""
+    apart()
+    levels, pages, _, _, _, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
+    best = own_sides[side].best
+    while best != NO_KEY and best >= key:
+        px = key_of(side, best)
+        o = levels[level_index(pages, sides, side, px)].own - 1
+        last = orders[o].prev
+        while True:
+            after = orders[o].next
+            if orders[o].kind != TAKEN and orders[o].account == k:
+                leave(venue, o)
+                end(venue, o, SELF_MATCH, ts)
+            if o == last:
+                break
+            o = after
+        best = next_level(pages, own_words, own_tree, own_sides, side, px)
+
+
+@kernel
+def available(venue, k, side, limit, enough):
+    """Lots that an order of account k on `side` would find at or through `limit` (opposite key), counted up to `enough`."""
+    apart()
+    levels, pages, words, tree, _, sides = exchange_book(venue)
+    orders = orders_at(venue.orders_at)
+    opposite = 1 - side
+    key = sides[opposite].best
+    lots = 0
+    while key != NO_KEY and key >= limit and lots < enough:
+        px = key_of(opposite, key)
+        i = level_index(pages, sides, opposite, px)
+        t = taken_entry(levels, orders, i, k)
+        lots += max(0, levels[i].qty - (orders[t].qty if t >= 0 else 0))
+        key = next_level(pages, words, tree, sides, opposite, px)
+    return lots
+
+
+@kernel
+def take(venue, o, limit, maker, ts, row):
     """Order `o` trades against opposite levels at or through `limit`, best first, as far as they go.
 
     maker : False: at each level's price; True: it was resting, all at its own price, one fill
     """
+    apart()
+    levels, pages, words, tree, _, sides = exchange_book(venue)
+    own_sides = own_levels(venue)[2]
+    orders = orders_at(venue.orders_at)
     own = orders[o]
     opposite = 1 - np.int64(own.side)
     key = sides[opposite].best
@@ -167,169 +183,130 @@ def take(levels, pages, words, tree, sides, ex, accounts, orders, reports, fills
         free = levels[i].qty - (orders[t].qty if t >= 0 else 0)
         qty = min(own.leaves - passive, free)
         if qty > 0:
-            note_taken(ex, levels, orders, i, own.account, qty)
+            if not maker and own_sides[opposite].best >= key:
+                cancel_crossing(venue, own.account, opposite, key, ts)
+            note_taken(venue, levels, orders, i, own.account, qty)
             if maker:
                 passive += qty
             else:
-                fill(ex, accounts, orders, reports, fills, done, o, px, qty, 0, ts, row)
+                fill(venue, o, px, qty, False, ts, row)
         key = next_level(pages, words, tree, sides, opposite, px)
     if passive > 0:
-        fill(ex, accounts, orders, reports, fills, done, o, own.px, passive, 1, ts, row)
+        fill(venue, o, np.int64(own.px), passive, True, ts, row)
 
 
 # --- the market moves -----------------------------------------------------------------------------
 @helper
-def share(accounts, k, row, lots):
-    """Lots of row `row`'s execution that are left for account k."""
-    if accounts[k].seen_row != row:
-        accounts[k].seen_row = row
-        accounts[k].seen_qty = 0
-    return lots - accounts[k].seen_qty
+def fill_share(venue, o, lots, ts, row):
+    """Resting order `o` gets what is left for its account of the `lots` that row `row` executed."""
+    own = orders_at(venue.orders_at)[o]
+    account = accounts_at(venue.accounts_at)[own.account]
+    if account.seen_row != row:
+        account.seen_row = row
+        account.seen_qty = 0
+    qty = min(own.leaves, lots - account.seen_qty)
+    if qty > 0:
+        account.seen_qty += qty
+        fill(venue, o, np.int64(own.px), qty, True, ts, row)
+        if own.leaves == 0:
+            leave(venue, o)
 
 
 @kernel
-def trade_through(
-    levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, side, key, lots, ts, row
-):
+def trade_through(venue, side, key, lots, ts, row):
     """Own orders at prices better than an execution's (`key`) would have met it first; best price first."""
+    apart()
+    levels, pages, _, _, _, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
     best = own_sides[side].best
     while best != NO_KEY and best > key:
         px = key_of(side, best)
-        i = level_index(pages, sides, side, px)
-        o = levels[i].own - 1
+        o = levels[level_index(pages, sides, side, px)].own - 1
         last = orders[o].prev
         while True:
             after = orders[o].next
             if orders[o].kind != TAKEN:
-                k = orders[o].account
-                qty = min(orders[o].leaves, share(accounts, k, row, lots))
-                if qty > 0:
-                    accounts[k].seen_qty += qty
-                    fill(ex, accounts, orders, reports, fills, done, o, px, qty, 1, ts, row)
-                    if orders[o].leaves == 0:
-                        leave(levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, orders, o)
+                fill_share(venue, o, lots, ts, row)
             if o == last:
                 break
             o = after
         best = next_level(pages, own_words, own_tree, own_sides, side, px)
 
 
-@helper
-def at_level(
-    levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, event, i, ts, row
-):
+@kernel
+def at_level(venue, event, i, ts, row):
     """A row changed level `i`, where we have entries: queues move up, executions fill, what we took is refreshed."""
+    apart()
+    levels = exchange_book(venue)[0]
+    orders = orders_at(venue.orders_at)
     lots = -np.int64(event.qty)
+    prio = event.prio
     is_exec = event.kind == EXEC
     o = levels[i].own - 1
     last = orders[o].prev
     while True:
-        after = orders[o].next
-        if orders[o].kind == TAKEN:
+        own = orders[o]
+        after = own.next
+        if own.kind == TAKEN:
             if is_exec:
-                orders[o].qty -= lots
-            orders[o].qty = min(orders[o].qty, levels[i].qty)
-            if orders[o].qty <= 0:
-                drop_taken(ex, levels, orders, o)
-        elif lots > 0 and event.prio < orders[o].stamp:
-            orders[o].ahead -= lots
+                own.qty -= lots
+            own.qty = min(own.qty, levels[i].qty)
+            if own.qty <= 0:
+                drop_taken(venue, levels, orders, o)
+        elif event.kind == ADD:  # a snapshot's: it was before us already
+            own.ahead -= 0 if own.rule == OPTIMISTIC else lots
+            own.joined = row + 1
+            own.stamp = own.joined if own.rule == 0 else own.stamp
+        elif prio < own.stamp:
+            own.ahead -= lots if prio < own.joined else 0
         elif is_exec:
-            k = orders[o].account
-            qty = min(orders[o].leaves, share(accounts, k, row, lots))
-            if qty > 0:
-                accounts[k].seen_qty += qty
-                fill(ex, accounts, orders, reports, fills, done, o, orders[o].px, qty, 1, ts, row)
-                if orders[o].leaves == 0:
-                    leave(levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, orders, o)
+            fill_share(venue, o, lots, ts, row)
         if o == last:
             break
         o = after
 
 
 @kernel
-def meet(
-    levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, side, ts, row
-):
+def meet(venue, side, ts, row):
     """At an event's end: own orders of `side` that opposite orders now reach fill at their own price, best first."""
+    apart()
+    levels, pages, _, _, _, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
     best = own_sides[side].best
     while best != NO_KEY and sides[1 - side].best != NO_KEY and best >= -sides[1 - side].best:
         px = key_of(side, best)
-        i = level_index(pages, sides, side, px)
-        o = levels[i].own - 1
+        o = levels[level_index(pages, sides, side, px)].own - 1
         last = orders[o].prev
         while True:
             after = orders[o].next
             if orders[o].kind != TAKEN:
-                take(levels, pages, words, tree, sides, ex, accounts, orders, reports, fills, done, o, -best, True, ts, row)
+                take(venue, o, -best, True, ts, row)
                 if orders[o].leaves == 0:
-                    leave(levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, orders, o)
+                    leave(venue, o)
             if o == last:
                 break
             o = after
         best = next_level(pages, own_words, own_tree, own_sides, side, px)
 
 
-# --- messages arrive ------------------------------------------------------------------------------
-@helper
-def slot_in_table(pages, sides, px):
-    """Page table entry of `px`, or -1 when the price is beyond the table."""
-    slot = (px >> SHIFT) - sides[0].first_slot
-    return slot if 0 <= slot < len(pages) else -1
+@kernel
+def meet_both(venue, ts, row):
+    """An event ended with an opposite price at or through ours: orders meet there, unless the market is crossed."""
+    apart()
+    sides = exchange_book(venue)[5]
+    own_sides = own_levels(venue)[2]
+    if is_crossed(sides):
+        return
+    for side in range(2):
+        if own_sides[side].best != NO_KEY:
+            meet(venue, side, ts, row)
 
 
 @helper
-def arrive(
-    levels, pages, words, tree, free, sides, own_words, own_tree, own_sides, ex, accounts, orders, reports, fills, done, o, what, ts, row
-):
-    """A message reaches the exchange: a new order takes what it can and rests or is cancelled; a cancel ends a working one."""
-    own = orders[o]
-    own.in_flight -= 1
-    if what != NEW:
-        if own.state == WORKING:
-            leave(levels, pages, words, free, sides, own_words, own_tree, own_sides, ex, orders, o)
-            report(ex, reports, orders, o, CANCELLED_REPORT, 0, 0, ts)
-            finish(ex, accounts, orders, done, o, CANCELLED, ts)
-        else:
-            give_back(orders, accounts, o)
-        return
-    own.arrived = ts
-    own.stamp = row
-    side = np.int64(own.side)
-    slot = slot_in_table(pages, sides, own.px) if own.kind == LIMIT else 0
-    if slot < 0:
-        report(ex, reports, orders, o, REJECTED_REPORT, 0, 0, ts)
-        finish(ex, accounts, orders, done, o, REJECTED, ts)
-        return
-    own.state = WORKING
-    report(ex, reports, orders, o, ACK, 0, 0, ts)
-    limit = -key_of(side, own.px) if own.kind == LIMIT else -UNDEF_PRICE
-    if sides[1 - side].best >= limit and not is_crossed(sides):  # a quote that rests is spared the call
-        take(levels, pages, words, tree, sides, ex, accounts, orders, reports, fills, done, o, limit, False, ts, row)
-    if own.leaves == 0:
-        return
-    if own.kind == MARKET:
-        report(ex, reports, orders, o, CANCELLED_REPORT, 0, 0, ts)
-        finish(ex, accounts, orders, done, o, CANCELLED, ts)
-        return
-    if pages[slot] == 0:
-        open_page(pages, free, sides, slot)
-    i = level_index(pages, sides, side, own.px)
-    if is_last_order(levels, orders, i):
-        mark_level(pages, own_words, own_tree, own_sides, side, own.px)
-    link(levels, orders, i, o)
-    own.ahead = levels[i].qty
-    own.ahead_first = own.ahead
-    ex.n_resting += 1
-
-
-@helper
-def has_room(ex, sides, reports, fills, done):
-    """True when whatever one row or message can cause fits the rings and logs."""
-    most = 2 * ex.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
-    return (
-        ex.tail - ex.head + most <= len(reports)
-        and ex.n_fills + most <= len(fills)
-        and ex.n_done + most <= len(done)
-        and ex.n_taken + most <= ex.taken_capacity
-        and sides[0].n_free > 1
-    )
+def stamp_of(rule, row):
+    """The stamp of an order that joins its queue before row `row`."""
+    if rule == CONSERVATIVE:
+        return FAR
+    return row if rule == 0 else 0

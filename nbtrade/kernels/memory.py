@@ -14,7 +14,8 @@ SIDE = np.dtype(
     [
         ("best", "i8"),  # key of the best level; NO_KEY when empty
         ("n_levels", "i8"),
-        ("upper", "i8"),  # first word of the upper tree row
+        ("lower", "i8"),  # first word of its lower and of its upper row in the tree
+        ("upper", "i8"),
         ("n_upper", "i8"),
         ("first_slot", "i8"),  # page table entry 0 stands for prices base*32 .. base*32+31
         ("n_free", "i8"),
@@ -32,7 +33,7 @@ class Book(NamedTuple):
     levels: np.ndarray  # LEVEL[n_pages * 64]
     pages: np.ndarray  # i4[n_slots]
     words: np.ndarray  # i8[n_pages * 2]
-    tree: np.ndarray  # i8[2, n]
+    tree: np.ndarray  # i8[n]
     free: np.ndarray  # i4[n_pages]
     sides: np.ndarray  # SIDE[2]
 
@@ -48,7 +49,8 @@ def new_book(px_min: int, px_max: int, n_pages: int = 1024) -> Book:
     n_upper = (n_lower >> SHIFT) + 1
     sides = np.zeros(2, SIDE)
     sides["best"] = NO_KEY
-    sides["upper"], sides["n_upper"] = n_lower, n_upper
+    sides["lower"] = 0, n_lower + n_upper
+    sides["upper"], sides["n_upper"] = sides["lower"] + n_lower, n_upper
     sides["first_slot"] = base
     sides["n_free"] = n_pages - 1  # page 0 stays empty: it stands for all pages that do not exist
     free = np.arange(n_pages, 0, -1, dtype=np.int32) - 1 if n_pages else np.zeros(0, np.int32)
@@ -56,7 +58,7 @@ def new_book(px_min: int, px_max: int, n_pages: int = 1024) -> Book:
         attributes(np.zeros(n_pages * 2 * WORD, LEVEL)),
         np.zeros(n_slots, np.int32),
         np.zeros(n_pages * 2, np.int64),
-        np.zeros((2, n_lower + n_upper), np.int64),
+        np.zeros(2 * (n_lower + n_upper), np.int64),
         free[:n_pages].copy(),
         attributes(sides),
     )
@@ -73,18 +75,19 @@ def widened(book: Book, px_min: int, px_max: int) -> Book:
     shift = int(book.sides["first_slot"][0] - new.sides["first_slot"][0])
     new.pages[shift : shift + len(book.pages)] = book.pages
     sides = book.sides.copy()
-    for name in ("first_slot", "upper", "n_upper"):
+    for name in ("first_slot", "lower", "upper", "n_upper"):
         sides[name] = new.sides[name]
     tree = new.tree
     for side in range(2):
-        _set_tree(tree[side], int(sides["upper"][0]), np.flatnonzero(book.words[new.pages * 2 + side]))
+        lower, upper = int(sides["lower"][side]), int(sides["upper"][side])
+        _set_tree(tree, lower, upper, np.flatnonzero(book.words[new.pages * 2 + side]))
     return Book(book.levels, new.pages, book.words, tree, book.free, sides)
 
 
-def _set_tree(row: np.ndarray, upper: int, slots: np.ndarray) -> None:
+def _set_tree(tree: np.ndarray, lower: int, upper: int, slots: np.ndarray) -> None:
     """Set the bits of non-empty slots in one side's tree."""
-    np.bitwise_or.at(row, slots >> SHIFT, np.int64(1) << (slots & MASK))
-    np.bitwise_or.at(row, upper + (slots >> (2 * SHIFT)), np.int64(1) << ((slots >> SHIFT) & MASK))
+    np.bitwise_or.at(tree, lower + (slots >> SHIFT), np.int64(1) << (slots & MASK))
+    np.bitwise_or.at(tree, upper + (slots >> (2 * SHIFT)), np.int64(1) << ((slots >> SHIFT) & MASK))
 
 
 def grown(book: Book) -> Book:

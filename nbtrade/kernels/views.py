@@ -27,9 +27,8 @@ def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
     return cls(fields, plain.size, plain.aligned)
 
 
-def new_record_class(name: str) -> type:
-    """A Numba Record class of its own, to hang methods on."""
-    cls = type(name, (types.Record,), {})
+def record_model(cls: type) -> type:
+    """Decorator of a subclass of Numba's Record, to hang methods on: it is a record in memory."""
     register_model(cls)(RecordModel)
     return cls
 
@@ -76,13 +75,15 @@ def method(numba_class: type, python_class: type, name: str) -> Any:
     def attach(function: Any) -> Any:
         inner = getattr(function, "py_func", function)
         setattr(python_class, name, lambda self, *args: inner(self, *args))
-        METHODS[name] = inner
+        METHODS.setdefault(name, []).append(inner)
         if JIT:
             # the overload must have the function's own signature: an argument list written out, not *args
             names = inner.__code__.co_varnames[: inner.__code__.co_argcount]
-            listed = ", ".join(names)
+            defaults = inner.__defaults__ or ()
+            required = names[: len(names) - len(defaults)]
+            listed = ", ".join([*required, *(f"{n}={d!r}" for n, d in zip(names[len(required) :], defaults, strict=True))])
             scope: dict[str, Any] = {"function": function}
-            exec(f"def typed({listed}):\n    return lambda {listed}: function({listed})", scope)
+            exec(f"def typed({listed}):\n    return lambda {listed}: function({', '.join(names)})", scope)
             overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope["typed"])
         return function
 

@@ -1,0 +1,135 @@
+"""The exchange's clock: rows of the tape through its book, our messages in between, and what rows do to our orders.
+
+quiet_rows   the hot loop: rows that do not concern us          touch    one that does     (kernels/match.py)
+arrive       a message of ours                                                            (kernels/arrivals.py)
+"""
+
+import numpy as np
+
+from nbtrade._jit import apart, helper, kernel
+from nbtrade.kernels.arrivals import arrive
+from nbtrade.kernels.book import apply, key_of, level_index
+from nbtrade.kernels.match import at_level, meet_both, trade_through
+from nbtrade.kernels.records import BY_REPORT, NEVER, events_at, exchange_book, i8_at, messages_at, orders_at, own_levels
+from nbtrade.kernels.wire import first_waking_report
+from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, SNAPSHOT, TAKEN, TRADE
+
+REACHED, OURS, MET, PAGES_FULL = 0, 1, 2, 3
+
+
+@helper
+def moved_up(event, orders, o):
+    """The common case at a level of ours, done at once: one order of ours there, and lots before it leave. False if it is another."""
+    own = orders[o]
+    if own.next != o or own.kind == TAKEN or event.prio >= own.stamp or event.kind == ADD:
+        return False
+    own.ahead += event.qty if event.prio < own.joined else 0  # a row's qty is negative when lots leave
+    return True
+
+
+@kernel
+def quiet_rows(venue, until):
+    """Rows from x on with ts_event <= until through the exchange's book, up to the first that concerns our orders.
+
+    Returns REACHED; PAGES_FULL (row x not applied); OURS (row x is in the book and touches our orders); MET (row x ended an event
+    after which an opposite price is at or through ours).
+    Apart from the rest because this is the hot loop: with few pointers in hand all it needs stays in registers.
+    Of two conditions the one that is hardly ever true is asked first: it predicts well.
+    """
+    apart()
+    events, ts_event, orders = events_at(venue.events_at), i8_at(venue.ts_event_at), orders_at(venue.orders_at)
+    levels, pages, words, tree, free, sides = exchange_book(venue)
+    own_sides = own_levels(venue)[2]
+    own_bid = own_sides[BID].best
+    own_ask = own_sides[ASK].best
+    x, n, why = venue.x, venue.n, REACHED
+    while x < n and ts_event[x] <= until:
+        event = events[x]
+        if event.kind < TRADE:
+            i = apply(event, levels, pages, words, tree, free, sides)
+            if i < 0:
+                why = PAGES_FULL
+                break
+            own = levels[i].own
+            if own != 0 and (event.kind != ADD or event["flags"] & SNAPSHOT != 0) and not moved_up(event, orders, own - 1):
+                why = OURS
+                break
+            if event.kind == EXEC and (own_ask > -event.px if event.side else own_bid > event.px):
+                why = OURS
+                break
+        if ((own_bid >= -sides[ASK].best) | (own_ask >= -sides[BID].best)) and event["flags"] & LAST != 0:
+            why = MET
+            break
+        x += 1
+    venue.x = x
+    return why
+
+
+@helper
+def touch_orders(venue, event, i, ts, row):
+    """A row that concerns us: better-priced orders first, then those at its level."""
+    side = np.int64(event.side)
+    key = key_of(side, np.int64(event.px))
+    if event.kind == EXEC and own_levels(venue)[2][side].best > key:
+        trade_through(venue, side, key, -np.int64(event.qty), ts, row)
+    if exchange_book(venue)[0][i].own != 0:
+        at_level(venue, event, i, ts, row)
+
+
+@helper
+def touch(venue, why):
+    """Row x concerns our orders: its effect on them, then the end of its event."""
+    _, pages, _, _, _, sides = exchange_book(venue)
+    own_sides = own_levels(venue)[2]
+    event = events_at(venue.events_at)[venue.x]
+    ts, row = i8_at(venue.ts_event_at)[venue.x], venue.base_row + venue.x
+    if why == OURS:
+        touch_orders(venue, event, level_index(pages, sides, np.int64(event.side), np.int64(event.px)), ts, row)
+    own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
+    if event["flags"] & LAST != 0 and (own_bid >= -sides[ASK].best or own_ask >= -sides[BID].best):
+        meet_both(venue, ts, row)
+    venue.x += 1
+
+
+@helper
+def has_room(venue):
+    """True when whatever one row or message can cause fits the rings and logs."""
+    sides = exchange_book(venue)[5]
+    most = 2 * venue.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
+    return (
+        venue.r_tail - venue.r_head + most <= venue.r_mask + 1
+        and venue.n_fills + most <= venue.fills_capacity
+        and venue.n_done + most <= venue.done_capacity
+        and venue.n_taken + most <= venue.taken_capacity
+        and sides[0].n_free > 1
+    )
+
+
+@kernel
+def exchange_until(venue, wakes, until):
+    """The exchange's clock moves to `until`: rows and our messages, in order of time.
+
+    Where reports wake, no further than the first of them arrives. Returns how far it came; -1 when there is no room.
+    """
+    apart()
+    messages = messages_at(venue.messages_at)
+    while True:
+        if wakes & BY_REPORT != 0:
+            until = min(until, first_waking_report(venue, wakes, NEVER))
+        ts = messages[venue.m_head & venue.m_mask].arrive if venue.m_head < venue.m_tail else until + 1
+        if venue.x_phase == 0:
+            why = quiet_rows(venue, min(ts, until))
+            if why == PAGES_FULL:
+                return -1
+            venue.x_phase = why
+        if venue.x_phase != REACHED:
+            if not has_room(venue):
+                return -1
+            touch(venue, venue.x_phase)
+            venue.x_phase = 0
+        elif ts > until:
+            return until
+        elif not has_room(venue):
+            return -1
+        else:
+            arrive(venue, ts)

@@ -1,0 +1,108 @@
+"""Arrays as bare addresses: one machine word each where a Numba array is seven.
+
+The engine keeps the addresses of all its arrays in one record for each instrument. A kernel gets that record and takes from it what it
+needs, so a call passes two or three words and not a hundred: passing 17 arrays cost 50 ns a call, several times a wake.
+
+    levels = levels_at(venue.levels_at)      levels[i].qty += 1      as with an array, but no length and no negative index
+
+Whoever owns the arrays keeps them alive and the addresses right. Without the JIT an address stands for the array that was registered
+for it (`keep`), so that indices are checked there.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel.models import PrimitiveModel
+from numba.core.imputils import lower_builtin
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, register_model
+from numba.np import numpy_support
+
+from nbtrade._jit import JIT, attributes
+from nbtrade.kernels.views import record_type
+
+ARRAYS: dict[int, np.ndarray] = {}  # without the JIT: address -> array
+
+
+class Pointer(types.Type):
+    """The address of items of one type."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        super().__init__(name=f"Pointer1({item})")
+
+
+@register_model(Pointer)
+class PointerModel(PrimitiveModel):
+    """A pointer to bytes."""
+
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, ir.IntType(8).as_pointer())
+
+
+def pointer_to(dtype: np.dtype, item: Any = None) -> Any:
+    """A function (address) -> something to index that has items of `dtype`. item : its Numba type, if it has methods"""
+    if not JIT:
+        return lambda address: ARRAYS[int(address)]
+    kind = Pointer(item or (record_type(dtype) if dtype.names else numpy_support.from_dtype(dtype)))
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(kind))
+
+        return kind(types.int64), codegen
+
+    return at
+
+
+def keep(array: np.ndarray) -> int:
+    """The address of a C-contiguous array; its owner keeps it alive as long as kernels use the address."""
+    address = int(array.ctypes.data)
+    if not JIT:
+        ARRAYS[address] = attributes(array)
+    return address
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0].item, *args)
+        return None
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(types.none, args[0], args[1], args[0].item)
+        return None
+
+
+def _item_address(context: Any, builder: Any, kind: Any, pointer: Any, index: Any, index_type: Any) -> Any:
+    size = kind.item.size if isinstance(kind.item, types.Record) else context.get_abi_sizeof(context.get_data_type(kind.item))
+    wide = context.cast(builder, index, index_type, types.intp)
+    address = builder.gep(pointer, [builder.mul(wide, ir.Constant(wide.type, size))], inbounds=True)
+    if isinstance(kind.item, types.Record):
+        return builder.bitcast(address, context.get_value_type(kind.item))
+    return builder.bitcast(address, context.get_data_type(kind.item).as_pointer())
+
+
+@lower_builtin(operator.getitem, Pointer, types.Integer)
+def _getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    address = _item_address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+    if isinstance(sig.args[0].item, types.Record):
+        return address
+    return context.unpack_value(builder, sig.args[0].item, address)
+
+
+@lower_builtin(operator.setitem, Pointer, types.Integer, types.Any)
+def _setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    address = _item_address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+    context.pack_value(builder, sig.args[0].item, args[2], address)
+    return context.get_dummy_value()

@@ -18,6 +18,7 @@ _HOMES = {
     "open_tape": "nbtrade.store.tape",
     "Tape": "nbtrade.store.tape",
     "backtest": "nbtrade.runner",
+    "sweep": "nbtrade.sweeps",
     "Latency": "nbtrade.terms",
     "Fees": "nbtrade.terms",
     "Risk": "nbtrade.terms",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
     from nbtrade.terms import Fees as Fees, Instrument as Instrument, Latency as Latency, Risk as Risk
+    from nbtrade.sweeps import sweep as sweep
     from nbtrade.strategies.market_maker import market_maker as market_maker
 
 

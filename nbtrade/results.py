@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nbtrade.runner import Setup
     from nbtrade.simulation import Simulation
 
-INSIDE = ("next", "prev", "at", "account", "in_flight", "status", "left", "filled", "want_px", "want_qty", "cancelling")
+INSIDE = ("next", "prev", "at", "account", "venue", "in_flight", "status", "left", "filled", "want_px", "want_qty", "cancelling")
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
 
 
@@ -34,7 +34,7 @@ class Result:
         self.tick = tick_units / PRICE_SCALE
         self.multiplier, self.currency = setup.instrument.multiplier, setup.instrument.currency
         self.strategy = repr(simulation.strategy)
-        self.account = venue.accounts[k].copy()
+        self.account = np.asarray(venue.accounts[k : k + 1]).copy()[0]
         self.final_state = simulation.states[k].copy()
         self.n_wakes = int(simulation.run["n_wakes"][0])
         self.n_rows = int(venue.record["base_row"] + venue.record["x"])  # of the last session
@@ -136,37 +136,54 @@ class Result:
         """Totals of the run; `sharpe` is annualised from the equity samples, and only as good as one day can be."""
         import pandas as pd
 
-        a = self.account
+        numbers = self._totals(np.array([self.account]))
+        values = {name: column[0] for name, column in numbers.items()}
+        if self.fees.schedule is not None:
+            values["fees"] = float(self.fills["fee"].sum())
+            values["net_pnl"] = values["gross_pnl"] - values["fees"]
+        values |= self._over_time() | {"n_wakes": self.n_wakes, "n_rows": self.n_rows}
+        return pd.Series(values, name=self.symbol, dtype=object)
+
+    def _totals(self, a: np.ndarray) -> dict[str, list[Any]]:
+        """What ACCOUNT[n] records tell, column by column: ints and floats."""
         mid = float(_mid(np.array([self.market["bid_px"]]), np.array([self.market["ask_px"]]))[0])
-        position = int(a["true_position"])
-        gross = self._money(int(a["true_cash"]) + (position * mid if position else 0.0))
-        fees = float(self._fees(a) if self.fees.schedule is None else self.fills["fee"].sum())
+        position = a["true_position"]
+        gross = self._money(a["true_cash"] + np.where(position == 0, 0.0, position * mid))
+        fees = self._fees(a) + np.zeros(len(a))
+        columns = {
+            "net_pnl": gross - fees,
+            "gross_pnl": gross,
+            "fees": fees,
+            "position": position,
+            "traded_qty": a["maker_qty"] + a["taker_qty"],
+            "maker_qty": a["maker_qty"],
+            "turnover": self._money(a["maker_value"] + a["taker_value"]) + np.zeros(len(a)),
+            **{name: a[name] for name in ("n_fills", "n_orders", "n_cancelled", "n_rejected", "n_refused", "n_late")},
+        }
+        return {name: column.tolist() for name, column in columns.items()}
+
+    def _over_time(self) -> dict[str, Any]:
+        """What the equity samples tell."""
         net = self.equity["net"].dropna()
-        drawdown = float((net.cummax() - net).max()) if len(net) else 0.0
-        return pd.Series(
-            {
-                "net_pnl": gross - fees,
-                "gross_pnl": gross,
-                "fees": fees,
-                "position": position,
-                "max_position": int(np.abs(self._samples["position"]).max(initial=0)),
-                "max_drawdown": drawdown,
-                "sharpe": self._sharpe(net),
-                "traded_qty": int(a["maker_qty"] + a["taker_qty"]),
-                "maker_qty": int(a["maker_qty"]),
-                "turnover": self._money(int(a["maker_value"] + a["taker_value"])),
-                "n_fills": int(a["n_fills"]),
-                "n_orders": int(a["n_orders"]),
-                "n_cancelled": int(a["n_cancelled"]),
-                "n_rejected": int(a["n_rejected"]),
-                "n_refused": int(a["n_refused"]),
-                "n_late": int(a["n_late"]),
-                "n_wakes": self.n_wakes,
-                "n_rows": self.n_rows,
-            },
-            name=self.symbol,
-            dtype=object,
-        )
+        return {
+            "max_position": int(np.abs(self._samples["position"]).max(initial=0)),
+            "max_drawdown": float((net.cummax() - net).max()) if len(net) else 0.0,
+            "sharpe": self._sharpe(net),
+        }
+
+    @classmethod
+    def table(cls, simulation: "Simulation", setup: "Setup", symbol: str, tick_units: int) -> "pd.DataFrame":
+        """The summaries of all accounts, one row each; what is over time only if there are samples."""
+        import pandas as pd
+
+        accounts = simulation.accounts_of(0)
+        results = [
+            cls(simulation, setup, symbol, tick_units, 0, k) for k in range(len(accounts) if setup.sample or setup.fees.schedule else 1)
+        ]
+        if setup.fees.schedule is not None:
+            return pd.DataFrame([one.summary for one in results])
+        frame = pd.DataFrame(results[0]._totals(accounts))
+        return frame.join(pd.DataFrame([one._over_time() for one in results])) if setup.sample else frame
 
     @staticmethod
     def _sharpe(net: "pd.Series") -> float:
@@ -183,7 +200,7 @@ class Result:
         import xxhash
 
         h = xxhash.xxh3_128()
-        for array, skip in ((self._fills, ()), (self._orders, INSIDE), (self._samples, ())):
+        for array, skip in ((self._fills, INSIDE), (self._orders, INSIDE), (self._samples, INSIDE)):
             for name in array.dtype.names or ():
                 if name not in skip:
                     h.update(np.ascontiguousarray(array[name]))

@@ -135,19 +135,19 @@ def backtest(
     )  # fmt: skip
     flatten = at_close == "flatten"
     if isinstance(data, Mapping):
-        tapes = {name: _part(one, start, end) for name, one in data.items()}
+        tapes = {name: open_part(one, start, end) for name, one in data.items()}
         simulation = run_tapes(list(tapes.values()), setup, progress)
         simulation.close_session(carry=True, flatten=flatten)
         return Results({name: Result(simulation, setup, tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
     if isinstance(data, Sequence) and not isinstance(data, str):
-        days = [_part(one, start, end) for one in data]
+        days = [open_part(one, start, end) for one in data]
         return Result(_run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
         simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
     else:
-        tape = _part(data, start, end)
+        tape = open_part(data, start, end)
         simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
     if flatten:
         simulation.close_session(carry=True, flatten=True)
@@ -159,7 +159,8 @@ def is_tape(data: Any) -> bool:
     return (Path(data) / "manifest.json").exists()
 
 
-def _part(data: Data, start: Any, end: Any) -> Tape:
+def open_part(data: Data, start: Any, end: Any) -> Tape:
+    """A tape, opened if need be, or the part of it between two times."""
     tape = data if isinstance(data, Tape) else open_tape(data)
     return tape if start is None and end is None else tape.between(start, end)
 

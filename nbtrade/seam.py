@@ -82,8 +82,7 @@ class Strategy:
         self.wakes, self.interval = _wakes(wake)
         self.reads_trades = _reads_trades(function)
         self.defaults = dict(defaults)
-        self._address: int | None = None
-        self._keep: Any = None
+        self._compiled: list[Any] = []  # address, and what keeps it alive: shared by all `with_` other values
         self.states([{}])  # wrong names and values are said here
 
     def with_(self, **values: Any) -> "Strategy":
@@ -111,9 +110,9 @@ class Strategy:
     @property
     def address(self) -> int:
         """Compile if need be. Raises StrategyError that names the line."""
-        if self._address is None:
-            self._address, self._keep = _compile(self.function, self.dtype)
-        return self._address
+        if not self._compiled:
+            self._compiled.extend(_compile(self.function, self.dtype))
+        return int(self._compiled[0])
 
     def __repr__(self) -> str:
         values = ", ".join(f"{k}={v}" for k, v in self.defaults.items())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nbtrade.runner import Setup
     from nbtrade.simulation import Simulation
 
-INSIDE = ("next", "prev", "at", "account", "venue", "in_flight", "status", "left", "filled", "want_px", "want_qty", "cancelling")
+INSIDE = ("next", "prev", "at", "account", "venue", "in_flight", "asked", "status", "left", "filled", "want_px", "want_qty", "cancelling")
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
 
 

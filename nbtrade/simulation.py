@@ -53,6 +53,7 @@ class Simulation:
             Venue(self.venue_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
             for v, book in enumerate(books)
         ]
+        self.venue_records["all_fifo"] = not self.accounts["rule"].any()
         self._set_market()
         self.run = self._new_run(sample)
 

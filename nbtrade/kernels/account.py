@@ -110,6 +110,7 @@ def new_order(account, side, px, qty, kind):
     own.want_qty = qty
     own.left = qty
     own.filled = 0
+    own.asked = 0
     own.status = SENT
     own.cancelling = 0
     own.side = side
@@ -200,6 +201,7 @@ def change_order(account, slot, px, qty):
         return False
     know_want(account, own, qty)
     own.want_px = px
+    own.asked += 1
     send(account, account.first + slot, REPLACE, px, qty)
     return True
 

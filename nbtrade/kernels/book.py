@@ -219,27 +219,38 @@ def turn_level(px, side, is_born, page, levels, pages, words, tree, free, sides)
 
 
 @helper
-def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
-    """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
-
-    levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
-    tree   : i8[n]              free  : i4[n_pages]   sides : SIDE[2]
-    """
-    px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
+def find_level(px, side, pages, free, sides):
+    """Index of the level of `px`, whose page is opened if need be; -1 when a page was needed and none is left."""
     slot = np.uint64((px >> SHIFT) - sides[0].first_slot)  # unsigned: Numba then leaves out the test for a negative index
     page = np.int64(pages[slot])
     if page == 0:
         page = np.int64(open_page(pages, free, sides, np.int64(slot)))
         if page == 0:
-            return -1
-    i = (page << (SHIFT + 1)) + (side << SHIFT) + (px & MASK)
-    level = levels[np.uint64(i)]
+            return np.int64(-1)
+    return (page << (SHIFT + 1)) + (side << SHIFT) + (px & MASK)
+
+
+@helper
+def shift_level(level, qty, d_orders):
+    """Change a level by `qty` lots and `d_orders` orders; True when it became empty or ceased to be."""
     before = level.n
     after = before + d_orders
     level.qty += qty
     level.n = after
-    if (before == 0) != (after == 0):
-        turn_level(px, side, after != 0, page, levels, pages, words, tree, free, sides)
+    return (before == 0) != (after == 0)
+
+
+@helper
+def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
+    """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
+
+    levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
+    tree   : i8[n]                 free  : i4[n_pages]   sides : SIDE[2]
+    """
+    px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
+    i = find_level(px, side, pages, free, sides)
+    if i >= 0 and shift_level(levels[np.uint64(i)], qty, d_orders):
+        turn_level(px, side, levels[np.uint64(i)].n != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
     return i
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.arrivals import arrive
-from nbtrade.kernels.book import apply, key_of, level_index
+from nbtrade.kernels.bits import SHIFT
+from nbtrade.kernels.book import find_level, key_of, level_index, shift_level, turn_level
 from nbtrade.kernels.match import at_level, meet_both, trade_through
 from nbtrade.kernels.records import BY_REPORT, NEVER, events_at, exchange_book, i8_at, messages_at, orders_at, own_levels
 from nbtrade.kernels.wire import first_waking_report
@@ -18,13 +19,24 @@ REACHED, OURS, MET, PAGES_FULL = 0, 1, 2, 3
 
 
 @helper
-def moved_up(event, orders, o):
-    """The common case at a level of ours, done at once: one order of ours there, and lots before it leave. False if it is another."""
+def passes_by(event, orders, o):
+    """The common cases at a level of ours, done at once: one order of ours there, and lots leave before it, or cancels behind it.
+
+    False if it is another case.
+    """
     own = orders[o]
-    if own.next != o or own.kind == TAKEN or event.prio >= own.stamp or event.kind == ADD:
+    if own.next != o or own.kind == TAKEN or event.kind == ADD:
         return False
+    if event.prio >= own.stamp:
+        return event.kind != EXEC
     own.ahead += event.qty if event.prio < own.joined else 0  # a row's qty is negative when lots leave
     return True
+
+
+@helper
+def is_met(own_bid, own_ask, sides):
+    """True when an opposite best price is at or through our best bid or ask (keys)."""
+    return (own_bid >= -sides[ASK].best) | (own_ask >= -sides[BID].best)
 
 
 @kernel
@@ -33,31 +45,36 @@ def quiet_rows(venue, until):
 
     Returns REACHED; PAGES_FULL (row x not applied); OURS (row x is in the book and touches our orders); MET (row x ended an event
     after which an opposite price is at or through ours).
-    Apart from the rest because this is the hot loop: with few pointers in hand all it needs stays in registers.
-    Of two conditions the one that is hardly ever true is asked first: it predicts well.
+    Apart from the rest because this is the hot loop: with few pointers in hand what it needs stays in registers. Whether prices meet is
+    asked again only when a level turns (6 % of rows). Of two conditions the one that is hardly ever true is asked first: it predicts well.
     """
     apart()
     events, ts_event, orders = events_at(venue.events_at), i8_at(venue.ts_event_at), orders_at(venue.orders_at)
     levels, pages, words, tree, free, sides = exchange_book(venue)
     own_sides = own_levels(venue)[2]
-    own_bid = own_sides[BID].best
-    own_ask = own_sides[ASK].best
+    own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
+    met = is_met(own_bid, own_ask, sides)
     x, n, why = venue.x, venue.n, REACHED
     while x < n and ts_event[x] <= until:
         event = events[x]
         if event.kind < TRADE:
-            i = apply(event, levels, pages, words, tree, free, sides)
+            px, side = np.int64(event.px), np.int64(event.side)
+            i = find_level(px, side, pages, free, sides)
             if i < 0:
                 why = PAGES_FULL
                 break
-            own = levels[i].own
-            if own != 0 and (event.kind != ADD or event["flags"] & SNAPSHOT != 0) and not moved_up(event, orders, own - 1):
+            level = levels[i]
+            if shift_level(level, event.qty, event.d_orders):
+                turn_level(px, side, level.n != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
+                met = is_met(own_bid, own_ask, sides)
+            if event.kind == EXEC and (own_ask > -px if side != BID else own_bid > px):
                 why = OURS
                 break
-            if event.kind == EXEC and (own_ask > -event.px if event.side else own_bid > event.px):
+            own = level.own
+            if own != 0 and (event.kind != ADD or event["flags"] & SNAPSHOT != 0) and not passes_by(event, orders, own - 1):
                 why = OURS
                 break
-        if ((own_bid >= -sides[ASK].best) | (own_ask >= -sides[BID].best)) and event["flags"] & LAST != 0:
+        if met and event["flags"] & LAST != 0:
             why = MET
             break
         x += 1
@@ -85,8 +102,7 @@ def touch(venue, why):
     ts, row = i8_at(venue.ts_event_at)[venue.x], venue.base_row + venue.x
     if why == OURS:
         touch_orders(venue, event, level_index(pages, sides, np.int64(event.side), np.int64(event.px)), ts, row)
-    own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
-    if event["flags"] & LAST != 0 and (own_bid >= -sides[ASK].best or own_ask >= -sides[BID].best):
+    if event["flags"] & LAST != 0 and is_met(own_sides[BID].best, own_sides[ASK].best, sides):
         meet_both(venue, ts, row)
     venue.x += 1
 

@@ -40,7 +40,7 @@ from nbtrade.kernels.records import (
     own_levels,
 )
 from nbtrade.kernels.wire import report
-from nbtrade.schema import ADD, ASK, BID, EXEC, TAKEN
+from nbtrade.schema import ADD, ASK, BID, CANCEL, EXEC, TAKEN
 
 FAR = 1 << 62  # a stamp after all rows
 
@@ -245,6 +245,13 @@ def at_level(venue, event, i, ts, row):
     is_exec = event.kind == EXEC
     o = levels[i].own - 1
     last = orders[o].prev
+    if event.kind == CANCEL and venue.n_taken == 0 and venue.all_fifo != 0:
+        while prio < orders[last].stamp:  # stamps ascend along the list: only its end has joined after the one that leaves
+            orders[last].ahead -= lots
+            if last == o:
+                break
+            last = orders[last].prev
+        return
     while True:
         own = orders[o]
         after = own.next

@@ -71,6 +71,7 @@ OWN = np.dtype(
         ("left", "i4"),  # lots left as we know it
         ("filled", "i4"),  # lots filled as we know it
         ("in_flight", "i4"),  # messages and reports under way
+        ("asked", "i4"),  # replaces not answered yet
         ("status", "i1"),  # as we know it
         ("cancelling", "i1"),  # a cancel is under way
         ("side", "i1"),
@@ -234,6 +235,7 @@ VENUE = np.dtype(
         ("accounts_at", "i8"),
         ("orders_at", "i8"),
         ("n_resting", "i8"),
+        ("all_fifo", "i8"),  # no account has another fill rule
         ("free_taken", "i8"),  # first free TAKEN entry
         ("n_taken", "i8"),
         ("taken_capacity", "i8"),

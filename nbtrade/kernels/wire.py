@@ -153,8 +153,10 @@ def deliver(venue, until):
                 own.status = FILLED
         elif r.what == REPLACED:
             own.left = r.qty
+            own.asked -= 1
         elif r.what == REPLACE_REJECTED:
-            if own.in_flight == 0:  # else a later message says what we want
+            own.asked -= 1
+            if own.asked == 0:  # else a later one says what we want
                 own.want_px = r.px
                 know_want(account, own, r.qty)
         else:

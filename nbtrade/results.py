@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from nbtrade.runner import Setup
     from nbtrade.simulation import Simulation
+    from nbtrade.store.tape import Tape
 
 INSIDE = ("next", "prev", "at", "account", "venue", "in_flight", "asked", "status", "left", "filled", "want_px", "want_qty", "cancelling")
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
@@ -218,6 +219,12 @@ class Result:
         width = max(map(len, s.index))
         lines = [f"{name:{width}}  {f'{value:,.2f}' if isinstance(value, float) else f'{value:,}'}" for name, value in s.items()]
         return f"<Result {self.symbol} {self.strategy}>\n" + "\n".join(lines)
+
+    def explain(self, order_id: int, tape: "Tape") -> "pd.DataFrame":
+        """An order's life, one row a change: ts, row, what, lots, ahead, px. `tape` is the one of the run (nbtrade/explain.py)."""
+        from nbtrade.explain import explain
+
+        return explain(self._orders, self._fills, order_id, tape)
 
     def plot(self, path: Any = None) -> Any:
         """PnL over the fills on price; needs matplotlib (extra "plot"). Returns the figure; writes it when `path` is given."""

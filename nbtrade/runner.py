@@ -31,6 +31,7 @@ from nbtrade.store.tape import Tape, open_tape
 from nbtrade.terms import Fees, Instrument, Latency, Risk
 from nbtrade.times import ns_of
 
+SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
 Data = Tape | str | os.PathLike[str]
 
 
@@ -137,7 +138,7 @@ def backtest(
     if isinstance(data, Mapping):
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
         simulation = run_tapes(list(tapes.values()), setup, progress)
-        simulation.close_session(carry=True, flatten=flatten)
+        simulation.close_session(flatten)
         return Results({name: Result(simulation, setup, tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
@@ -149,8 +150,7 @@ def backtest(
     else:
         tape = open_part(data, start, end)
         simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
-    if flatten:
-        simulation.close_session(carry=True, flatten=True)
+    simulation.close_session(flatten)
     return Result(simulation, setup, name, tick_units)
 
 
@@ -195,11 +195,10 @@ def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool)
         raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
     simulation = run_tapes(days[:1], setup, progress)
     for tape in days[1:]:
-        simulation.close_session(carry=True, flatten=flatten)
+        simulation.close_session(flatten)
         simulation.next_session([book_arrays(tape)], int(tape.ts_recv[0]) if len(tape) else 0)
         _feed_tapes(simulation, [tape], progress)
-    if flatten:
-        simulation.close_session(carry=True, flatten=True)
+    simulation.close_session(flatten)
     return simulation
 
 
@@ -209,7 +208,7 @@ class _EngineSink:
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
-        self.tick_units = 0
+        self.resolver: Any = None
         self.simulation: Simulation | None = None
         self.px = (0, 0)
         self.base_row = 0
@@ -225,11 +224,11 @@ class _EngineSink:
     def _prices(self, low: int, high: int) -> None:
         """Make, or make wider, the books' price range."""
         if self.simulation is None:
-            self.px = low, high
-            self.simulation = self.setup.simulation([memory.new_book(*self.px)], self.tick_units)
+            self.px = low - SLACK, high + SLACK
+            self.simulation = self.setup.simulation([memory.new_book(*self.px)], self.resolver.tick)
         elif low < self.px[0] or high > self.px[1]:
-            self.px = min(low, self.px[0]), max(high, self.px[1])
-            self.simulation.widen(self.px[0] - memory.MARGIN, self.px[1] + memory.MARGIN)
+            self.px = min(low - SLACK, self.px[0]), max(high + SLACK, self.px[1])
+            self.simulation.venues[0].widen(self.px[0] - memory.MARGIN, self.px[1] + memory.MARGIN)
 
     def _feed(self, final: bool) -> int:
         assert self.simulation is not None
@@ -287,7 +286,7 @@ def _from_source(path, setup: Setup, tick, symbol, progress: bool) -> tuple[Simu
             if resolver is None:
                 resolver = convert.first_resolver(source, choice, records, sink, tick)
             if resolver is not None:
-                sink.tick_units = resolver.tick
+                sink.resolver = resolver
                 resolver.feed(records)
                 if symbol is None and resolver.get("n_skipped"):
                     raise SourceError(f"{path} has several instruments. Choose one by symbol=, or ingest them with ingest_all.")

@@ -123,8 +123,8 @@ def strategy(*, state: Any = (), wake: Any = "100ms", **defaults: Any) -> Callab
     """Make a function (market, features, account, state) a strategy.
 
     state    : list of (name, dtype[, shape]): parameters and memory, one record for each account
-    wake     : a time span ("100ms", ns) for a timer; "event", "top" (a change of the best prices or lots), "trade"; "ack", "fill" (reports on
-               own orders); "start" and "end" of the session; or several in a tuple. `market.wake` says which ones apply
+    wake     : a time span ("100ms", ns) for a timer; "event", "top" (a change of the best prices or lots), "trade"; "ack", "fill" (own
+               orders' reports); "start" and "end" of the session; or several in a tuple. `market.wake` says which ones apply
     defaults : initial values of state fields; all others begin at 0
 
     Raises StrategyError for a wrong signature or field; compile errors come with the first run and name the line.

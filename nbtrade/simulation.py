@@ -135,12 +135,12 @@ class Simulation:
         self.go(final)
         return self.venues[0].n_passed()
 
-    def close_session(self, carry: bool, flatten: bool) -> None:
-        """Orders expire (with `carry` only DAY orders), positions are closed if asked for; what that causes is known at once."""
+    def close_session(self, flatten: bool) -> None:
+        """DAY orders expire, and positions are closed if asked for."""
         end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
         for venue in self.venues:
             venue.make_room()
-            arrivals.close_session(venue.records, venue.n_slots, carry, self.n_accounts if flatten else 0, end)
+            arrivals.close_session(venue.records, venue.n_slots, self.n_accounts if flatten else 0, end)
         self.drain()
 
     def next_session(self, books: Sequence[memory.Book], first_ts: int) -> None:

@@ -33,6 +33,7 @@ def sweep(
     block: int = BLOCK,
     start: Any = None,
     end: Any = None,
+    at_close: str = "carry",
     progress: bool = True,
     **options: Any,
 ) -> "pd.DataFrame":
@@ -42,6 +43,7 @@ def sweep(
     data    : a tape, or several (days, each on its own: column `tape`)
     workers : threads, by default one for each core; each takes a tape and a block of sets at a time
     block   : sets in one pass at most; start, end : part of the tapes
+    at_close : "carry" or "flatten"
     options : as for `backtest`: latency, fees, risk, instrument, fill_rule, max_orders, sample, features. `sample` is 0 by default;
               with it the table has max_position, max_drawdown and sharpe
 
@@ -51,7 +53,8 @@ def sweep(
 
     sets = sets_of(grid)
     several = isinstance(data, Sequence) and not isinstance(data, str)
-    tapes = [open_part(one, start, end) for one in (data if several else [data])]  # type: ignore[list-item, union-attr]
+    all_data: Any = data if several else [data]
+    tapes = [open_part(one, start, end) for one in all_data]
     options = {"sample": 0, "max_orders": 16, "keep_log": False, **options}
     setup_of(strategy, sets[:1], options)  # what is wrong is said before anything runs
     address = strategy.address  # compiled once, here
@@ -59,7 +62,7 @@ def sweep(
     size = max(1, min(block, -(-len(sets) * len(tapes) // n_workers)))
     jobs = [(t, i) for t in range(len(tapes)) for i in range(0, len(sets), size)]
     with progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}" if address else "", progress) as advance:
-        tables = _run_all([(tapes[t], sets[i : i + size]) for t, i in jobs], strategy, options, n_workers, advance)
+        tables = _run_all([(tapes[t], sets[i : i + size]) for t, i in jobs], strategy, options, at_close, n_workers, advance)
     table = pd.concat(tables, ignore_index=True)
     return table if several else table.drop(columns="tape")
 
@@ -90,7 +93,7 @@ def _run_all(
 ) -> list[Any]:
     """The tables of all jobs, in their order."""
     with ThreadPoolExecutor(n, "nbtrade-sweep") as pool:
-        futures = [pool.submit(_run_block, tape, sets, strategy, options) for tape, sets in jobs]
+        futures = [pool.submit(_run_block, tape, sets, strategy, options, at_close) for tape, sets in jobs]
         left: set[Future[Any]] = set(futures)
         try:
             while left:
@@ -103,10 +106,11 @@ def _run_all(
     return [future.result() for future in futures]
 
 
-def _run_block(tape: Tape, sets: list[dict[str, Any]], strategy: Strategy, options: Mapping[str, Any]) -> "pd.DataFrame":
+def _run_block(tape: Tape, sets: list[dict[str, Any]], strategy: Strategy, options: Mapping[str, Any], at_close: str) -> "pd.DataFrame":
     """One pass: a row for each set."""
     import pandas as pd
 
     setup = setup_of(strategy, sets, options)
     simulation = run_tapes([tape], setup)
+    simulation.close_session(at_close == "flatten")
     return pd.DataFrame([{"tape": tape.symbol, **one} for one in sets]).join(Result.table(simulation, setup, tape.symbol, tape.tick_units))

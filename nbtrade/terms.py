@@ -36,8 +36,8 @@ class Latency:
         entry, response : samples (ns, any number) whose distribution is drawn from, or a quantile function such as scipy's `ppf`
         """
         tables = [_quantiles(entry, "entry"), _quantiles(response, "response")]
-        mean = [int(t.mean()) for t in tables]
-        return cls(*mean, feed, Delays(_delay(feed, "feed"), 0, 0, RANDOM, seed, None, *tables))
+        entry_mean, response_mean = (int(t.mean()) for t in tables)
+        return cls(entry_mean, response_mean, feed, Delays(_delay(feed, "feed"), 0, 0, RANDOM, seed, None, *tables))
 
     @classmethod
     def measured(cls, times: Any, entry: Any, response: Any, *, feed: int | str = 0) -> "Latency":
@@ -48,9 +48,9 @@ class Latency:
             raise ValueError(f"latency samples need ascending times and as many entry and response values: got {len(at)} times")
         for name, v in zip(("entry", "response"), values, strict=True):
             _not_negative(v, name)
-        return cls(
-            *(int(v.mean()) for v in values), feed, Delays(_delay(feed, "feed"), 0, 0, MEASURED, 0, np.ascontiguousarray(at), *values)
-        )
+        entry_mean, response_mean = (int(v.mean()) for v in values)
+        delays = Delays(_delay(feed, "feed"), 0, 0, MEASURED, 0, np.ascontiguousarray(at), *values)
+        return cls(entry_mean, response_mean, feed, delays)
 
     def delays(self) -> Delays:
         """What the kernels take. Raises ValueError for a negative latency."""

@@ -142,18 +142,23 @@ class Venue:
             self._point(name, array)
 
     def send_again(self, ts: int) -> None:
-        """In a new session: orders that worked in the last one are new orders that arrive at `ts`."""
+        """In a new session: orders that worked in the last one are new orders that arrive at `ts`, before what was under way."""
         wire.settle(self.records)
         r, own = self.record, self.orders
         r["n_taken"], r["free_taken"] = 0, self.n_slots
         own["next"][self.n_slots :] = np.arange(self.n_slots + 1, len(own) + 1)
-        for o in np.flatnonzero(own["state"][: self.n_slots] == records.WORKING):
-            own["state"][o] = records.SENT
-            own["in_flight"][o] += 1
-            self.accounts["flying"][own["account"][o]] += 1
-            message = self.messages[int(r["m_tail"]) & (len(self.messages) - 1)]
-            message["arrive"], message["order"], message["what"] = ts, o, records.NEW
-            r["m_tail"] += 1
+        under_way = self.messages[np.arange(int(r["m_head"]), int(r["m_tail"])) & (len(self.messages) - 1)].copy()
+        under_way["arrive"] = np.maximum(under_way["arrive"], ts)
+        working = np.flatnonzero(own["state"][: self.n_slots] == records.WORKING)
+        working = working[np.argsort(own["id"][working], kind="stable")]
+        again = new_records(records.MESSAGE, len(working))
+        again["arrive"], again["order"], again["what"] = ts, working, records.NEW
+        own["state"][working] = records.SENT
+        own["in_flight"][working] += 1
+        np.add.at(self.accounts["flying"], own["account"][working], 1)
+        n = len(working) + len(under_way)
+        self.messages[:n] = np.concatenate((again, under_way))
+        r["m_head"], r["m_tail"] = 0, n
 
     def n_passed(self) -> int:
         """Rows that neither clock needs any more."""

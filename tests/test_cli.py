@@ -72,7 +72,7 @@ def test_demo(tmp_path, run):
         status, out, err = run("demo", "--folder", tmp_path / "demo", "--records", N)
         assert (status, err) == (0, "")
         assert {p.name for p in (tmp_path / "demo").iterdir()} >= {"synthetic.dbn.zst", "demo.tape"}
-        for words in ("M records/s", "M events/s", "the same fills, orders and equity", "net PnL", "maker share", "nbtrade backtest"):
+        for words in ("M records/s", "M rows/s", "the same fills, orders and equity", "net PnL", "maker share", "nbtrade backtest"):
             assert words in out
     assert run("info", tmp_path / "demo" / "demo.tape")[0] == 0
 

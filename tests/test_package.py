@@ -27,11 +27,14 @@ MAY_IMPORT = {
     "sources": CORE | {"kernels", "store", "sources", "progress", "times"},
     "seam": CORE | {"kernels", "times"},
     "strategies": {"schema", "seam"},
-    "simulation": CORE | {"kernels", "seam"},
+    "venue": CORE | {"kernels"},
+    "simulation": CORE | {"kernels", "seam", "venue"},
+    "terms": CORE | {"kernels", "times", "venue"},
     "report": {"results"},
-    "results": CORE | {"kernels", "report"},  # report: when a plot is asked for
-    "runner": CORE | {"kernels", "store", "sources", "seam", "simulation", "results", "progress", "times"},
-    "sweep": CORE | {"kernels", "store", "sources", "seam", "simulation", "results", "runner"},
+    "results": CORE | {"kernels", "report", "explain"},  # report, explain: when they are asked for
+    "runner": CORE | {"kernels", "store", "sources", "seam", "simulation", "results", "progress", "terms", "times"},
+    "sweeps": CORE | {"store", "seam", "simulation", "results", "runner", "progress"},
+    "explain": CORE | {"kernels", "store"},
     "features": CORE | {"kernels", "store"},
 }
 ENDS = {"__init__", "__main__", "cli", "demo"}  # they may import all, and nobody may import them

@@ -309,7 +309,7 @@ def queue_ahead(account, slot):
 @method(AccountType, AccountRecord, "ahead")
 @helper
 def ahead(account, slot):
-    """Lots of the market before the order in `slot`, as far as our clock has seen; -1 while it does not rest or something about it is under way."""
+    """Lots of the market before the order in `slot`, as our clock has seen them; -1 while anything about it is under way."""
     return queue_ahead(account, slot)
 
 

@@ -186,10 +186,10 @@ def arrive(venue, ts):
 
 # --- the end of a session ---------------------------------------------------------------------------
 @kernel
-def close_session(venues, n_slots, carry, flatten, ts):
-    """The session ends: DAY orders expire, the others too unless they are carried; positions are closed if asked for.
+def close_session(venues, n_slots, flatten, ts):
+    """The session ends: DAY orders expire, the others stay; positions are closed if asked for.
 
-    venues  : VENUE[1]   carry : keep all but DAY orders   flatten : accounts to close, 0 or all
+    venues  : VENUE[1]   flatten : accounts to close, 0 or all
     n_slots : of all accounts, each with one more than its capacity: the order that closes a position
     Positions are closed like a market order that arrives at the end; what the book cannot give stays open.
     """
@@ -197,7 +197,7 @@ def close_session(venues, n_slots, carry, flatten, ts):
     orders = orders_at(venue.orders_at)
     for o in range(n_slots):
         own = orders[o]
-        if own.state == WORKING and (own.kind == DAY or carry == 0):
+        if own.state == WORKING and own.kind == DAY:
             leave(venue, o)
             end(venue, o, EXPIRED, ts)
     accounts = accounts_at(venue.accounts_at)

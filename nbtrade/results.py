@@ -137,15 +137,15 @@ class Result:
         """Totals of the run; `sharpe` is annualised from the equity samples, and only as good as one day can be."""
         import pandas as pd
 
-        numbers = self._totals(np.array([self.account]))
+        numbers = self.totals(np.array([self.account]))
         values = {name: column[0] for name, column in numbers.items()}
         if self.fees.schedule is not None:
             values["fees"] = float(self.fills["fee"].sum())
             values["net_pnl"] = values["gross_pnl"] - values["fees"]
-        values |= self._over_time() | {"n_wakes": self.n_wakes, "n_rows": self.n_rows}
+        values |= self.over_time() | {"n_wakes": self.n_wakes, "n_rows": self.n_rows}
         return pd.Series(values, name=self.symbol, dtype=object)
 
-    def _totals(self, a: np.ndarray) -> dict[str, list[Any]]:
+    def totals(self, a: np.ndarray) -> dict[str, list[Any]]:
         """What ACCOUNT[n] records tell, column by column: ints and floats."""
         mid = float(_mid(np.array([self.market["bid_px"]]), np.array([self.market["ask_px"]]))[0])
         position = a["true_position"]
@@ -163,7 +163,7 @@ class Result:
         }
         return {name: column.tolist() for name, column in columns.items()}
 
-    def _over_time(self) -> dict[str, Any]:
+    def over_time(self) -> dict[str, Any]:
         """What the equity samples tell."""
         net = self.equity["net"].dropna()
         return {
@@ -183,8 +183,8 @@ class Result:
         ]
         if setup.fees.schedule is not None:
             return pd.DataFrame([one.summary for one in results])
-        frame = pd.DataFrame(results[0]._totals(accounts))
-        return frame.join(pd.DataFrame([one._over_time() for one in results])) if setup.sample else frame
+        frame = pd.DataFrame(results[0].totals(accounts))
+        return frame.join(pd.DataFrame([one.over_time() for one in results])) if setup.sample else frame
 
     @staticmethod
     def _sharpe(net: "pd.Series") -> float:

@@ -89,7 +89,7 @@ def setup_of(strategy: Strategy, sets: list[dict[str, Any]], options: Mapping[st
 
 
 def _run_all(
-    jobs: list[tuple[Tape, list[dict[str, Any]]]], strategy: Strategy, options: Mapping[str, Any], n: int, advance: Any
+    jobs: list[tuple[Tape, list[dict[str, Any]]]], strategy: Strategy, options: Mapping[str, Any], at_close: str, n: int, advance: Any
 ) -> list[Any]:
     """The tables of all jobs, in their order."""
     with ThreadPoolExecutor(n, "nbtrade-sweep") as pool:

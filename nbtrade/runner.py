@@ -23,7 +23,7 @@ from nbtrade.kernels import memory
 from nbtrade.kernels.records import FILL_RULES
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result, Results
-from nbtrade.schema import PRICE_SCALE
+from nbtrade.schema import PRICE_SCALE, TIMER
 from nbtrade.seam import Strategy
 from nbtrade.simulation import Simulation
 from nbtrade.store.state import book_arrays
@@ -31,6 +31,7 @@ from nbtrade.store.tape import Tape, open_tape
 from nbtrade.terms import Fees, Instrument, Latency, Risk
 from nbtrade.times import ns_of
 
+MOST_SAMPLES, MOST_WAKES = 10**7, 10**10
 SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
 Data = Tape | str | os.PathLike[str]
 
@@ -178,7 +179,25 @@ def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False) -> Si
     return simulation
 
 
+def _check_span(simulation: Simulation, tape: Tape) -> None:
+    """Refuse a tape whose times are so far apart that timers would run for hours: one odd time stamp does that."""
+    span = int(tape.ts_recv[-1] - tape.ts_recv[0]) if len(tape) else 0
+    run = simulation.run
+    for name, step, most in (
+        ("sample", int(run["sample"][0]), MOST_SAMPLES),
+        ("wake", int(run["interval"][0]) if run["wakes"][0] & TIMER else 0, MOST_WAKES),
+    ):
+        if step and span // step > most:
+            first, last = (np.datetime64(int(tape.ts_recv[i]), "ns") for i in (0, -1))
+            raise ValueError(
+                f"{tape.symbol} runs from {first} to {last} UTC: that is {span // step:,} times {name} ({step:,} ns), more than {most:,}. "
+                f"Most likely a record has a wrong time: choose a part with start= and end=, or a longer {name}=."
+            )
+
+
 def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool) -> None:
+    for tape in tapes:
+        _check_span(simulation, tape)
     for venue, tape in zip(simulation.venues, tapes, strict=True):
         venue.record["base_row"] = tape.start
         venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)

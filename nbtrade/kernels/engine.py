@@ -21,6 +21,7 @@ from nbtrade.kernels.book import roll
 from nbtrade.kernels.clock import local_stop, scan
 from nbtrade.kernels.exchange import exchange_until
 from nbtrade.kernels.market import market_at, note_trades, show_market
+from nbtrade.kernels.pointers import prefetch_line
 from nbtrade.kernels.records import (
     ACCOUNT_BYTES,
     BY_MARKET,
@@ -43,6 +44,7 @@ from nbtrade.schema import END, START, TIMER
 DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
 PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
 PAUSE_CALLS = 1 << 20
+AHEAD_LINES = 16  # of 8 rows each
 
 
 # --- several exchanges ----------------------------------------------------------------------------
@@ -57,6 +59,14 @@ def next_step(run, venues):
         if venue.m_head < venue.m_tail:
             ts = min(ts, messages_at(venue.messages_at)[venue.m_head & venue.m_mask].arrive)
     return ts
+
+
+@helper
+def look_ahead(venue):
+    """Start loading the receive times of the next rows: looked at once a wake, they would come from memory each time (20 ns a wake)."""
+    at = venue.ts_recv_at + 8 * venue.x
+    for line in range(AHEAD_LINES):
+        prefetch_line(at + 64 * line)
 
 
 @kernel
@@ -76,6 +86,7 @@ def exchanges_until(run, venues, until):
             if exchange_until(venues[v], 0, step) < 0:
                 return -1
     for v in range(run.n_venues):
+        look_ahead(venues[v])
         until = exchange_until(venues[v], run.wakes if run.n_venues == 1 else 0, until)
         if until < 0:
             return -1

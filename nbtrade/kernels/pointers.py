@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.core.datamodel.models import PrimitiveModel
 from numba.core.imputils import lower_builtin
 from numba.core.typing import signature
@@ -66,6 +67,22 @@ def keep(array: np.ndarray) -> int:
     if not JIT:
         ARRAYS[address] = attributes(array)
     return address
+
+
+@intrinsic
+def _prefetch_line(typingctx, address):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [builder.inttoptr(args[0], pointer), i32(0), i32(3), i32(1)])  # to read, keep in all caches, data
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+# (address): start loading the cache line there; any address is allowed
+prefetch_line = _prefetch_line if JIT else (lambda address: None)
 
 
 @infer_global(operator.getitem)

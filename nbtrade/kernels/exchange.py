@@ -40,6 +40,16 @@ def is_met(own_bid, own_ask, sides):
 
 
 @kernel
+def turn(venue, i, px, side):
+    """Level `i` became empty, or ceased to be. Out of line: inlined it takes registers from the rows that do not (94 %)."""
+    apart()
+    levels, pages, words, tree, free, sides = exchange_book(venue)
+    turn_level(px, side, levels[i].n != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
+    own_sides = own_levels(venue)[2]
+    return is_met(own_sides[BID].best, own_sides[ASK].best, sides)
+
+
+@kernel
 def quiet_rows(venue, until):
     """Rows from x on with ts_event <= until through the exchange's book, up to the first that concerns our orders.
 
@@ -50,7 +60,7 @@ def quiet_rows(venue, until):
     """
     apart()
     events, ts_event, orders = events_at(venue.events_at), i8_at(venue.ts_event_at), orders_at(venue.orders_at)
-    levels, pages, words, tree, free, sides = exchange_book(venue)
+    levels, pages, _, _, free, sides = exchange_book(venue)
     own_sides = own_levels(venue)[2]
     own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
     met = is_met(own_bid, own_ask, sides)
@@ -65,8 +75,7 @@ def quiet_rows(venue, until):
                 break
             level = levels[i]
             if shift_level(level, event.qty, event.d_orders):
-                turn_level(px, side, level.n != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
-                met = is_met(own_bid, own_ask, sides)
+                met = turn(venue, i, px, side)
             if event.kind == EXEC and (own_ask > -px if side != BID else own_bid > px):
                 why = OURS
                 break

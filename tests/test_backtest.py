@@ -53,7 +53,7 @@ class ModelNoise:
             self.x = (self.x * 1103515245 + 12345) & 0x7FFFFFFF
             r = self.x >> 8
             what, side, away, qty = r % 8, (r >> 3) & 1, (r >> 4) % (self.spread + self.crossing), 1 + (r >> 12) % 5
-            alive = [o for o in account.orders if o.state in ("sent", "working")]
+            alive = account.open_orders
             if what < 5 and len(alive) < self.most:
                 away -= self.crossing
                 account.submit(side, market.bid_px - away if side == BID else market.ask_px + away, qty)

@@ -1,0 +1,48 @@
+"""Every rule of the table "situation, what happens", each by its smallest case (tests/rules*.py), on the oracle."""
+
+import pytest
+import rules_accounts
+import rules_clocks
+import rules_fills
+import rules_orders
+from model_backtest import backtest
+from rules import describe
+from scripted import play
+
+CASES = rules_orders.CASES + rules_accounts.CASES + rules_fills.CASES + rules_clocks.CASES
+
+
+def seen(look, name):
+    """Return a field of a look, or of an order (status, left, ahead, behind)."""
+    if isinstance(name, str):
+        return getattr(look, name)
+    order = look.orders.get(name)
+    return order and (*order[:2], *order[5:])
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_oracle(case):
+    """The oracle does what the rule says."""
+    looks = []
+    setup = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1, "tick": 1, **case.setup}
+    result = backtest(case.all_records, play(case.script, looks), **setup)
+    assert_case(case, result.fills, result.orders, looks)
+
+
+def assert_case(case, fills, orders, looks):
+    assert [(fill.order, fill.ts, fill.px, fill.qty) for fill in fills] == case.fills
+    makers = {fill.order for fill in fills} if case.makers == "all" else set(case.makers)
+    assert {fill.order for fill in fills if fill.maker} == makers
+    if case.orders is not None:
+        assert [describe(order) for order in orders] == case.orders
+    if case.calls is not None:
+        assert [(look.ts, look.wake) for look in looks] == case.calls
+    for ts, expected in case.sees.items():
+        look = next(look for look in looks if look.ts == ts)
+        assert {name: seen(look, name) for name in expected} == expected, ts
+
+
+def test_situations_are_named_once():
+    """No two rules have one name."""
+    names = [case.situation for case in CASES]
+    assert len(set(names)) == len(names)

@@ -32,6 +32,8 @@ class Look(NamedTuple):
     ask_qty: int
     position: int
     cash: int
+    volume: int
+    n_events: int
     n_open: int
     open_bid: int  # lots of ours that may still fill
     open_ask: int
@@ -90,6 +92,8 @@ def look_of(market, account):
         market.ask_qty,
         account.position,
         account.cash,
+        market.volume,
+        market.n_events,
         len(orders),
         account.open_qty(BID),
         account.open_qty(ASK),

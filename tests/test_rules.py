@@ -1,13 +1,20 @@
-"""Every rule of the table "situation, what happens", each by its smallest case (tests/rules*.py), on the oracle."""
+"""Every rule of the table "situation, what happens", each by its smallest case (tests/rules*.py), on the oracle and on the engine."""
 
+import lockstep
 import pytest
 import rules_accounts
 import rules_clocks
 import rules_fills
 import rules_orders
+import scripted_engine
+from model import UNDEF_PRICE
 from model_backtest import backtest
 from rules import describe
 from scripted import play
+
+import nbtrade as nt
+
+TICK = 10**7
 
 CASES = rules_orders.CASES + rules_accounts.CASES + rules_fills.CASES + rules_clocks.CASES
 
@@ -46,3 +53,32 @@ def test_situations_are_named_once():
     """No two rules have one name."""
     names = [case.situation for case in CASES]
     assert len(set(names)) == len(names)
+
+
+# The engine
+
+
+def tape_of(records):
+    """Return records with prices in ticks as a tape in memory whose tick is 0.01."""
+    scaled = [r if r.price == UNDEF_PRICE else r._replace(price=r.price * TICK) for r in records]
+    return lockstep.resolved(lockstep.array_of(scaled), tick=TICK).tape()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_engine(case):
+    """The engine does what the rule says, and whatever else the oracle does."""
+    setup = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1, **case.setup}
+    looks = []
+    expected = scripted_engine.expected(backtest(case.all_records, play(case.script, looks), tick=1, **setup), looks)
+    got = scripted_engine.ran([tape_of(case.all_records)], [case.script], **measured(setup))[0][0]
+    for name, ours, oracles in zip(got._fields, got, expected, strict=True):
+        assert ours == oracles, name
+
+
+def measured(setup):
+    """Return a setup for the engine: a latency that is a function becomes measured samples, one a ns."""
+    times = range(100)
+    if not (callable(setup["entry"]) or callable(setup["response"])):
+        return setup
+    entry, response = ([part(ts) if callable(part) else part for ts in times] for part in (setup["entry"], setup["response"]))
+    return {**setup, "entry": nt.Latency.measured(times, entry, response)}

@@ -198,7 +198,7 @@ class Session:
         if not spans:
             return
         first, last = min(span[0] for span in spans), max(span[1] for span in spans)
-        self.started = False
+        self.started = self.ended = False
         self.next_timer, self.end = up_to(first, self.interval), last
         self.next_sample = up_to(first, self.sample) if self.sample else None
         if "timer" in self.wakes:
@@ -207,15 +207,12 @@ class Session:
             self.now = moment
             self._moment(first)
         for venue in self.venues:
-            venue.run_exchange(self.end)  # what the last call sent without latency
             venue.exchange.close(self.end, len(venue.account.orders) if self.flatten else None)
 
     def _next_moment(self):
         moments = [venue.next_moment() for venue in self.venues]
-        moments += [self.next_timer if "timer" in self.wakes else None, self.next_sample, self.end]
-        if self.now == self.end and self.started:
-            return None
-        return min(moment for moment in moments if moment is not None)
+        moments += [self.next_timer if "timer" in self.wakes else None, self.next_sample, None if self.ended else self.end]
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _moment(self, first):
         wakes = set()
@@ -235,7 +232,8 @@ class Session:
         if self.now >= first and not self.started:
             self.started = True
             wakes.add("start")
-        if self.now == self.end:
+        if self.now == self.end and not self.ended:
+            self.ended = True
             wakes.add("end")
         wakes &= self.wakes
         if wakes:

@@ -21,7 +21,7 @@ from nbtrade.kernels import records
 from nbtrade.results import Result
 from nbtrade.schema import UNDEF_PRICE
 
-N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 4096
+N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 LOOK = 15
 OWN = 9
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")

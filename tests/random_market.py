@@ -92,9 +92,7 @@ class Market:
             lots -= qty
             self._record("F", side, best, qty, id_)
             self._take(id_, qty)
-            if size == qty:
-                after.append(("C", side, best, qty, id_))
-            elif self.rng.random() < 0.5:
+            if size == qty or self.rng.random() < 0.5:
                 after.append(("C", side, best, qty, id_))
             else:  # an M: the rest, or an iceberg's next part, which goes to the back
                 rest = size - qty + (self.rng.random() < 0.3) * self.rng.randint(1, 4)

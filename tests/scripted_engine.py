@@ -172,7 +172,7 @@ def ran(tapes, scripts, *, flatten=False, **setup):
     ]
 
 
-def outcome_of(result):
+def outcome_of(result, *, with_looks=True):
     f, o, a = result._fills, result._orders, result.account
     columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
     fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
@@ -184,7 +184,7 @@ def outcome_of(result):
         for ts, bid, ask, position, cash in zip(*(s[n].tolist() for n in ("ts", "bid_px", "ask_px", "position", "cash")), strict=True)
     ]
     totals = tuple(int(a[name]) for name in ("true_position", "true_cash", "maker_qty", "taker_qty", "n_late"))
-    return Outcome(fills, orders, looks_of(result.final_state), samples, totals)
+    return Outcome(fills, orders, looks_of(result.final_state) if with_looks else [], samples, totals)
 
 
 def order_of(id_, side, kind, px, qty, leaves, state, reason):

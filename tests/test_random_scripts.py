@@ -6,21 +6,14 @@ that K accounts in one pass are K separate runs.
 """
 
 import lockstep
-import numpy as np
-import pytest
 import scripted_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import UNDEF_PRICE
 from model_account import Limits
-from model_backtest import WAKES, backtest, backtest_all
+from model_backtest import WAKES, backtest
 from random_market import Market, script_of
 from scripted import play
-
-import nbtrade as nt
-from nbtrade import runner, simulation, venue
-from nbtrade.kernels import latency as latencies
-from nbtrade.kernels import memory
 
 TICK = 10**7
 

@@ -19,11 +19,13 @@ class Action(NamedTuple):
     qty: int = 0
     kind: str = "limit"
     ref: int = -1
+    on: int = 0  # instrument
 
 
 class Look(NamedTuple):
-    """What an account saw and knew at one call."""
+    """What an account saw and knew of one instrument at one call."""
 
+    venue: int
     ts: int
     wake: frozenset
     bid_px: int | None
@@ -42,22 +44,23 @@ class Look(NamedTuple):
     orders: dict  # open ones: id -> (status, left, filled, want_px, want_qty, ahead, behind)
 
 
-def play(script, looks=None):
+def play(script, looks=None, n_venues=1):
     """Return the oracle's strategy that acts a script out; it appends its looks to a list."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     actions.reverse()
 
     def strategy(market, account):
         if looks is not None:
-            looks.append(look_of(market, account))
+            looks.extend(look_of(v, market.on(v), account.on(v)) for v in range(n_venues))
         while actions and actions[-1][0] <= market.ts:
-            act(market, account, actions.pop()[1])
+            action = actions.pop()[1]
+            act(market.on(action.on), account.on(action.on), action)
 
     return strategy
 
 
 def act(market, account, action):
-    what, i, px, qty, kind, ref = action
+    what, i, px, qty, kind, ref, _ = action
     if ref != -1:
         best = (market.bid_px, market.ask_px)[ref]
         if best is None:
@@ -79,11 +82,12 @@ def act(market, account, action):
         {"cancel_all": account.cancel_all, "flatten": account.flatten}[what]()
 
 
-def look_of(market, account):
+def look_of(v, market, account):
     orders = {
         o.id: (o.status, o.left, o.filled, o.want_px, o.want_qty, account.ahead(o.id), account.behind(o.id)) for o in account.open_orders
     }
     return Look(
+        v,
         market.ts,
         market.wake,
         market.bid_px,

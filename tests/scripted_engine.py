@@ -1,7 +1,7 @@
 """Scripted accounts in the engine: the jitted strategy that plays a script out of its state (see tests/scripted.py).
 
-    state   actions as columns, one number each        at what i px qty kind ref      next: the first one not yet done
-            slot_of[id]                                what the script names by id
+    state   actions as columns, one number each        at what i px qty kind ref on   next: the first one not yet done
+            slot_of[instrument, id]                    what the script names by id
             looks[LOOK * n], owns[OWN * n]             what it saw: one row a call, one row an open order
 
 `ran(...)` gives the engine's outcome in the oracle's words, so that the two can be compared by ==.
@@ -22,18 +22,21 @@ from nbtrade.results import Result
 from nbtrade.schema import UNDEF_PRICE
 
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
-LOOK = 15
+N_VENUES = 3
+LOOK = 16
 OWN = 9
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
 
 STATE = [
-    *((name, "i8", N_ACTIONS) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "slot_of")),
+    *((name, "i8", N_ACTIONS) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")),
+    ("slot_of", "i8", N_VENUES * N_ACTIONS),
+    ("n_sent", "i8", N_VENUES),
     ("looks", "i8", LOOK * N_LOOKS),
     ("owns", "i8", OWN * N_OWNS),
     ("n", "i8"),
     ("next", "i8"),
-    ("n_sent", "i8"),
+    ("n_venues", "i8"),
     ("n_looks", "i8"),
     ("n_owns", "i8"),
 ]
@@ -42,72 +45,79 @@ STATE = [
 @nt.strategy(state=STATE, wake="1ms")
 def scripted(market, features, account, state):
     """Look, then do what is due."""
-    at = state.n_looks * LOOK
-    state.n_looks += 1
-    state.looks[at] = market.ts
-    state.looks[at + 1] = market.wake
-    state.looks[at + 2] = market.bid_px
-    state.looks[at + 3] = market.bid_qty
-    state.looks[at + 4] = market.ask_px
-    state.looks[at + 5] = market.ask_qty
-    state.looks[at + 6] = account.position
-    state.looks[at + 7] = account.cash
-    state.looks[at + 8] = market.volume
-    state.looks[at + 9] = market.n_events
-    state.looks[at + 10] = account.n_open
-    state.looks[at + 11] = account.open_bid
-    state.looks[at + 12] = account.open_ask
-    state.looks[at + 13] = account.refused
-    state.looks[at + 14] = account.n_refused
-    for i in range(state.n_sent):
-        slot = state.slot_of[i]
-        if account.is_open(slot) and account.order(slot).id == i:
-            own = account.order(slot)
-            at = state.n_owns * OWN
-            state.n_owns += 1
-            state.owns[at] = state.n_looks - 1
-            state.owns[at + 1] = i
-            state.owns[at + 2] = own.status
-            state.owns[at + 3] = own.left
-            state.owns[at + 4] = own.filled
-            state.owns[at + 5] = own.want_px
-            state.owns[at + 6] = own.want_qty
-            state.owns[at + 7] = account.ahead(slot)
-            state.owns[at + 8] = account.behind(slot)
+    for v in range(state.n_venues):
+        seen = market.on(v)
+        ours = account.on(v)
+        at = state.n_looks * LOOK
+        state.n_looks += 1
+        state.looks[at] = v
+        state.looks[at + 1] = seen.ts
+        state.looks[at + 2] = market.wake
+        state.looks[at + 3] = seen.bid_px
+        state.looks[at + 4] = seen.bid_qty
+        state.looks[at + 5] = seen.ask_px
+        state.looks[at + 6] = seen.ask_qty
+        state.looks[at + 7] = ours.position
+        state.looks[at + 8] = ours.cash
+        state.looks[at + 9] = seen.volume
+        state.looks[at + 10] = seen.n_events
+        state.looks[at + 11] = ours.n_open
+        state.looks[at + 12] = ours.open_bid
+        state.looks[at + 13] = ours.open_ask
+        state.looks[at + 14] = ours.refused
+        state.looks[at + 15] = ours.n_refused
+        for i in range(state.n_sent[v]):
+            slot = state.slot_of[v * N_ACTIONS + i]
+            own = ours.order(slot)
+            if ours.is_open(slot) and own.id == i:
+                at = state.n_owns * OWN
+                state.n_owns += 1
+                state.owns[at] = state.n_looks - 1
+                state.owns[at + 1] = i
+                state.owns[at + 2] = own.status
+                state.owns[at + 3] = own.left
+                state.owns[at + 4] = own.filled
+                state.owns[at + 5] = own.want_px
+                state.owns[at + 6] = own.want_qty
+                state.owns[at + 7] = ours.ahead(slot)
+                state.owns[at + 8] = ours.behind(slot)
     while state.next < state.n and state.at[state.next] <= market.ts:
         k = state.next
         state.next += 1
+        v = state.on[k]
+        seen = market.on(v)
+        ours = account.on(v)
         what = state.what[k]
         i = state.i[k]
         px = state.px[k]
         if state.ref[k] >= 0:
-            best = market.bid_px if state.ref[k] == 0 else market.ask_px
+            best = seen.bid_px if state.ref[k] == 0 else seen.ask_px
             if best == UNDEF_PRICE:
                 continue
             px += best
         slot = -1
         if what == CANCEL or what == REPLACE:
-            if i < state.n_sent:
-                slot = state.slot_of[i]
-            if slot < 0 or not account.is_open(slot) or account.order(slot).id != i:
+            if i < state.n_sent[v]:
+                slot = state.slot_of[v * N_ACTIONS + i]
+            if slot < 0 or not ours.is_open(slot) or ours.order(slot).id != i:
                 continue
         if what == SUBMIT:
-            slot = account.submit(i, px, state.qty[k], state.kind[k])
+            slot = ours.submit(i, px, state.qty[k], state.kind[k])
         elif what == MARKET:
-            slot = account.market(i, state.qty[k])
+            slot = ours.market(i, state.qty[k])
         elif what == CANCEL:
-            account.cancel(slot)
+            ours.cancel(slot)
         elif what == REPLACE:
-            account.replace(slot, px, state.qty[k])
+            ours.replace(slot, px, state.qty[k])
         elif what == QUOTE:
-            slot = account.quote(i, px, state.qty[k])
+            slot = ours.quote(i, px, state.qty[k])
         elif what == CANCEL_ALL:
-            account.cancel_all()
+            ours.cancel_all()
         elif what == FLATTEN:
-            slot = account.flatten()
-        if what != CANCEL and what != REPLACE and slot >= 0 and account.order(slot).id == state.n_sent:
-            state.slot_of[state.n_sent] = slot
-            state.n_sent += 1
+            slot = ours.flatten()
+        if what != CANCEL and what != REPLACE and slot >= 0 and ours.order(slot).id == state.n_sent[v]:
+            state.slot_of[v * N_ACTIONS + state.n_sent[v]] = slot
+            state.n_sent[v] += 1
 
 
 def strategy_of(wakes, interval):
@@ -119,14 +129,15 @@ def strategy_of(wakes, interval):
     return other
 
 
-def values_of(script):
+def values_of(script, n_venues=1):
     """Return the state fields of a script."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     assert len(actions) <= N_ACTIONS
-    columns = np.zeros((7, N_ACTIONS), np.int64)
-    for k, (ts, (what, i, px, qty, kind, ref)) in enumerate(actions):
-        columns[:, k] = ts, WHATS.index(what), i, px, qty, records.KINDS.index(kind), ref
-    return dict(zip(("at", "what", "i", "px", "qty", "kind", "ref"), columns, strict=True)) | {"n": len(actions)}
+    columns = np.zeros((8, N_ACTIONS), np.int64)
+    for k, (ts, (what, i, px, qty, kind, ref, on)) in enumerate(actions):
+        columns[:, k] = ts, WHATS.index(what), i, px, qty, records.KINDS.index(kind), ref, on
+    names = ("at", "what", "i", "px", "qty", "kind", "ref", "on")
+    return dict(zip(names, columns, strict=True)) | {"n": len(actions), "n_venues": n_venues}
 
 
 class Outcome(NamedTuple):
@@ -139,7 +150,7 @@ class Outcome(NamedTuple):
     totals: tuple  # true position and cash, lots made and taken, late messages
 
 
-def setup_of(scripts, *, wakes, interval=1, entry=0, response=0, feed=0, rule="fifo", capacity=64, limits=None, sample=0):
+def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, feed=0, rule="fifo", capacity=64, limits=None, sample=0):
     """Return the engine's Setup for scripts, one an account, from the oracle's words."""
     latency = entry if isinstance(entry, nt.Latency) else nt.Latency(entry=entry, response=response, feed=feed)
     strategy = strategy_of(wakes, interval)
@@ -151,7 +162,7 @@ def setup_of(scripts, *, wakes, interval=1, entry=0, response=0, feed=0, rule="f
         risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
     return runner.new_setup(
         strategy,
-        [values_of(script) for script in scripts],
+        [values_of(script, n_venues) for script in scripts],
         latency=latency,
         risk=risk,
         instrument=nt.Instrument(lot=lot),
@@ -163,16 +174,16 @@ def setup_of(scripts, *, wakes, interval=1, entry=0, response=0, feed=0, rule="f
 
 def ran(tapes, scripts, *, flatten=False, **setup):
     """Run scripts, one an account, over tapes, one an instrument; return [[Outcome of account k] of instrument v]."""
-    setup = setup_of(scripts, **setup)
+    setup = setup_of(scripts, len(tapes), **setup)
     simulation = runner.run_tapes(tapes, setup)
-    simulation.close_session(carry=True, flatten=flatten)
+    simulation.close_session(flatten)
     return [
-        [outcome_of(Result(simulation, setup, tape.symbol, tape.tick_units, v, k)) for k in range(len(scripts))]
+        [outcome_of(Result(simulation, setup, tape.symbol, tape.tick_units, v, k), v) for k in range(len(scripts))]
         for v, tape in enumerate(tapes)
     ]
 
 
-def outcome_of(result, *, with_looks=True):
+def outcome_of(result, v=0, *, with_looks=True):
     f, o, a = result._fills, result._orders, result.account
     columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
     fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
@@ -184,7 +195,7 @@ def outcome_of(result, *, with_looks=True):
         for ts, bid, ask, position, cash in zip(*(s[n].tolist() for n in ("ts", "bid_px", "ask_px", "position", "cash")), strict=True)
     ]
     totals = tuple(int(a[name]) for name in ("true_position", "true_cash", "maker_qty", "taker_qty", "n_late"))
-    return Outcome(fills, orders, looks_of(result.final_state) if with_looks else [], samples, totals)
+    return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
 
 
 def order_of(id_, side, kind, px, qty, leaves, state, reason):
@@ -208,8 +219,8 @@ def none(px):
     return None if px == UNDEF_PRICE else px
 
 
-def looks_of(state):
-    """Return what the strategy noted as Looks."""
+def looks_of(state, v):
+    """Return what the strategy noted of an instrument as Looks."""
     n, n_owns = int(state["n_looks"]), int(state["n_owns"])
     assert n < N_LOOKS
     assert n_owns < N_OWNS
@@ -218,14 +229,16 @@ def looks_of(state):
         owns[look][i] = (records.STATES[status], *rest)
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
-        ts, wake, bid_px, bid_qty, ask_px, ask_qty, *rest, refused, n_refused = row
+        venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, *rest, refused, n_refused = row
         names = frozenset(name for b, name in enumerate(WAKES) if wake >> b & 1)
-        looks.append(Look(ts, names, none(bid_px), bid_qty, none(ask_px), ask_qty, *rest, REFUSALS.get(refused, ""), n_refused, own))
+        if venue == v:
+            looks.append(Look(v, ts, names, none(bid_px), bid_qty, none(ask_px), ask_qty, *rest, REFUSALS.get(refused, ""), n_refused, own))
     return looks
 
 
-def expected(result, looks):
+def expected(result, looks, v=0):
     """Return the oracle's result as an Outcome."""
+    looks = [look for look in looks if look.venue == v]
     orders = [
         (o.id, o.side, o.kind, o.px, o.qty, o.filled, o.state, "" if o.state in ("sent", "working", "filled") else o.reason)
         for o in result.orders

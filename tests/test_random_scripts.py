@@ -42,7 +42,9 @@ setups = st.fixed_dictionaries(
     }
 )
 seeds = st.integers(0, 2**32)
-accounts = st.lists(st.tuples(seeds, st.integers(0, 30), st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))), min_size=1, max_size=3)
+accounts = st.lists(
+    st.tuples(seeds, st.integers(0, 30), st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))), min_size=1, max_size=3
+)
 
 
 def tape_of(records):
@@ -64,7 +66,7 @@ def assert_equal(got, expected, about):
     for name, ours, oracles in zip(got._fields, got, expected, strict=True):
         if ours != oracles:
             k = next((k for k, (a, b) in enumerate(zip(ours, oracles, strict=False)) if a != b), min(len(ours), len(oracles)))
-            raise AssertionError(f"{about}: {name}[{k}]\nengine {ours[k:k + 2]}\noracle {oracles[k:k + 2]}")
+            raise AssertionError(f"{about}: {name}[{k}]\nengine {ours[k : k + 2]}\noracle {oracles[k : k + 2]}")
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,230 +1,243 @@
-"""One account's orders against the historical exchange, in plain Python: the backtest's specification.
+"""A session of one account on one or several instruments, in plain Python: the backtest's specification.
 
     records --> events --+--> Exchange.book   (exchange clock)  + own orders -> fills, reports
                          +--> local book      (local clock)     -> Market  \\
                               reports, `response` later         -> Account --> strategy(market, account)
-    messages of the strategy reach the Exchange `entry` later; the strategy wakes every `interval`.
+    messages of the strategy reach the Exchange `entry` later.
 
-The market is history and never answers: own orders only watch it. Times are ns, own prices ticks,
-quantities lots, cash tick-lots. Imports nothing of nbtrade.
+Time goes from moment to moment. At each: market events at the exchange, then messages that arrive there, then what our
+clock sees of the market, then reports, then the equity sample, then one call of the strategy with all wakes that apply.
+What no latency brings back to the same moment makes another round of it.
+
+Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing of nbtrade.
 """
 
-from collections import Counter, deque
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections import deque
+from dataclasses import dataclass, field
 
 from model import ASK, BID, Book
+from model_account import Account
+from model_exchange import Exchange
 
-
-class Fill(NamedTuple):
-    order: int  # index in sending order
-    ts: int  # exchange clock
-    side: int
-    px: int
-    qty: int
-    maker: bool
-
-
-@dataclass
-class OwnOrder:
-    """An own order, once as the exchange has it and once as the strategy knows it from reports.
-
-    state: sent, working, filled or cancelled; `place` and `ahead` are the exchange's only.
-    """
-
-    id: int
-    side: int
-    px: int | None  # None: a market order
-    qty: int
-    leaves: int
-    state: str = "sent"
-    place: int = -1  # real orders with a smaller place number are ahead of this one
-    ahead: int = 0  # lots ahead at its price
-
-    @property
-    def working(self):
-        return self.state == "working"
-
-    def fill(self, qty):
-        self.leaves -= qty
-        self.state = "working" if self.leaves else "filled"
-
-    def cancel(self):
-        self.state, self.leaves = "cancelled", 0
+WAKES = ("timer", "event", "top", "trade", "ack", "fill", "start", "end")
 
 
 @dataclass
 class Market:
-    """The top of the local book at a wake; px and qty of an empty side are None and 0."""
+    """The local book's top at a wake; px and qty of an empty side are None and 0."""
 
     ts: int
+    wake: frozenset
     bid_px: int | None
     bid_qty: int
     ask_px: int | None
     ask_qty: int
+    n_events: int
+    volume: int
+    venue: object = None
 
+    def on(self, i):
+        return self.venue.session.venues[i].market(self.wake)
 
-class Account:
-    """What the strategy knows and may do: state from delivered reports, messages out."""
-
-    def __init__(self, send):
-        self.position = self.cash = 0
-        self.orders = []
-        self._send = send
-
-    def submit(self, side, px, qty):
-        return self._new(side, px, qty)
-
-    def market(self, side, qty):
-        return self._new(side, None, qty)
-
-    def cancel(self, index):
-        self._send("cancel", self.orders[index])
-
-    def _new(self, side, px, qty):
-        assert side in (BID, ASK) and qty > 0, (side, px, qty)
-        order = OwnOrder(len(self.orders), side, px, qty, qty)
-        self.orders.append(order)
-        self._send("new", order)
-        return order.id
-
-    def deliver(self, kind, index, fill):
-        order = self.orders[index]
-        if kind == "ack":
-            order.state = "working"
-        elif kind == "fill":
-            order.fill(fill.qty)
-            self.position, self.cash = booked(self.position, self.cash, fill)
-        elif kind == "cancelled":
-            order.cancel()
-
-
-def booked(position, cash, fill):
-    """Return position and cash after a fill."""
-    sign = 1 if fill.side == BID else -1
-    return position + sign * fill.qty, cash - sign * fill.px * fill.qty
+    def qty_at(self, side, px):
+        return self.venue.level_qty(side, px)
 
 
 @dataclass
-class Exchange:
-    """The historical book with own orders that only watch it."""
+class Sample:
+    """The true position and cash at a moment, and the local top."""
 
-    tick: int
-    book: Book = field(default_factory=Book)
-    orders: list = field(default_factory=list)  # in arrival order, which is sending order
-    live: list = field(default_factory=list)  # those of them that may still work, to save time
-    fills: list = field(default_factory=list)
-    reports: deque = field(default_factory=deque)  # (exchange time, kind, order index, fill or None)
-    taken: Counter = field(default_factory=Counter)  # (side, price): lots taken and not refreshed
+    ts: int
+    bid_px: int | None
+    ask_px: int | None
+    position: int
+    cash: int
 
-    # Market events
 
-    def event(self, ts, records):
-        for record in records:
-            for change in self.book.apply(record):
-                self.watch(ts, change)
-        self.end_event(ts)
+class Venue:
+    """One instrument in a session: its events, both books, and what is on its way."""
 
-    def watch(self, ts, change):
-        """Follow one change of the historical book: fills, lots ahead, liquidity taken."""
-        level = change.side, change.price
-        if change.kind == "exec":
-            self._share(ts, change)
-            self.taken[level] = max(0, self.taken[level] - change.lots)
-        if change.kind != "add":
-            self._move_up(change)
-        self.taken[level] = min(self.taken[level], change.level_qty)
+    def __init__(self, session, records, tick, rule):
+        self.session, self.tick = session, tick
+        self.exchange, self.book = Exchange(tick, rule), Book()
+        events = events_of(records)
+        self.at_exchange = deque((exchange, group) for exchange, _, group in events)
+        self.at_local = deque((local + session.feed, group) for _, local, group in events)
+        self.span = (self.at_local[0][0], self.at_local[-1][0]) if events else None
+        self.messages, self.reports = deque(), deque()
+        self.last_arrival = self.last_report = 0
+        self.n_records = self.volume = 0
+        self.samples = []
+        self.account = Account(self, session.capacity, session.limits)
 
-    def end_event(self, ts):
-        """Fill resting orders that the historical opposite side now reaches."""
-        if not self.book.crossed():
-            for own in self._by_priority(BID) + self._by_priority(ASK):
-                self._take(ts, own, own.px, maker=True)
+    @property
+    def now(self):
+        return self.session.now
 
-    def _share(self, ts, change):
-        """Give the lots of a real execution to the own orders that would have traded first."""
-        lots = change.lots
-        for own in self._by_priority(change.side):
-            if self._before(own, change):
-                qty = min(own.leaves, lots)
-                lots -= qty
-                self._fill(ts, own, own.px, qty, maker=True)
+    def next_moment(self):
+        return min((queue[0][0] for queue in (self.at_exchange, self.at_local, self.messages, self.reports) if queue), default=None)
 
-    def _before(self, own, change):
-        price = own.px * self.tick
-        if price == change.price:
-            return own.place <= change.order.place
-        return better(own.side, price, change.price)
+    # Messages and reports: none overtakes another
 
-    def _move_up(self, change):
-        for own in self._by_priority(change.side):
-            if own.px * self.tick == change.price and not self._before(own, change):
-                own.ahead -= change.lots
+    def send(self, kind, *message):
+        self.last_arrival = max(self.now + self.session.entry(self.now), self.last_arrival)
+        self.messages.append((self.last_arrival, kind, message))
 
-    # Messages of the account
-
-    def arrive(self, ts, kind, order):
-        if kind == "new":
-            self._arrive_new(ts, replace(order, state="working", place=self.book.n_places))
-        elif self.orders[order.id].working:
-            self._cancel(ts, self.orders[order.id])
-
-    def _arrive_new(self, ts, own):
-        self.orders.append(own)
-        self.live.append(own)
-        self.reports.append((ts, "ack", own.id, None))
-        if not self.book.crossed():
-            self._take(ts, own, own.px, maker=False)
-        if own.px is not None:
-            own.ahead = self.book.level_qty(own.side, own.px * self.tick)
-        elif own.leaves:
-            self._cancel(ts, own)
-
-    def _cancel(self, ts, own):
-        own.cancel()
-        self.reports.append((ts, "cancelled", own.id, None))
-
-    # Shared by both
-
-    def _take(self, ts, own, limit, maker):
-        """Fill from opposite levels at or through `limit` (None: all), best first.
-
-        A taker pays the level's price; a resting order gets its own.
-        """
-        opposite = 1 - own.side
-        for price in self.book.prices(opposite):
-            if limit is not None and better(own.side, price, limit * self.tick):
+    def run_exchange(self, until):
+        """Process events and messages up to a time in order of time; at equal times events first."""
+        while True:
+            event_ts = self.at_exchange[0][0] if self.at_exchange else until + 1
+            message_ts = self.messages[0][0] if self.messages else until + 1
+            if min(event_ts, message_ts) > until:
                 return
-            free = self.book.level_qty(opposite, price) - self.taken[opposite, price]
-            qty = min(own.leaves, free)
-            self.taken[opposite, price] += qty
-            self._fill(ts, own, own.px if maker else self.ticks(price), qty, maker)
+            if event_ts <= message_ts:
+                self.exchange.event(*self.at_exchange.popleft())
+            else:
+                self._arrive(*self.messages.popleft())
+            self._send_reports()
 
-    def _fill(self, ts, own, px, qty, maker):
-        if qty == 0:
+    def _arrive(self, ts, kind, message):
+        id_ = message[0].id if kind == "new" else message[0]
+        self.account.orders[id_].in_flight -= 1
+        self.account.flying -= 1
+        self.exchange.arrive(ts, kind, *message)
+
+    def _send_reports(self):
+        while self.exchange.reports:
+            report = self.exchange.reports.popleft()
+            self.last_report = max(report.ts + self.session.response(report.ts), self.last_report)
+            known = self.account.orders[report.order]
+            known.in_flight += 1
+            known.done = self.exchange.orders[report.order].state not in ("sent", "working")
+            self.reports.append((self.last_report, report))
+
+    # What our clock sees
+
+    def see_market(self, until):
+        """Apply the events that our clock has; return the wakes that they are."""
+        wakes = set()
+        before = self.top() if "top" in self.session.wakes else None
+        while self.at_local and self.at_local[0][0] <= until:
+            _, records = self.at_local.popleft()
+            for record in records:
+                self.book.apply(record)
+                self.n_records += 1
+                if record.action == "T":
+                    self.volume += record.size
+                    wakes.add("trade")
+            wakes.add("event")
+        if before is not None and self.top() != before:
+            wakes.add("top")
+        return wakes
+
+    def see_reports(self, until):
+        wakes = set()
+        while self.reports and self.reports[0][0] <= until:
+            _, report = self.reports.popleft()
+            self.account.deliver(report)
+            wakes.add("fill" if report.kind == "fill" else "ack")
+        return wakes
+
+    def top(self):
+        """Return (px, lots) of bid and ask, px None for an empty side."""
+        prices = [self.book.best(side) for side in (BID, ASK)]
+        return [
+            (None, 0) if price is None else (self.exchange.ticks(price), self.book.level_qty(side, price))
+            for side, price in enumerate(prices)
+        ]
+
+    def touch(self):
+        return [px for px, _ in self.top()]
+
+    def level_qty(self, side, px):
+        return self.book.level_qty(side, px * self.tick)
+
+    def ahead(self, i):
+        """What rested at the order's price before it; before our clock has its arrival, what was ahead then."""
+        own = self.exchange.orders[i]
+        if self.exchange.rule == "optimistic":
+            return 0
+        if self.n_records < own.joined_at:
+            return own.ahead_joined
+        queue = self.book.queues[own.side].get(own.px * self.tick, {}).values()
+        return sum(order.qty for order in queue if order.place < own.place)
+
+    def market(self, wake):
+        (bid_px, bid_qty), (ask_px, ask_qty) = self.top()
+        return Market(self.now, wake, bid_px, bid_qty, ask_px, ask_qty, self.book.n_events, self.volume, self)
+
+    def take_sample(self):
+        bid, ask = self.touch()
+        self.samples.append(Sample(self.now, bid, ask, self.exchange.position, self.exchange.cash))
+
+
+@dataclass
+class Session:
+    """Everything that a backtest is set up with, and its clock."""
+
+    strategy: object
+    wakes: frozenset = frozenset({"timer"})
+    interval: int = 1
+    entry: object = 0  # ns, or a function of the time
+    response: object = 0
+    feed: int = 0
+    rule: str = "fifo"
+    capacity: int = 64
+    limits: object = None
+    sample: int = 0
+    flatten: bool = False
+    venues: list = field(default_factory=list)
+    now: int = 0
+
+    def __post_init__(self):
+        assert self.wakes <= set(WAKES), self.wakes
+        self.entry, self.response = (part if callable(part) else lambda _, ns=part: ns for part in (self.entry, self.response))
+
+    def run(self):
+        spans = [venue.span for venue in self.venues if venue.span]
+        if not spans:
             return
-        own.fill(qty)
-        self.fills.append(Fill(own.id, ts, own.side, px, qty, maker))
-        self.reports.append((ts, "fill", own.id, self.fills[-1]))
+        first, last = min(span[0] for span in spans), max(span[1] for span in spans)
+        self.started = self.ended = False
+        self.next_timer, self.end = up_to(first, self.interval), last
+        self.next_sample = up_to(first, self.sample) if self.sample else None
+        if "timer" in self.wakes:
+            self.end = up_to(last, self.interval)
+        while (moment := self._next_moment()) is not None and moment <= self.end:
+            self.now = moment
+            self._moment(first)
+        for venue in self.venues:
+            venue.exchange.close(self.end, len(venue.account.orders) if self.flatten else None)
 
-    def _by_priority(self, side):
-        """Return the working orders of a side: better price first, then earlier arrival."""
-        self.live = [own for own in self.live if own.working]
-        return sorted((own for own in self.live if own.side == side), key=lambda own: priority(side, own.px))
+    def _next_moment(self):
+        moments = [venue.next_moment() for venue in self.venues]
+        moments += [self.next_timer if "timer" in self.wakes else None, self.next_sample, None if self.ended else self.end]
+        return min((moment for moment in moments if moment is not None), default=None)
 
-    def ticks(self, price):
-        px, rest = divmod(price, self.tick)
-        assert rest == 0, f"price {price} is no multiple of the tick {self.tick}"
-        return px
-
-
-def priority(side, price):
-    """Return what is smaller for the better price: higher bids, lower asks."""
-    return -price if side == BID else price
-
-
-def better(side, price, than):
-    return priority(side, price) < priority(side, than)
+    def _moment(self, first):
+        wakes = set()
+        for venue in self.venues:
+            venue.run_exchange(self.now)
+        for venue in self.venues:
+            wakes |= venue.see_market(self.now)
+        for venue in self.venues:
+            wakes |= venue.see_reports(self.now)
+        if self.next_sample == self.now:
+            self.next_sample += self.sample
+            for venue in self.venues:
+                venue.take_sample()
+        if "timer" in self.wakes and self.next_timer == self.now:
+            self.next_timer += self.interval
+            wakes.add("timer")
+        if self.now >= first and not self.started:
+            self.started = True
+            wakes.add("start")
+        if self.now == self.end and not self.ended:
+            self.ended = True
+            wakes.add("end")
+        wakes &= self.wakes
+        if wakes:
+            self.strategy(self.venues[0].market(frozenset(wakes)), self.venues[0].account)
 
 
 @dataclass
@@ -232,30 +245,33 @@ class Result:
     """What happened at the exchange, whether or not its reports came back in time."""
 
     fills: list
-    orders: list
-    position: int = 0
-    cash: int = 0
-    maker_qty: int = 0
-    taker_qty: int = 0
+    orders: list  # OwnOrder by id; those that never arrived are still "sent"
+    account: Account
+    exchange: Exchange
+    samples: list
+    position: int
+    cash: int
+
+    @property
+    def maker_qty(self):
+        return sum(fill.qty for fill in self.fills if fill.maker)
+
+    @property
+    def taker_qty(self):
+        return sum(fill.qty for fill in self.fills if not fill.maker)
 
 
-def backtest(records, strategy, *, interval, entry, response, tick):
+def backtest_all(tapes, strategy, **setup):
+    """Run `strategy(market, account)` over [(records, tick)], one for each instrument; return their results."""
+    session = Session(strategy, **setup)
+    session.venues = [Venue(session, records, tick, session.rule) for records, tick in tapes]
+    session.run()
+    return [result_of(venue) for venue in session.venues]
+
+
+def backtest(records, strategy, *, tick, **setup):
     """Run `strategy(market, account)` over the records of one instrument."""
-    events = events_of(records)
-    exchange, local = Exchange(tick), Book()
-    at_exchange, at_local, messages = deque(events), deque(events), deque()
-    now = 0
-    account = Account(lambda kind, order: messages.append((now + entry, kind, order)))
-    for now in wakes(events, interval):
-        run_exchange(exchange, at_exchange, messages, now)
-        while at_local and at_local[0][1] <= now:
-            for record in at_local.popleft()[2]:
-                local.apply(record)
-        while exchange.reports and exchange.reports[0][0] + response <= now:
-            account.deliver(*exchange.reports.popleft()[1:])
-        strategy(market_of(local, now, exchange.ticks), account)
-    run_exchange(exchange, at_exchange, messages, now)
-    return result_of(exchange, account)
+    return backtest_all([(records, tick)], strategy, **setup)[0]
 
 
 def events_of(records):
@@ -270,40 +286,13 @@ def events_of(records):
     return events
 
 
-def wakes(events, interval):
-    """Return the multiples of `interval` from the first event's local clock to past the last's."""
-    if not events:
-        return range(0)
-    first, last = (-(-event[1] // interval) * interval for event in (events[0], events[-1]))
-    return range(first, last + 1, interval)
+def up_to(ts, interval):
+    """Return the first multiple of `interval` at or after `ts`."""
+    return -(-ts // interval) * interval
 
 
-def run_exchange(exchange, events, messages, until):
-    """Process events and messages up to a time in order of time; at equal times events first."""
-    while True:
-        event_ts = events[0][0] if events else until + 1
-        message_ts = messages[0][0] if messages else until + 1
-        if min(event_ts, message_ts) > until:
-            return
-        if event_ts <= message_ts:
-            exchange.event(event_ts, events.popleft()[2])
-        else:
-            exchange.arrive(*messages.popleft())
-
-
-def market_of(book, ts, ticks):
-    top = []
-    for side in (BID, ASK):
-        price = book.best(side)
-        top += [None, 0] if price is None else [ticks(price), book.level_qty(side, price)]
-    return Market(ts, *top)
-
-
-def result_of(exchange, account):
-    """Sum up; the orders that never arrived are the last ones, still "sent"."""
-    result = Result(exchange.fills, exchange.orders + account.orders[len(exchange.orders) :])
-    for fill in result.fills:
-        result.position, result.cash = booked(result.position, result.cash, fill)
-        result.maker_qty += fill.qty * fill.maker
-        result.taker_qty += fill.qty * (not fill.maker)
-    return result
+def result_of(venue):
+    sent = [message[0] for _, kind, message in venue.messages if kind == "new"]
+    exchange = venue.exchange
+    orders = sorted([*exchange.orders.values(), *sent], key=lambda order: order.id)
+    return Result(exchange.fills, orders, venue.account, exchange, venue.samples, exchange.position, exchange.cash)

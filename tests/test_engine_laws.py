@@ -10,17 +10,22 @@ from streams import tape_of
 from test_backtest import noise
 
 import nbtrade as nt
-from nbtrade import runner, simulation
+from nbtrade import runner, simulation, venue
 from nbtrade.kernels import memory
-from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, UNDEF_PRICE
+from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
 from nbtrade.sources import synthetic
+from nbtrade.store.state import book_arrays
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 
 
-def run(data, **options):
-    """A run of the random strategy."""
-    return nt.backtest(data, noise, latency=LATENCY, **options)
+busy = nt.Strategy(noise.function, noise.state, ("70ms", "top", "trade", "ack", "fill", "start", "end"), noise.defaults)
+busy.name = "busy"
+
+
+def run(data, strategy=noise, **options):
+    """A run of a random strategy."""
+    return nt.backtest(data, strategy, latency=LATENCY, **options)
 
 
 @pytest.fixture(scope="module")
@@ -29,18 +34,23 @@ def tape(tmp_path_factory):
     return tape_of(synthetic.records(8_000, seed=3, live_orders=100, duration="30s"), tmp_path_factory.mktemp("laws"))
 
 
+def in_pieces(tape, rows, strategy=noise, **options):
+    """A run that gets so many rows at a time, and those again that it has not passed."""
+    setup = runner.new_setup(strategy, [{}], latency=LATENCY, **options)
+    simulation = setup.simulation([book_arrays(tape)], tape.tick_units)
+    columns, start = (tape.events, tape.ts_event, tape.ts_recv), 0
+    simulation.venues[0].record["base_row"] = tape.start
+    for stop in [*range(rows, len(tape), rows), len(tape)]:
+        start += simulation.feed(*(column[start:stop] for column in columns), tape.start + start, final=stop == len(tape))
+    return nt.Result(simulation, setup, tape.symbol, tape.tick_units)
+
+
+@pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
 @pytest.mark.parametrize("rows", [1, 7, 1000, 65536])
-def test_batches(tape, monkeypatch, rows):
+def test_pieces(tape, rows, strategy):
     """A result does not depend on how many rows the engine is given at a time."""
-    expected = run(tape)
-    monkeypatch.setattr(runner, "BATCH_ROWS", rows)
-    small = tape.between(end=tape.ts_recv[1500]) if rows == 1 else tape
-    assert run(small).hash == (expected.hash if rows > 1 else _hash_of(small, monkeypatch))
-
-
-def _hash_of(tape, monkeypatch):
-    monkeypatch.setattr(runner, "BATCH_ROWS", 1 << 20)
-    return run(tape).hash
+    part = tape.between(end=tape.ts_recv[1500]) if rows == 1 else tape
+    assert in_pieces(part, rows, strategy).hash == run(part, strategy=strategy).hash
 
 
 def test_straight_from_source(tmp_path):
@@ -50,21 +60,27 @@ def test_straight_from_source(tmp_path):
     assert run(path).hash == run(tape).hash == run(tape.path).hash
 
 
-def test_one_book_equals_two(tape, monkeypatch):
+@pytest.mark.parametrize("feed", ["0ms", "30ms"])
+def test_one_book_equals_two(tape, monkeypatch, feed):
     """Rolling the exchange's book back for the strategy's look gives what a second, local book gives."""
-    results = []
-    for shares in (True, False):
-        monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed, shares=shares: shares)
-        results.append(nt.backtest(tape, noise, latency=nt.Latency("1ms", "2ms", feed="30ms")).hash)
-    assert results[0] == results[1]
+    reporting = nt.Strategy(noise.function, noise.state, ("100ms", "ack", "fill"), noise.defaults)
+    for strategy in (noise, reporting):
+        results = []
+        for shares in (True, False):
+            monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed, shares=shares: shares)
+            results.append(nt.backtest(tape, strategy, latency=nt.Latency("1ms", "2ms", feed=feed)))
+        assert results[0].hash == results[1].hash
+        assert results[0].summary["n_fills"] > 100
 
 
-def test_small_logs_and_rings(tape, monkeypatch):
+@pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
+def test_small_logs_and_rings(tape, monkeypatch, strategy):
     """Logs and rings that fill up all the time change nothing."""
-    expected = run(tape).hash
+    expected = run(tape, strategy).hash
+    for name in ("LOG_ROWS", "RING"):
+        monkeypatch.setattr(venue, name, 4)
     monkeypatch.setattr(simulation, "LOG_ROWS", 4)
-    monkeypatch.setattr(simulation, "RING", 4)
-    assert run(tape).hash == expected
+    assert run(tape, strategy).hash == expected
 
 
 @pytest.mark.parametrize("shares", [True, False])
@@ -112,7 +128,7 @@ def test_money_is_conserved(tape):
 def test_fees(tape):
     """Fees per lot and per value are those of the fills, and are what stands between gross and net."""
     fees = nt.Fees(maker=-0.2, taker=0.5, maker_rate=1e-5, taker_rate=3e-5)
-    result = nt.backtest(tape, noise, latency=LATENCY, fees=fees, multiplier=50)
+    result = run(tape, fees=fees, instrument=nt.Instrument(multiplier=50))
     assert result.fills["fee"].sum() == pytest.approx(result.summary["fees"])
     assert result.summary["gross_pnl"] - result.summary["net_pnl"] == pytest.approx(result.summary["fees"])
 
@@ -153,7 +169,7 @@ def ghost(market, features, account, state):
 def test_ghosts(tmp_path):
     """An order just behind a real one never fills before it; one just before it fills with it, lot by lot."""
     records = synthetic.records(6_000, seed=9, live_orders=60, duration="30s")
-    ts = np.maximum.accumulate(np.where(records["flags"] & 32, 0, records["ts_event"]))
+    ts = np.maximum.accumulate(np.where(records["flags"] & F_SNAPSHOT, records["ts_recv"][0], records["ts_event"]))
     records["ts_recv"] = records["ts_event"] = ts + np.arange(len(ts))
     tape = tape_of(records, tmp_path)
     e = tape.events

@@ -1,0 +1,302 @@
+"""One account's orders at the historical exchange, in plain Python: the specification of matching.
+
+    market events --> book --+--> changes --> own orders: fills, lots ahead
+                             +--> event end --> own orders that the opposite side reaches
+    messages (new, cancel, replace) --> take what is free, rest, or end                    --> reports, fills
+
+The market is history and never answers: own orders only watch it. Times are ns, own prices ticks,
+quantities lots. Imports nothing of nbtrade.
+
+    kind     limit (good till cancelled), market, post_only, ioc, fok, day
+    state    sent, working, filled, cancelled, rejected
+    reason   why it ended: would_cross, killed, unfilled, self_match, replaced_down, expired, by_us
+    rule     fifo; optimistic: all real orders of our level are behind us; conservative: all before us
+"""
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from model import ASK, BID, F_SNAPSHOT, Book
+
+
+class Fill(NamedTuple):
+    order: int
+    ts: int  # exchange clock
+    side: int
+    px: int
+    qty: int
+    maker: bool
+
+
+class Report(NamedTuple):
+    """What the exchange tells; px and qty are a fill's, or what an order is after a replace (leaves, or total if rejected)."""
+
+    ts: int
+    kind: str  # ack, fill, cancelled, rejected, replaced, replace_rejected
+    order: int
+    px: int = 0
+    qty: int = 0
+
+
+@dataclass(eq=False)
+class OwnOrder:
+    """An own order as the exchange has it."""
+
+    id: int
+    side: int
+    px: int  # of no meaning for a market order
+    qty: int  # in total
+    kind: str = "limit"
+    filled: int = 0
+    state: str = "sent"
+    reason: str = ""
+    place: int = -1  # real orders with a smaller place number are ahead of this one
+    turn: int = -1  # own orders at one price: the smaller first
+    ahead: int = 0  # lots ahead at its price
+    ahead_first: int = 0  # the same when it last joined a queue
+    joined_at: int = 0  # records that the exchange had processed when it got its place
+    ahead_joined: int = 0  # lots ahead just then
+
+    @property
+    def leaves(self):
+        return self.qty - self.filled if self.state in ("sent", "working") else 0
+
+
+@dataclass
+class Exchange:
+    """The historical book with the own orders of one account."""
+
+    tick: int
+    rule: str = "fifo"
+    book: Book = field(default_factory=Book)
+    orders: dict = field(default_factory=dict)  # by id, all that ever arrived
+    resting: list = field(default_factory=list)  # in the order in which they joined their queues
+    fills: list = field(default_factory=list)
+    reports: deque = field(default_factory=deque)
+    taken: Counter = field(default_factory=Counter)  # (side, price): lots taken and not refreshed
+    n_records: int = 0
+    n_turns: int = 0
+    n_late: int = 0  # cancels and replaces of orders that were done
+
+    # The market's events
+
+    def event(self, ts, records):
+        for record in records:
+            for change in self.book.apply(record):
+                self._watch(ts, change, bool(record.flags & F_SNAPSHOT))
+            self.n_records += 1
+        self._end_event(ts)
+
+    def _watch(self, ts, change, snapshot):
+        """Follow one change of the historical book: fills, lots ahead, liquidity taken."""
+        level = change.side, change.price
+        if change.kind == "exec":
+            self._share(ts, change)
+            self.taken[level] = max(0, self.taken[level] - change.lots)
+        if change.kind != "add":
+            self._move_up(change)
+        elif snapshot:
+            self._fall_behind(change)
+        self.taken[level] = min(self.taken[level], change.level_qty)
+
+    def _end_event(self, ts):
+        """Fill resting orders that the historical opposite side now reaches."""
+        best = self.book.best(BID), self.book.best(ASK)
+        if None not in best and best[BID] >= best[ASK]:
+            return  # crossed
+        for own in self.by_priority(BID) + self.by_priority(ASK):
+            price = best[1 - own.side]
+            if price is not None and not better(own.side, price, own.px * self.tick):
+                self._meet(ts, own)
+
+    def _share(self, ts, change):
+        """Give the lots of a real execution to the own orders that would have traded first."""
+        lots = change.lots
+        for own in self.by_priority(change.side):
+            if self._before(own, change):
+                qty = min(own.leaves, lots)
+                lots -= qty
+                self._fill(ts, own, own.px, qty, maker=True)
+
+    def _before(self, own, change):
+        price = own.px * self.tick
+        if price != change.price:
+            return better(own.side, price, change.price)
+        if self.rule == "fifo":
+            return own.place <= change.order.place
+        return self.rule == "optimistic"
+
+    def _move_up(self, change):
+        for own in self._at(change):
+            if own.place > change.order.place:
+                own.ahead -= change.lots
+
+    def _fall_behind(self, change):
+        """An order of a snapshot was there before us: it only comes back."""
+        for own in self._at(change):
+            own.ahead += change.lots
+            own.place = change.order.place + 1
+            own.joined_at, own.ahead_joined = self.n_records + 1, own.ahead
+
+    def _at(self, change):
+        if self.rule == "optimistic":
+            return []
+        return [own for own in self.resting if (own.side, own.px * self.tick) == (change.side, change.price)]
+
+    # The account's messages
+
+    def arrive(self, ts, kind, order, px=0, qty=0):
+        """A message: "new" with an OwnOrder, "cancel" with an id, or "replace" with an id, a price and a total quantity."""
+        if kind == "new":
+            self._arrive_new(ts, order)
+        elif self.orders[order].state != "working":
+            self.n_late += 1
+        elif kind == "cancel":
+            self._cancel(ts, self.orders[order], "by_us")
+        else:
+            self._arrive_replace(ts, self.orders[order], px, qty)
+
+    def _arrive_new(self, ts, own):
+        self.orders[own.id] = own
+        if own.kind == "post_only" and self.available(own.side, own.px):
+            own.state, own.reason = "rejected", "would_cross"
+            self._report(ts, "rejected", own)
+            return
+        own.state = "working"
+        self._report(ts, "ack", own)
+        if own.kind == "fok" and self.available(own.side, own.px) < own.qty:
+            self._cancel(ts, own, "killed")
+        else:
+            self._take_then_rest(ts, own)
+
+    def _arrive_replace(self, ts, own, px, qty):
+        leaves = qty - own.filled
+        if leaves <= 0:
+            self._cancel(ts, own, "replaced_down")
+        elif px == own.px and leaves <= own.leaves:
+            own.qty = qty
+            self._report(ts, "replaced", own, px, leaves)
+        elif own.kind == "post_only" and self.available(own.side, px):
+            self._report(ts, "replace_rejected", own, own.px, own.qty)
+        else:
+            self.resting.remove(own)
+            own.px, own.qty = px, qty
+            self._report(ts, "replaced", own, px, leaves)
+            self._take_then_rest(ts, own)
+
+    def _take_then_rest(self, ts, own):
+        self._take(ts, own)
+        if own.state != "working":
+            return
+        if own.kind in ("market", "ioc"):
+            self._cancel(ts, own, "unfilled")
+            return
+        if not self.book.crossed():
+            self._prevent_self_match(ts, own, own.px * self.tick)
+        self._join(own)
+
+    def _join(self, own):
+        optimistic = self.rule == "optimistic"
+        own.place = -1 if optimistic else self.book.n_places
+        own.ahead = 0 if optimistic else self.book.level_qty(own.side, own.px * self.tick)
+        own.ahead_first = own.ahead_joined = own.ahead
+        own.joined_at = self.n_records
+        own.turn = self.n_turns
+        self.n_turns += 1
+        self.resting.append(own)
+
+    def close(self, ts, flatten_as=None):
+        """The session ends: day orders expire; then, if asked for, a market order of that id closes the position."""
+        for own in list(self.resting):
+            if own.kind == "day":
+                self._cancel(ts, own, "expired")
+        position = self.position
+        if flatten_as is not None and position:
+            self._arrive_new(ts, OwnOrder(flatten_as, ASK if position > 0 else BID, 0, abs(position), "market"))
+
+    # What both do
+
+    def available(self, side, px):
+        """Lots that are free at or through `px` on the other side; none while the market is crossed."""
+        return sum(free for _, free in self._free(side, px))
+
+    def _free(self, side, px):
+        """Return [(price, lots not taken by us)] of the opposite levels at or through `px` (None: all), best first."""
+        if self.book.crossed():
+            return []
+        opposite = 1 - side
+        prices = [p for p in self.book.prices(opposite) if px is None or not better(side, p, px * self.tick)]
+        return [(p, max(0, self.book.level_qty(opposite, p) - self.taken[opposite, p])) for p in prices]
+
+    def _take(self, ts, own):
+        """An arriving order trades with what is free, each level at its own price."""
+        for price, free in self._free(own.side, None if own.kind == "market" else own.px):
+            if free and own.state == "working":
+                self._prevent_self_match(ts, own, price)
+                qty = min(own.leaves, free)
+                self.taken[1 - own.side, price] += qty
+                self._fill(ts, own, self.ticks(price), qty, maker=False)
+
+    def _meet(self, ts, own):
+        """A resting order trades with what is free at or through its price, at its own price, in one fill."""
+        lots = 0
+        for price, free in self._free(own.side, own.px):
+            qty = min(own.leaves - lots, free)
+            self.taken[1 - own.side, price] += qty
+            lots += qty
+        self._fill(ts, own, own.px, lots, maker=True)
+
+    def _prevent_self_match(self, ts, own, price):
+        """Own orders that `own` would meet before or at `price` are cancelled."""
+        for other in self.by_priority(1 - own.side):
+            if not better(own.side, other.px * self.tick, price):
+                self._cancel(ts, other, "self_match")
+
+    def _fill(self, ts, own, px, qty, maker):
+        if qty == 0:
+            return
+        own.filled += qty
+        self.fills.append(Fill(own.id, ts, own.side, px, qty, maker))
+        self._report(ts, "fill", own, px, qty)
+        if own.filled == own.qty:
+            self._end(own, "filled", "")
+
+    def _cancel(self, ts, own, reason):
+        self._end(own, "cancelled", reason)
+        self._report(ts, "cancelled", own)
+
+    def _end(self, own, state, reason):
+        own.state, own.reason = state, reason
+        if own in self.resting:
+            self.resting.remove(own)
+
+    def _report(self, ts, kind, own, px=0, qty=0):
+        self.reports.append(Report(ts, kind, own.id, px, qty))
+
+    def by_priority(self, side):
+        """Return the resting orders of a side: better price first, then those that joined earlier."""
+        return sorted((own for own in self.resting if own.side == side), key=lambda own: (priority(side, own.px), own.turn))
+
+    def ticks(self, price):
+        px, rest = divmod(price, self.tick)
+        assert rest == 0, f"price {price} is no multiple of the tick {self.tick}"
+        return px
+
+    @property
+    def position(self):
+        return sum(fill.qty if fill.side == BID else -fill.qty for fill in self.fills)
+
+    @property
+    def cash(self):
+        """Tick-lots."""
+        return sum(-fill.px * fill.qty if fill.side == BID else fill.px * fill.qty for fill in self.fills)
+
+
+def priority(side, price):
+    """Return what is smaller for the better price: higher bids, lower asks."""
+    return -price if side == BID else price
+
+
+def better(side, price, than):
+    return priority(side, price) < priority(side, than)

@@ -1,0 +1,241 @@
+"""Cases of arrivals: what each kind of order does, what we took already, and replaces."""
+
+from rules import Case, ask, bid, buy, buy_now, executed, gone, replace, sell, sell_now
+
+ARRIVALS = [
+    Case(
+        "a limit order arrives through the opposite side",
+        "it takes the levels up to its limit, best first, each at its own price, as taker; the rest joins its queue",
+        {10: [buy(103, 20)]},
+        fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
+        makers=(),
+        orders=["working 8@103"],
+    ),
+    Case(
+        "a limit order arrives at the best opposite price",
+        "it goes no further",
+        {10: [buy(102, 20)]},
+        fills=[(0, 11, 102, 5)],
+        makers=(),
+        orders=["working 15@102"],
+    ),
+    Case(
+        "a limit order arrives short of the opposite side",
+        "it rests behind what rests there",
+        {10: [buy(100, 2)]},
+        orders=["working 2@100"],
+        sees={20: {0: ("working", 2, 5, 0)}},
+    ),
+    Case(
+        "a market order arrives",
+        "it walks the depth, each level at its own price",
+        {10: [buy_now(7)]},
+        fills=[(0, 11, 102, 5), (0, 11, 103, 2)],
+        makers=(),
+        orders=["filled"],
+    ),
+    Case(
+        "a market order larger than the book arrives",
+        "it gets what is there, at the prices that are there; the rest is cancelled",
+        {10: [buy_now(99)]},
+        fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
+        makers=(),
+        orders=["cancelled unfilled"],
+    ),
+    Case(
+        "a market order arrives and the opposite side is empty",
+        "it is cancelled without a fill",
+        {10: [sell_now(2)]},
+        records=[gone(1, 100, 5, 6)],
+        orders=["cancelled unfilled"],
+        sees={20: {"position": 0, "cash": 0, 0: None}},
+    ),
+    Case(
+        "a post-only order would trade",
+        "it is rejected",
+        {10: [buy(102, 1, "post_only"), sell(100, 1, "post_only")]},
+        orders=["rejected would_cross"] * 2,
+    ),
+    Case(
+        "a post-only order would not trade",
+        "it rests like a limit order",
+        {10: [buy(101, 1, "post_only")]},
+        records=[*executed(1, 100, 5, 21)],
+        fills=[(0, 21, 101, 1)],
+        orders=["filled"],
+    ),
+    Case(
+        "a post-only order meets only lots that we took already",
+        "nothing is free there: it rests",
+        {10: [buy(102, 5, "ioc"), buy(102, 1, "post_only")]},
+        fills=[(0, 11, 102, 5)],
+        makers=(),
+        orders=["filled", "working 1@102"],
+    ),
+    Case(
+        "an IOC order arrives",
+        "it takes what is within its limit; the rest is cancelled",
+        {10: [buy(102, 9, "ioc")]},
+        fills=[(0, 11, 102, 5)],
+        makers=(),
+        orders=["cancelled unfilled"],
+    ),
+    Case("an IOC order finds nothing within its limit", "it is cancelled", {10: [buy(101, 9, "ioc")]}, orders=["cancelled unfilled"]),
+    Case(
+        "a FOK order finds all its lots within its limit",
+        "it fills completely",
+        {10: [buy(103, 12, "fok")]},
+        fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
+        makers=(),
+        orders=["filled"],
+    ),
+    Case(
+        "a FOK order finds fewer lots within its limit",
+        "it is cancelled, and nothing trades",
+        {10: [buy(102, 6, "fok"), buy(103, 13, "fok")]},
+        orders=["cancelled killed"] * 2,
+    ),
+    Case(
+        "a FOK order would need lots that we took already",
+        "they do not count",
+        {10: [buy(102, 3, "ioc"), buy(103, 10, "fok")]},
+        fills=[(0, 11, 102, 3)],
+        makers=(),
+        orders=["filled", "cancelled killed"],
+    ),
+    Case(
+        "the session ends",
+        "day orders expire; others stay",
+        {10: [buy(99, 1, "day"), buy(99, 1)]},
+        orders=["cancelled expired", "working 1@99"],
+    ),
+    Case(
+        "the session ends and positions are to be closed",
+        "the position is sold like a market order that arrives then",
+        {10: [buy(102, 3)]},
+        fills=[(0, 11, 102, 3), (1, 60, 100, 3)],
+        makers=(),
+        orders=["filled", "filled"],
+        setup={"flatten": True},
+    ),
+    Case(
+        "we took liquidity",
+        "our next order finds only what is left, whichever way it takes",
+        {10: [buy(102, 4), buy_now(3)], 20: [buy(102, 1)]},
+        fills=[(0, 11, 102, 4), (1, 11, 102, 1), (1, 11, 103, 2)],
+        makers=(),
+        orders=["filled", "filled", "working 1@102"],
+    ),
+]
+
+
+def refreshed(situation, happens, records, free):
+    """Return the case of an order that takes 4 of 5 lots, and of one that comes later and finds `free`."""
+    fills = [(0, 11, 102, 4), *([(1, 21, 102, free)] if free else [])]
+    return Case(situation, happens, {10: [buy(102, 4)], 20: [buy(102, 99)]}, records=records, fills=fills, makers=())
+
+
+TAKEN = [
+    refreshed("nothing happens at a level where we took", "our lots stay taken", [], 1),
+    refreshed(
+        "the market executes lots where we took", "they are the same lots: 5 - 2 rest, 4 - 2 are taken", executed(2, 102, 2, 15, "A"), 1
+    ),
+    refreshed("the market executes as many lots as we took", "what rests is free again", executed(2, 102, 4, 15, "A"), 1),
+    refreshed("a level shrinks below what we took there", "no more is taken than rests", [gone(2, 102, 3, 15, "A")], 0),
+    refreshed("lots come to rest where we took", "they are free", [ask(4, 102, 6, ts=15)], 7),
+    refreshed("a level empties and fills again where we took", "all is free", [gone(2, 102, 5, 15, "A"), ask(4, 102, 6, ts=16)], 6),
+]
+
+REPLACES = [
+    Case(
+        "a replace lowers the size",
+        "the order keeps its place",
+        {10: [buy(100, 4)], 20: [replace(0, 100, 2)]},
+        records=[bid(4, 100, 9, ts=15), *executed(1, 100, 5, 31), *executed(4, 100, 9, 41)],
+        fills=[(0, 41, 100, 2)],
+        orders=["filled"],
+        sees={30: {0: ("working", 2, 5, 9)}},
+    ),
+    Case(
+        "a replace raises the size",
+        "the order goes to the back of its queue",
+        {10: [buy(100, 2)], 20: [replace(0, 100, 4)]},
+        records=[bid(4, 100, 9, ts=15), *executed(1, 100, 5, 31), *executed(4, 100, 9, 41)],
+        orders=["working 4@100"],
+        sees={20: {0: ("working", 2, 5, 9)}, 30: {0: ("working", 4, 14, 0)}, 50: {0: ("working", 4, 0, 0)}},
+    ),
+    Case(
+        "a replace changes the price",
+        "the order goes to the back of the queue there",
+        {10: [buy(99, 2)], 20: [replace(0, 100, 2)]},
+        records=[bid(4, 100, 1, ts=22), *executed(1, 100, 5, 31), *executed(4, 100, 1, 41)],
+        fills=[(0, 41, 100, 1)],
+        orders=["working 1@100"],
+    ),
+    Case(
+        "a replace reaches the opposite side",
+        "it trades there as taker, and the rest joins its queue",
+        {10: [buy(100, 2)], 20: [replace(0, 102, 7)]},
+        fills=[(0, 21, 102, 5)],
+        makers=(),
+        orders=["working 2@102"],
+    ),
+    Case(
+        "a replace asks for a total that leaves fewer lots than are filled",
+        "the order is cancelled",
+        {10: [buy(102, 9)], 20: [replace(0, 102, 5)]},
+        fills=[(0, 11, 102, 5)],
+        makers=(),
+        orders=["cancelled replaced_down"],
+    ),
+    Case(
+        "a replace asks for a total while a part is filled",
+        "the filled lots count in the total",
+        {10: [buy(102, 9)], 20: [replace(0, 103, 7)]},
+        fills=[(0, 11, 102, 5), (0, 21, 103, 2)],
+        makers=(),
+        orders=["filled"],
+    ),
+    Case(
+        "a fill overtakes a replace",
+        "the replace leaves its total less what is filled by then",
+        {10: [buy(101, 4)], 20: [replace(0, 101, 3)]},
+        records=executed(1, 100, 2, 21),
+        fills=[(0, 21, 101, 2)],
+        orders=["working 1@101"],
+        sees={30: {"position": 2, 0: ("working", 1, 0, 0)}},
+    ),
+    Case(
+        "a replace of a post-only order would trade",
+        "it is rejected, and the order keeps its place, price and size",
+        {10: [buy(100, 2, "post_only")], 20: [replace(0, 102, 3)]},
+        records=[bid(4, 100, 9, ts=15), *executed(1, 100, 5, 31), *executed(4, 100, 9, 41)],
+        fills=[(0, 41, 100, 2)],
+        orders=["filled"],
+        sees={30: {0: ("working", 2, 5, 9), "open_bid": 2}},
+    ),
+    Case(
+        "a replace arrives when the order is done",
+        "nothing happens",
+        {10: [buy(101, 1)], 20: [replace(0, 100, 9)]},
+        records=executed(1, 100, 1, 21),
+        fills=[(0, 21, 101, 1)],
+        orders=["filled"],
+    ),
+    Case(
+        "a replace asks for what is",
+        "the order keeps its place",
+        {10: [buy(100, 2)], 20: [replace(0, 100, 2)]},
+        records=[bid(4, 100, 9, ts=15), *executed(1, 100, 5, 31), *executed(4, 100, 9, 41)],
+        fills=[(0, 41, 100, 2)],
+        orders=["filled"],
+    ),
+    Case(
+        "two replaces follow each other",
+        "both are done, in the order sent",
+        {10: [buy(100, 2)], 20: [replace(0, 99, 2), replace(0, 100, 3)]},
+        orders=["working 3@100"],
+    ),
+]
+
+CASES = ARRIVALS + TAKEN + REPLACES

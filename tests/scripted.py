@@ -1,0 +1,107 @@
+"""Scripted accounts: the same actions, at the same times, for the oracle and for the engine.
+
+    script {time: [Action]} --> play(script) --> strategy of the oracle      tests/scripted_engine.py: of the engine
+                                             --> looks: what the account saw and knew at each call, before it acted
+
+An action is taken at the first call at or after its time. Orders are named by their ids; a cancel or replace of an order that
+is not known to be open is left out, for the engine's slots forget an order once it is done.
+"""
+
+from typing import NamedTuple
+
+from model import ASK, BID
+
+
+class Action(NamedTuple):
+    what: str  # submit, market, cancel, replace, quote, cancel_all, flatten
+    i: int = -1  # side, or the id of the order that is meant
+    px: int = 0  # ticks; with `ref`, ticks from that side's best price (nothing is done while the side is empty)
+    qty: int = 0
+    kind: str = "limit"
+    ref: int = -1
+    on: int = 0  # instrument
+
+
+class Look(NamedTuple):
+    """What an account saw and knew of one instrument at one call."""
+
+    venue: int
+    ts: int
+    wake: frozenset
+    bid_px: int | None
+    bid_qty: int
+    ask_px: int | None
+    ask_qty: int
+    position: int
+    cash: int
+    volume: int
+    n_events: int
+    n_open: int
+    open_bid: int  # lots of ours that may still fill
+    open_ask: int
+    refused: str  # the last cause
+    n_refused: int
+    orders: dict  # open ones: id -> (status, left, filled, want_px, want_qty, ahead, behind)
+
+
+def play(script, looks=None, n_venues=1):
+    """Return the oracle's strategy that acts a script out; it appends its looks to a list."""
+    actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
+    actions.reverse()
+
+    def strategy(market, account):
+        if looks is not None:
+            looks.extend(look_of(v, market.on(v), account.on(v)) for v in range(n_venues))
+        while actions and actions[-1][0] <= market.ts:
+            action = actions.pop()[1]
+            act(market.on(action.on), account.on(action.on), action)
+
+    return strategy
+
+
+def act(market, account, action):
+    what, i, px, qty, kind, ref, _ = action
+    if ref != -1:
+        best = (market.bid_px, market.ask_px)[ref]
+        if best is None:
+            return
+        px += best
+    if what in ("cancel", "replace") and not (i < len(account.orders) and account.orders[i].is_open):
+        return
+    if what == "submit":
+        account.submit(i, px, qty, kind)
+    elif what == "market":
+        account.market(i, qty)
+    elif what == "cancel":
+        account.cancel(i)
+    elif what == "replace":
+        account.replace(i, px, qty)
+    elif what == "quote":
+        account.quote(i, px, qty)
+    else:
+        {"cancel_all": account.cancel_all, "flatten": account.flatten}[what]()
+
+
+def look_of(v, market, account):
+    orders = {
+        o.id: (o.status, o.left, o.filled, o.want_px, o.want_qty, account.ahead(o.id), account.behind(o.id)) for o in account.open_orders
+    }
+    return Look(
+        v,
+        market.ts,
+        market.wake,
+        market.bid_px,
+        market.bid_qty,
+        market.ask_px,
+        market.ask_qty,
+        account.position,
+        account.cash,
+        market.volume,
+        market.n_events,
+        len(orders),
+        account.open_qty(BID),
+        account.open_qty(ASK),
+        account.refused,
+        sum(account.refusals.values()),
+        orders,
+    )

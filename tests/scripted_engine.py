@@ -1,0 +1,248 @@
+"""Scripted accounts in the engine: the jitted strategy that plays a script out of its state (see tests/scripted.py).
+
+    state   actions as columns, one number each        at what i px qty kind ref on   next: the first one not yet done
+            slot_of[instrument, id]                    what the script names by id
+            looks[LOOK * n], owns[OWN * n]             what it saw: one row a call, one row an open order
+
+`ran(...)` gives the engine's outcome in the oracle's words, so that the two can be compared by ==.
+"""
+
+import copy
+from typing import NamedTuple
+
+import numpy as np
+from model_backtest import WAKES
+from model_exchange import Fill
+from scripted import Look
+
+import nbtrade as nt
+from nbtrade import runner
+from nbtrade.kernels import records
+from nbtrade.results import Result
+from nbtrade.schema import UNDEF_PRICE
+
+N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
+N_VENUES = 3
+LOOK = 16
+OWN = 9
+WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
+SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
+
+STATE = [
+    *((name, "i8", N_ACTIONS) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")),
+    ("slot_of", "i8", N_VENUES * N_ACTIONS),
+    ("n_sent", "i8", N_VENUES),
+    ("looks", "i8", LOOK * N_LOOKS),
+    ("owns", "i8", OWN * N_OWNS),
+    ("n", "i8"),
+    ("next", "i8"),
+    ("n_venues", "i8"),
+    ("n_looks", "i8"),
+    ("n_owns", "i8"),
+]
+
+
+@nt.strategy(state=STATE, wake="1ms")
+def scripted(market, features, account, state):
+    """Look, then do what is due."""
+    for v in range(state.n_venues):
+        seen = market.on(v)
+        ours = account.on(v)
+        at = state.n_looks * LOOK
+        state.n_looks += 1
+        state.looks[at] = v
+        state.looks[at + 1] = seen.ts
+        state.looks[at + 2] = market.wake
+        state.looks[at + 3] = seen.bid_px
+        state.looks[at + 4] = seen.bid_qty
+        state.looks[at + 5] = seen.ask_px
+        state.looks[at + 6] = seen.ask_qty
+        state.looks[at + 7] = ours.position
+        state.looks[at + 8] = ours.cash
+        state.looks[at + 9] = seen.volume
+        state.looks[at + 10] = seen.n_events
+        state.looks[at + 11] = ours.n_open
+        state.looks[at + 12] = ours.open_bid
+        state.looks[at + 13] = ours.open_ask
+        state.looks[at + 14] = ours.refused
+        state.looks[at + 15] = ours.n_refused
+        for i in range(state.n_sent[v]):
+            slot = state.slot_of[v * N_ACTIONS + i]
+            own = ours.order(slot)
+            if ours.is_open(slot) and own.id == i:
+                at = state.n_owns * OWN
+                state.n_owns += 1
+                state.owns[at] = state.n_looks - 1
+                state.owns[at + 1] = i
+                state.owns[at + 2] = own.status
+                state.owns[at + 3] = own.left
+                state.owns[at + 4] = own.filled
+                state.owns[at + 5] = own.want_px
+                state.owns[at + 6] = own.want_qty
+                state.owns[at + 7] = ours.ahead(slot)
+                state.owns[at + 8] = ours.behind(slot)
+    while state.next < state.n and state.at[state.next] <= market.ts:
+        k = state.next
+        state.next += 1
+        v = state.on[k]
+        seen = market.on(v)
+        ours = account.on(v)
+        what = state.what[k]
+        i = state.i[k]
+        px = state.px[k]
+        if state.ref[k] >= 0:
+            best = seen.bid_px if state.ref[k] == 0 else seen.ask_px
+            if best == UNDEF_PRICE:
+                continue
+            px += best
+        slot = -1
+        if what == CANCEL or what == REPLACE:
+            if i < state.n_sent[v]:
+                slot = state.slot_of[v * N_ACTIONS + i]
+            if slot < 0 or not ours.is_open(slot) or ours.order(slot).id != i:
+                continue
+        if what == SUBMIT:
+            slot = ours.submit(i, px, state.qty[k], state.kind[k])
+        elif what == MARKET:
+            slot = ours.market(i, state.qty[k])
+        elif what == CANCEL:
+            ours.cancel(slot)
+        elif what == REPLACE:
+            ours.replace(slot, px, state.qty[k])
+        elif what == QUOTE:
+            slot = ours.quote(i, px, state.qty[k])
+        elif what == CANCEL_ALL:
+            ours.cancel_all()
+        elif what == FLATTEN:
+            slot = ours.flatten()
+        if what != CANCEL and what != REPLACE and slot >= 0 and ours.order(slot).id == state.n_sent[v]:
+            state.slot_of[v * N_ACTIONS + state.n_sent[v]] = slot
+            state.n_sent[v] += 1
+
+
+def strategy_of(wakes, interval):
+    """Return the scripted strategy with these wakes; it is compiled once for all."""
+    scripted.address  # noqa: B018
+    other = copy.copy(scripted)
+    other.wakes = sum(1 << WAKES.index(wake) for wake in wakes)
+    other.interval = interval if "timer" in wakes else 1
+    return other
+
+
+def values_of(script, n_venues=1):
+    """Return the state fields of a script."""
+    actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
+    assert len(actions) <= N_ACTIONS
+    columns = np.zeros((8, N_ACTIONS), np.int64)
+    for k, (ts, (what, i, px, qty, kind, ref, on)) in enumerate(actions):
+        columns[:, k] = ts, WHATS.index(what), i, px, qty, records.KINDS.index(kind), ref, on
+    names = ("at", "what", "i", "px", "qty", "kind", "ref", "on")
+    return dict(zip(names, columns, strict=True)) | {"n": len(actions), "n_venues": n_venues}
+
+
+class Outcome(NamedTuple):
+    """What a run gave, in the oracle's words."""
+
+    fills: list
+    orders: list  # (id, side, kind, px, qty, filled, state, reason)
+    looks: list
+    samples: list  # (ts, bid_px, ask_px, position, cash)
+    totals: tuple  # true position and cash, lots made and taken, late messages
+
+
+def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, feed=0, rule="fifo", capacity=64, limits=None, sample=0):
+    """Return the engine's Setup for scripts, one an account, from the oracle's words."""
+    latency = entry if isinstance(entry, nt.Latency) else nt.Latency(entry=entry, response=response, feed=feed)
+    strategy = strategy_of(wakes, interval)
+    risk, lot = nt.Risk(), 1
+    if limits is not None:
+        lot = limits.lot
+        rate = limits.max_rate, limits.rate_interval
+        # a tick of a lot is worth 0.01 here: the loss is given in currency
+        risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
+    return runner.new_setup(
+        strategy,
+        [values_of(script, n_venues) for script in scripts],
+        latency=latency,
+        risk=risk,
+        instrument=nt.Instrument(lot=lot),
+        fill_rule=rule,
+        sample=sample,
+        max_orders=capacity,
+    )
+
+
+def ran(tapes, scripts, *, flatten=False, **setup):
+    """Run scripts, one an account, over tapes, one an instrument; return [[Outcome of account k] of instrument v]."""
+    setup = setup_of(scripts, len(tapes), **setup)
+    simulation = runner.run_tapes(tapes, setup)
+    simulation.close_session(flatten)
+    return [
+        [outcome_of(Result(simulation, setup, tape.symbol, tape.tick_units, v, k), v) for k in range(len(scripts))]
+        for v, tape in enumerate(tapes)
+    ]
+
+
+def outcome_of(result, v=0, *, with_looks=True):
+    f, o, a = result._fills, result._orders, result.account
+    columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
+    fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
+    names = ("id", "side", "kind", "px", "qty", "leaves", "state", "reason")
+    orders = [order_of(*row) for row in zip(*(o[name].tolist() for name in names), strict=True)]
+    s = result._samples
+    samples = [
+        (ts, none(bid), none(ask), position, cash)
+        for ts, bid, ask, position, cash in zip(*(s[n].tolist() for n in ("ts", "bid_px", "ask_px", "position", "cash")), strict=True)
+    ]
+    totals = tuple(int(a[name]) for name in ("true_position", "true_cash", "maker_qty", "taker_qty", "n_late"))
+    return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
+
+
+def order_of(id_, side, kind, px, qty, leaves, state, reason):
+    state = records.STATES[state]
+    reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # of a working order: why it was not replaced
+    return id_, side, records.KINDS[kind], px, qty, qty - leaves, state, reason
+
+
+REASONS = {
+    getattr(records, name.upper()): name
+    for name in ("would_cross", "killed", "unfilled", "self_match", "replaced_down", "expired", "by_us")
+}
+REASONS[records.OK] = ""
+REFUSALS = {
+    getattr(records, name.upper()): name
+    for name in ("no_slot", "bad_order", "risk_order", "risk_position", "risk_open", "risk_loss", "risk_rate", "not_open", "too_many")
+}
+
+
+def none(px):
+    return None if px == UNDEF_PRICE else px
+
+
+def looks_of(state, v):
+    """Return what the strategy noted of an instrument as Looks."""
+    n, n_owns = int(state["n_looks"]), int(state["n_owns"])
+    assert n < N_LOOKS
+    assert n_owns < N_OWNS
+    owns = [{} for _ in range(n)]
+    for look, i, status, *rest in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
+        owns[look][i] = (records.STATES[status], *rest)
+    looks = []
+    for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
+        venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, *rest, refused, n_refused = row
+        names = frozenset(name for b, name in enumerate(WAKES) if wake >> b & 1)
+        if venue == v:
+            looks.append(Look(v, ts, names, none(bid_px), bid_qty, none(ask_px), ask_qty, *rest, REFUSALS.get(refused, ""), n_refused, own))
+    return looks
+
+
+def expected(result, looks, v=0):
+    """Return the oracle's result as an Outcome."""
+    looks = [look for look in looks if look.venue == v]
+    orders = [
+        (o.id, o.side, o.kind, o.px, o.qty, o.filled, o.state, "" if o.state in ("sent", "working", "filled") else o.reason)
+        for o in result.orders
+    ]
+    samples = [(s.ts, s.bid_px, s.ask_px, s.position, s.cash) for s in result.samples]
+    totals = result.position, result.cash, result.maker_qty, result.taker_qty, result.exchange.n_late
+    return Outcome(result.fills, orders, looks, samples, totals)

@@ -27,6 +27,8 @@ _HOMES = {
     "strategy": "nbtrade.seam",
     "Strategy": "nbtrade.seam",
     "market_maker": "nbtrade.strategies.market_maker",
+    "uniform": "nbtrade.kernels.draws",
+    "normal": "nbtrade.kernels.draws",
     "BID": "nbtrade.schema",
     "ASK": "nbtrade.schema",
     "UNDEF_PRICE": "nbtrade.schema",
@@ -47,6 +49,7 @@ _HOMES = {
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # `as`: exported, as mypy sees it
+    from nbtrade.kernels.draws import normal as normal, uniform as uniform
     from nbtrade.results import Result as Result
     from nbtrade.runner import backtest as backtest
     from nbtrade.schema import (

@@ -32,7 +32,7 @@ SHOWN = {  # summary name: what to call it
     "fees": "fees",
     "max_drawdown": "max drawdown",
     "position": "final position",
-    "max_position": "max position",
+    "peak_position": "peak position",
     "n_fills": "fills",
     "n_orders": "orders",
     "n_cancelled": "cancelled",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbtrade._jit import attributes
+from nbtrade.kernels.positions import realise
 from nbtrade.kernels.records import KINDS, REASONS, REFUSALS, STATES
 from nbtrade.schema import MARKET_ORDER, PRICE_SCALE, UNDEF_PRICE
 
@@ -60,13 +62,19 @@ class Result:
 
     def _fees_by(self, ts: np.ndarray) -> np.ndarray:
         """Fees paid up to each time, where a schedule says what a fill costs."""
-        total = np.append(0.0, np.cumsum(self.fills["fee"].to_numpy()))
-        return total[np.searchsorted(self._fills["ts"], ts, side="right")]
+        return self._up_to(ts, np.cumsum(self.fills["fee"].to_numpy()))
+
+    def _up_to(self, ts: np.ndarray, totals: np.ndarray) -> np.ndarray:
+        """The running total over fills as it is at each time."""
+        return np.append(0.0, totals)[np.searchsorted(self._fills["ts"], ts, side="right")]
 
     # --- frames ------------------------------------------------------------------------------------
     @cached_property
     def fills(self) -> "pd.DataFrame":
-        """One row a fill, by exchange time: order_id, side, price, px, qty, maker, fee, row (tape row that caused it)."""
+        """One row a fill, by exchange time: order_id, side, price, px, qty, maker, fee, row (tape row that caused it).
+
+        average_price is that of the position after it, realised what has been earned up to then (without fees).
+        """
         import pandas as pd
 
         f = self._fills
@@ -90,7 +98,14 @@ class Result:
         else:
             fee = self.fees.of(qty * maker, qty * ~maker, value * maker, value * ~maker, qty * sold, value * sold)
         frame.insert(6, "fee", fee)
-        return frame
+        return frame.assign(average_price=self._positions[1] * self.tick, realised=self._money(self._positions[0]))
+
+    @cached_property
+    def _positions(self) -> tuple[np.ndarray, np.ndarray]:
+        """(tick-lots realised, average px) after each fill."""
+        out = np.zeros(len(self._fills)), np.zeros(len(self._fills))
+        realise(attributes(self._fills), *out)
+        return out
 
     @cached_property
     def orders(self) -> "pd.DataFrame":
@@ -119,15 +134,16 @@ class Result:
 
     @cached_property
     def equity(self) -> "pd.DataFrame":
-        """The account over time, marked at the mid: mid, position, gross, fees, net. NaN while the market is one-sided."""
+        """The account over time, marked at the mid: mid, position, gross, fees, net, realised. NaN while the market is one-sided."""
         import pandas as pd
 
         s = self._samples
         mid = _mid(s["bid_px"], s["ask_px"])
         gross = self._money(s["cash"] + np.where(s["position"] == 0, 0.0, s["position"] * mid))
         fees = self._fees(s) if self.fees.schedule is None else self._fees_by(s["ts"])
+        realised = self._money(self._up_to(s["ts"], self._positions[0]))
         return pd.DataFrame(
-            {"mid": mid * self.tick, "position": s["position"], "gross": gross, "fees": fees, "net": gross - fees},
+            {"mid": mid * self.tick, "position": s["position"], "gross": gross, "fees": fees, "net": gross - fees, "realised": realised},
             index=_index(s["ts"], "ts"),
         )
 
@@ -142,6 +158,8 @@ class Result:
         if self.fees.schedule is not None:
             values["fees"] = float(self.fills["fee"].sum())
             values["net_pnl"] = values["gross_pnl"] - values["fees"]
+        values["realised_pnl"] = float(self._money(self._positions[0][-1])) if len(self._fills) else 0.0
+        values["unrealised_pnl"] = values["gross_pnl"] - values["realised_pnl"]
         values |= self.over_time() | {"n_wakes": self.n_wakes, "n_rows": self.n_rows}
         return pd.Series(values, name=self.symbol, dtype=object)
 
@@ -167,7 +185,7 @@ class Result:
         """What the equity samples tell."""
         net = self.equity["net"].dropna()
         return {
-            "max_position": int(np.abs(self._samples["position"]).max(initial=0)),
+            "peak_position": int(np.abs(self._samples["position"]).max(initial=0)),
             "max_drawdown": float((net.cummax() - net).max()) if len(net) else 0.0,
             "sharpe": self._sharpe(net),
         }

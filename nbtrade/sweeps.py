@@ -45,7 +45,7 @@ def sweep(
     block   : sets in one pass at most; start, end : part of the tapes
     at_close : "carry" or "flatten"
     options : as for `backtest`: latency, fees, risk, instrument, fill_rule, max_orders, sample, features. `sample` is 0 by default;
-              with it the table has max_position, max_drawdown and sharpe
+              with it the table has peak_position, max_drawdown and sharpe
 
     Raises StrategyError for unknown fields, ValueError for an empty grid. Ctrl-C stops after the blocks at work.
     """
@@ -113,4 +113,7 @@ def _run_block(tape: Tape, sets: list[dict[str, Any]], strategy: Strategy, optio
     setup = setup_of(strategy, sets, options)
     simulation = run_tapes([tape], setup)
     simulation.close_session(at_close == "flatten")
-    return pd.DataFrame([{"tape": tape.symbol, **one} for one in sets]).join(Result.table(simulation, setup, tape.symbol, tape.tick_units))
+    table = Result.table(simulation, setup, tape.symbol, tape.tick_units)
+    return pd.DataFrame([{"tape": tape.symbol, **one} for one in sets]).join(
+        table.rename(columns={name: f"{name}_result" for name in sets[0] if name in table})
+    )

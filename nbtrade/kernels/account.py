@@ -123,6 +123,8 @@ def new_order(account, side, px, qty, kind):
     own.leaves = qty
     own.ahead = 0
     own.ahead_first = 0
+    own.joined = 0
+    own.stamp = 0
     own.sent = venue_at(account.venue_at).now
     own.arrived = 0
     own.done = 0

@@ -16,6 +16,7 @@ from nbtrade.kernels.records import (
     BY_US,
     EXPIRED,
     KILLED,
+    LATE,
     NEW,
     OPTIMISTIC,
     PRICE,
@@ -35,7 +36,7 @@ from nbtrade.kernels.records import (
     orders_at,
     own_levels,
 )
-from nbtrade.kernels.wire import give_back, report
+from nbtrade.kernels.wire import report
 from nbtrade.schema import ASK, BID, DAY, FOK, IOC, MARKET_ORDER, POST_ONLY, UNDEF_PRICE
 
 
@@ -176,7 +177,7 @@ def arrive(venue, ts):
         arrive_new(venue, o, ts, row)
     elif own.state != WORKING:
         account.n_late += 1
-        give_back(venue, o)
+        report(venue, o, LATE, 0, 0, ts)  # the slot is free when we know: in the order of reports, whoever else runs beside us
     elif message.what == REPLACE:
         arrive_replace(venue, o, np.int64(message.px), np.int64(message.qty), ts, row)
     else:
@@ -225,6 +226,8 @@ def close_position(venue, account, ts):
     own.left = own.qty
     own.filled = 0
     own.ahead_first = 0
+    own.joined = 0
+    own.stamp = 0
     own.sent = ts
     account.n_orders += 1
     account.n_open += 1

@@ -13,6 +13,7 @@ from nbtrade.kernels.records import (
     FILL_REPORT,
     FILLED,
     FREE,
+    LATE,
     NEVER,
     REJECTED,
     REPLACE_REJECTED,
@@ -132,6 +133,12 @@ def know_want(account, own, qty):
     own.want_qty = qty
 
 
+@helper
+def wakes_by(what):
+    """The wake bit of a report."""
+    return OWN_FILL if what == FILL_REPORT else 0 if what == LATE else OWN_ACK
+
+
 @kernel
 def deliver(venue, until):
     """Apply the reports that have arrived by `until` to what accounts know."""
@@ -144,7 +151,7 @@ def deliver(venue, until):
         own = orders[r.order]
         account = accounts[own.account]
         own.in_flight -= 1
-        account.woken |= OWN_FILL if r.what == FILL_REPORT else OWN_ACK
+        account.woken |= wakes_by(r.what)
         if r.what == ACK:
             own.status = WORKING
         elif r.what == FILL_REPORT:
@@ -159,9 +166,9 @@ def deliver(venue, until):
             if own.asked == 0:  # else a later one says what we want
                 own.want_px = r.px
                 know_want(account, own, r.qty)
-        else:
+        elif r.what != LATE:
             own.status = CANCELLED if r.what == CANCELLED_REPORT else REJECTED
-        if own.status >= FILLED:
+        if own.status >= FILLED and r.what != LATE:
             _know_done(account, own)
         give_back(venue, r.order)
         venue.r_head += 1
@@ -179,6 +186,6 @@ def first_waking_report(venue, wakes, never):
     reports = reports_at(venue.reports_at)
     for i in range(venue.r_head, venue.r_tail):
         r = reports[i & venue.r_mask]
-        if wakes & (OWN_FILL if r.what == FILL_REPORT else OWN_ACK):
+        if wakes & wakes_by(r.what):
             return r.arrive
     return never

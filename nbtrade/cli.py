@@ -23,6 +23,7 @@ EXAMPLES = """examples:
   nbtrade demo
   nbtrade ingest day.dbn.zst --symbol ESM4
   nbtrade backtest ESM4.tape --entry 1ms --response 1ms --maker-fee 0.85 --multiplier 50 --plot pnl.png
+  nbtrade sweep ESM4.tape --grid half_spread=0.5,1,2 --grid max_position=5,10 --csv table.csv
   nbtrade backtest day.dbn.zst mine.py:my_strategy --set half_spread=2 --set max_position=5
 """
 
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "info", info, "say what a tape holds").add_argument("tape", type=Path)
     _command(commands, "audit", audit, "replay a tape and report what is odd about it").add_argument("tape", type=Path)
     _backtest_options(_command(commands, "backtest", backtest, "run a strategy on a tape or a vendor's file"))
+    _sweep_options(_command(commands, "sweep", sweep, "run many parameter sets over tapes"))
     return parser
 
 
@@ -103,6 +105,24 @@ def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a tape, or a file as for ingest")
     parser.add_argument("strategy", nargs="?", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="initial value of a state field; may be repeated")
+    _terms_options(parser)
+    parser.add_argument("--symbol", help="the instrument, when a file has several")
+    parser.add_argument("--tick", type=float, help="price of a tick, for a file")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
+    parser.add_argument("--fills", type=Path, metavar="CSV", help="write the fills")
+
+
+def _sweep_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("tapes", type=Path, nargs="+", help="tapes: each is a run of its own")
+    parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
+    parser.add_argument("--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field; may be repeated")
+    parser.add_argument("--workers", type=int, help="threads (default: one for each core)")
+    parser.add_argument("--csv", type=Path, metavar="CSV", help="write the table")
+    _terms_options(parser)
+
+
+def _terms_options(parser: argparse.ArgumentParser) -> None:
+    """Latency, fees, fill rule and the part of the tape."""
     for name in ("entry", "response", "feed"):
         parser.add_argument(f"--{name}", default="0ns", help=f"{name} latency, such as 1ms or 250us (default: none)")
     for name in ("maker-fee", "taker-fee"):
@@ -110,10 +130,10 @@ def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--multiplier", type=float, default=1.0, help="currency per price unit and lot (default: 1)")
     parser.add_argument("--start", help="from this time on (UTC), on a tape")
     parser.add_argument("--end", help="up to this time (UTC), on a tape")
-    parser.add_argument("--symbol", help="the instrument, when a file has several")
-    parser.add_argument("--tick", type=float, help="price of a tick, for a file")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
-    parser.add_argument("--fills", type=Path, metavar="CSV", help="write the fills")
+    parser.add_argument(
+        "--fill-rule", default="fifo", choices=("fifo", "optimistic", "conservative"), help="place in the queue (default: fifo)"
+    )
+    parser.add_argument("--max-position", type=int, default=0, help="limit on risk, checked before an order leaves (default: none)")
 
 
 # --- what is done ------------------------------------------------------------------------------------------
@@ -154,19 +174,14 @@ def audit(options: argparse.Namespace) -> None:
 def backtest(options: argparse.Namespace) -> None:
     """`nbtrade backtest`."""
     from nbtrade import runner
-    from nbtrade.terms import Fees, Instrument, Latency
 
     result = runner.backtest(
         options.data,
         load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
-        latency=Latency(entry=options.entry, response=options.response, feed=options.feed),
-        fees=Fees(maker=options.maker_fee, taker=options.taker_fee),
-        instrument=Instrument(multiplier=options.multiplier),
-        start=options.start,
-        end=options.end,
         tick=options.tick,
         symbol=options.symbol,
         progress=sys.stderr.isatty(),
+        **_terms(options),
     )
     print(result)
     if options.plot is not None:
@@ -175,6 +190,44 @@ def backtest(options: argparse.Namespace) -> None:
     if options.fills is not None:
         result.fills.to_csv(options.fills)
         print(f"fills  {options.fills}")
+
+
+def sweep(options: argparse.Namespace) -> None:
+    """`nbtrade sweep`."""
+    from nbtrade import sweeps
+
+    grid = dict(map(_values, options.grid))
+    progress = sys.stderr.isatty()
+    table = sweeps.sweep(
+        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_terms(options)
+    )
+    table = table if len(options.tapes) > 1 else table.drop(columns="tape")
+    print(table.sort_values("net_pnl", ascending=False).head(20).to_string(index=False))
+    print(f"{len(table):,} runs, the best {min(len(table), 20)} by net_pnl shown")
+    if options.csv is not None:
+        table.to_csv(options.csv, index=False)
+        print(f"table  {options.csv}")
+
+
+def _terms(options: argparse.Namespace) -> dict[str, Any]:
+    """What `_terms_options` gave, as arguments of backtest and sweep."""
+    from nbtrade.terms import Fees, Instrument, Latency, Risk
+
+    return {
+        "latency": Latency(entry=options.entry, response=options.response, feed=options.feed),
+        "fees": Fees(maker=options.maker_fee, taker=options.taker_fee),
+        "instrument": Instrument(multiplier=options.multiplier),
+        "risk": Risk(max_position=options.max_position),
+        "fill_rule": options.fill_rule,
+        "start": options.start,
+        "end": options.end,
+    }
+
+
+def _values(text: str) -> tuple[str, list[int | float]]:
+    """("half_spread", [1, 2.5]) of "half_spread=1,2.5"."""
+    name, _, values = text.partition("=")
+    return name, [_setting(f"{name}={value}")[1] for value in values.split(",")]
 
 
 def _setting(text: str) -> tuple[str, int | float]:

@@ -245,3 +245,15 @@ def test_debug(tmp_path):
     """--debug shows where an error comes from."""
     with pytest.raises(ValueError, match="not a tape"):
         cli.main(["info", str(tmp_path), "--debug"])
+
+
+def test_sweep(run, tape, tmp_path):
+    """A sweep prints its best sets and writes the whole table; a value that is no number is said."""
+    table = tmp_path / "table.csv"
+    status, out, err = run("sweep", tape, "--grid", "half_spread=0.5,1,2", "--grid", "max_position=3,5", "--csv", table)
+    assert (status, err) == (0, "")
+    assert "6 runs" in out
+    lines = table.read_text().splitlines()
+    assert len(lines) == 7
+    assert lines[0].startswith("half_spread,max_position,net_pnl")
+    assert_wrong(run("sweep", tape, "--grid", "half_spread=1,two"), "half_spread=two", "not a number")

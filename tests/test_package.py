@@ -142,7 +142,7 @@ def test_readme_names_the_commands():
     text = (ROOT / "README.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("python3 -m venv .venv && ")]
     assert [line.split()[-2:] for line in lines] == [[".venv/bin/nbtrade", "demo"], ["-m", "pytest"]]
-    for command in ("demo", "ingest", "info", "audit", "backtest"):
+    for command in ("demo", "ingest", "info", "audit", "backtest", "sweep"):
         assert f"nbtrade {command}" in text
 
 

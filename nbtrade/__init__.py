@@ -27,6 +27,7 @@ _HOMES = {
     "strategy": "nbtrade.seam",
     "Strategy": "nbtrade.seam",
     "market_maker": "nbtrade.strategies.market_maker",
+    "FILL_RULES": "nbtrade.schema",
     "uniform": "nbtrade.kernels.draws",
     "normal": "nbtrade.kernels.draws",
     "BID": "nbtrade.schema",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.results import Result as Result
     from nbtrade.runner import backtest as backtest
     from nbtrade.schema import (
+        FILL_RULES as FILL_RULES,
         ASK as ASK,
         BID as BID,
         UNDEF_PRICE as UNDEF_PRICE,

@@ -20,10 +20,9 @@ import numpy as np
 from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
 from nbtrade.kernels import memory
-from nbtrade.kernels.records import FILL_RULES
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result, Results
-from nbtrade.schema import PRICE_SCALE, TIMER
+from nbtrade.schema import FILL_RULES, PRICE_SCALE, TIMER
 from nbtrade.seam import Strategy
 from nbtrade.simulation import Simulation
 from nbtrade.store.state import book_arrays

@@ -19,6 +19,9 @@ PRICE_SCALE = 1_000_000_000  # raw price units in one unit of currency
 # --- own orders and wakes ----------------------------------------------------------------------------
 # Kinds of an order. LIMIT stands until it is cancelled, DAY until the session ends. (TAKEN is no order: kernels/match.py.)
 LIMIT, MARKET_ORDER, TAKEN, POST_ONLY, IOC, FOK, DAY = range(7)
+# Where an order joins its queue: behind all that rest there, or as a bound before them, or behind whatever will come.
+FIFO, OPTIMISTIC, CONSERVATIVE = 0, 1, 2
+FILL_RULES = ("fifo", "optimistic", "conservative")
 # Why a strategy is woken; `market.wake` has all that apply. TOP: the best prices or lots changed; OWN_*: a report arrived.
 TIMER, EVENT_END, TOP, TRADES, OWN_ACK, OWN_FILL, START, END = (1 << i for i in range(8))
 

@@ -12,8 +12,6 @@ from nbtrade.kernels.market import market_of
 from nbtrade.kernels.records import (
     BAD_ORDER,
     CANCEL_ORDER,
-    CONSERVATIVE,
-    FIFO,
     MAX_PX,
     NEW,
     NO_SLOT,
@@ -37,7 +35,7 @@ from nbtrade.kernels.records import (
 )
 from nbtrade.kernels.views import method
 from nbtrade.kernels.wire import know_want, send
-from nbtrade.schema import ASK, BID, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, CONSERVATIVE, FIFO, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
 
 
 @helper

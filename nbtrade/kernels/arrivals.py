@@ -18,7 +18,6 @@ from nbtrade.kernels.records import (
     KILLED,
     LATE,
     NEW,
-    OPTIMISTIC,
     PRICE,
     REJECTED,
     REJECTED_REPORT,
@@ -37,7 +36,7 @@ from nbtrade.kernels.records import (
     own_levels,
 )
 from nbtrade.kernels.wire import report
-from nbtrade.schema import ASK, BID, DAY, FOK, IOC, MARKET_ORDER, POST_ONLY, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, DAY, FOK, IOC, MARKET_ORDER, OPTIMISTIC, POST_ONLY, UNDEF_PRICE
 
 
 @helper

@@ -27,10 +27,8 @@ from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.records import (
     CANCELLED,
     CANCELLED_REPORT,
-    CONSERVATIVE,
     FILL_REPORT,
     FILLED,
-    OPTIMISTIC,
     REJECTED,
     SELF_MATCH,
     accounts_at,
@@ -40,7 +38,7 @@ from nbtrade.kernels.records import (
     own_levels,
 )
 from nbtrade.kernels.wire import report
-from nbtrade.schema import ADD, ASK, BID, CANCEL, EXEC, TAKEN
+from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC, TAKEN
 
 FAR = 1 << 62  # a stamp after all rows
 

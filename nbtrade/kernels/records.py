@@ -50,8 +50,6 @@ REFUSALS = (
     "not open",
     "too many replaces under way",
 )
-FIFO, OPTIMISTIC, CONSERVATIVE = 0, 1, 2
-FILL_RULES = ("fifo", "optimistic", "conservative")
 NEW, CANCEL_ORDER, REPLACE = 0, 1, 2  # messages
 ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, LATE = range(7)  # reports; LATE wakes nobody
 SAMPLING = 1 << 8  # a moment at which equity is noted: no wake

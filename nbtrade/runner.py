@@ -10,7 +10,7 @@ tape is written.
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,10 +171,10 @@ def _known_rows(features: Any) -> Any:
 
 
 # --- from tapes -----------------------------------------------------------------------------------
-def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False) -> Simulation:
-    """One session of one or more instruments."""
+def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False, watch: Callable[[], object] | None = None) -> Simulation:
+    """One session of one or more instruments. watch : called every 50 ms or so; what it raises ends the run"""
     simulation = setup.simulation([book_arrays(tape) for tape in tapes], tapes[0].tick_units)
-    _feed_tapes(simulation, tapes, progress)
+    _feed_tapes(simulation, tapes, progress, watch)
     return simulation
 
 
@@ -194,14 +194,20 @@ def _check_span(simulation: Simulation, tape: Tape) -> None:
             )
 
 
-def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool) -> None:
+def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, watch: Callable[[], object] | None = None) -> None:
     for tape in tapes:
         _check_span(simulation, tape)
     for venue, tape in zip(simulation.venues, tapes, strict=True):
         venue.record["base_row"] = tape.start
         venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
     with progress_bar(sum(map(len, tapes)), "row", tapes[0].symbol, progress) as advance:
-        simulation.go(final=True, advance=advance)
+
+        def passed(rows: int) -> None:
+            advance(rows)
+            if watch is not None:
+                watch()
+
+        simulation.go(final=True, advance=passed)
 
 
 def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool) -> Simulation:

@@ -8,8 +8,9 @@ those of separate runs, byte for byte. A block is as large as its accounts' reco
 
 import itertools
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from nbtrade.progress import progress_bar
@@ -47,7 +48,7 @@ def sweep(
     options : as for `backtest`: latency, fees, risk, instrument, fill_rule, max_orders, sample, features. `sample` is 0 by default;
               with it the table has peak_position, max_drawdown and sharpe
 
-    Raises StrategyError for unknown fields, ValueError for an empty grid. Ctrl-C stops after the blocks at work.
+    Raises StrategyError for unknown fields, ValueError for an empty grid. Ctrl-C stops it within a moment.
     """
     import pandas as pd
 
@@ -92,26 +93,35 @@ def _run_all(
     jobs: list[tuple[Tape, list[dict[str, Any]]]], strategy: Strategy, options: Mapping[str, Any], at_close: str, n: int, advance: Any
 ) -> list[Any]:
     """The tables of all jobs, in their order."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        if stop.is_set():
+            raise CancelledError
+
     with ThreadPoolExecutor(n, "nbtrade-sweep") as pool:
-        futures = [pool.submit(_run_block, tape, sets, strategy, options, at_close) for tape, sets in jobs]
+        futures = [pool.submit(_run_block, tape, sets, strategy, options, at_close, watch) for tape, sets in jobs]
         left: set[Future[Any]] = set(futures)
         try:
             while left:
                 done, left = wait(left, 0.2, FIRST_COMPLETED)
                 for future in done:
                     advance(len(future.result()))
-        except BaseException:  # an error or Ctrl-C: what has not begun does not begin
+        except BaseException:  # an error or Ctrl-C: what has not begun does not begin, and the rest stops where it is
+            stop.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return [future.result() for future in futures]
 
 
-def _run_block(tape: Tape, sets: list[dict[str, Any]], strategy: Strategy, options: Mapping[str, Any], at_close: str) -> "pd.DataFrame":
+def _run_block(
+    tape: Tape, sets: list[dict[str, Any]], strategy: Strategy, options: Mapping[str, Any], at_close: str, watch: Callable[[], None]
+) -> "pd.DataFrame":
     """One pass: a row for each set."""
     import pandas as pd
 
     setup = setup_of(strategy, sets, options)
-    simulation = run_tapes([tape], setup)
+    simulation = run_tapes([tape], setup, watch=watch)
     simulation.close_session(at_close == "flatten")
     table = Result.table(simulation, setup, tape.symbol, tape.tick_units)
     return pd.DataFrame([{"tape": tape.symbol, **one} for one in sets]).join(

@@ -1,7 +1,9 @@
 """Many accounts, days and instruments: what they share changes nothing for any of them."""
 
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -113,6 +115,28 @@ def test_bad_grids(tape):
         nt.sweep(tape, nt.market_maker, {"half_sprad": [1.0]})
     with pytest.raises(ValueError, match="fill_rule='first'"):
         nt.sweep(tape, nt.market_maker, {"fill_rule": ["first"]})
+
+
+def test_ctrl_c_stops_a_sweep(tape):
+    """SIGINT ends a sweep that would take minutes, with KeyboardInterrupt and no thread left behind."""
+    code = (
+        "import sys, threading, nbtrade as nt\n"
+        "tape = nt.open_tape(sys.argv[1])\n"
+        "sets = [{'half_spread': 1 + k / 1000} for k in range(20_000)]\n"
+        "nt.backtest(tape, nt.market_maker)\n"
+        "print('ready', flush=True)\n"
+        "try:\n"
+        "    nt.sweep([tape] * 100, nt.market_maker, sets, progress=False)\n"
+        "except KeyboardInterrupt:\n"
+        "    print('stopped', threading.active_count(), flush=True)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tape.path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout.readline() == "stopped 1\n"
+    assert process.wait(60) == 0
+    process.stdout.close()
 
 
 @nt.strategy(state=[("seed", "i8"), ("sent", "i8")], wake="200ms", seed=1)

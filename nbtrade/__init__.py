@@ -17,6 +17,8 @@ _HOMES = {
     "synthetic": "nbtrade.sources",
     "open_tape": "nbtrade.store.tape",
     "Tape": "nbtrade.store.tape",
+    "Column": "nbtrade.store.column",
+    "CompactColumn": "nbtrade.store.compact",
     "backtest": "nbtrade.runner",
     "Latency": "nbtrade.runner",
     "Fees": "nbtrade.results",
@@ -37,6 +39,8 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.seam import Strategy as Strategy, strategy as strategy
     from nbtrade.sources import synthetic as synthetic
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
+    from nbtrade.store.column import Column as Column
+    from nbtrade.store.compact import CompactColumn as CompactColumn
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
     from nbtrade.strategies.market_maker import market_maker as market_maker
 

@@ -1,7 +1,8 @@
 """A word that one process stores and others load, through a shared mapping: what was written before the store is seen after the load.
 
-`store_release` and `load_acquire` are plain moves on x86-64 (its memory order has it so) and fenced ones elsewhere. An int64 that lies at a
-multiple of 8 bytes is read and written whole. Called from Python they cost about 0.2 us, nearly all of it Numba's dispatch.
+`store_release` and `load_acquire` are plain moves on x86-64 (its memory order has it so) and fenced ones elsewhere. An int64 that
+lies at a multiple of 8 bytes is read and written whole. Called from Python they cost about 0.2 us, nearly all of it Numba's
+dispatch.
 """
 
 import numpy as np

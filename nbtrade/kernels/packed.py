@@ -8,10 +8,11 @@ Little-endian, two's complement when signed. `data` is uint8[n] with n >= 8 (`pa
 unaligned 8-byte load that never leaves the array: at the end it starts earlier and shifts more. Loads cost the same aligned or not
 on x86-64 unless they cross a cache line, one in eight at most.
 
-`unpack` takes the odd widths four values at a time: two 16-byte loads, one shuffle that moves each value's bytes into its own word (LLVM
-makes it one instruction), and `(x ^ sign) - sign`, which extends the sign without a branch and is nothing for unsigned ones. One value
-at a time took 1.4 times the time of NumPy's u32 -> i64 copy in cache. `pack` stores 8 bytes at every `bits // 8`: the next value overwrites
-the excess, the last few go byte by byte. Weak case: `value_at` in a loop over neighbours, where each value is a load, a shift and a mask.
+`unpack` takes the odd widths four values at a time: two 16-byte loads, one shuffle that moves each value's bytes into its own word
+(LLVM makes it one instruction), and `(x ^ sign) - sign`, which extends the sign without a branch and is nothing for unsigned ones.
+One value at a time took 1.4 times the time of NumPy's u32 -> i64 copy in cache. `pack` stores 8 bytes at every `bits // 8`: the
+next value overwrites the excess, the last few go byte by byte. Weak case: `value_at` in a loop over neighbours, where each value is
+a load, a shift and a mask.
 
     unpack 24, 40, 48, 56 bits to int64     see benchmarks/bench_columns.py
 """

@@ -1,0 +1,90 @@
+"""One writer for each file: `flock` on the file itself, for as long as it has its name.
+
+    open NAME -> flock -> is this still NAME's file? -> yes: ours
+                  │            └ no (replaced while we waited): again
+                  └ taken: StoreBusy, with the holder's pid
+
+The system frees the lock when its process ends, however it ends: there is no stale lock and no pid file, and after `kill -9` the
+next one wins at once. A file that takes over a name (an upgrade, a new file) is locked before it gets it, so that there is never an
+unlocked moment. A forked child would hold its parent's lock: what it inherits is closed in it. Weak case: network file systems,
+where flock may mean nothing.
+"""
+
+import fcntl
+import os
+import weakref
+from pathlib import Path
+from typing import Protocol
+
+from nbtrade.errors import StoreBusy
+from nbtrade.store.disk import Disk, StrPath
+
+
+class Forkable(Protocol):
+    """Something that holds locked descriptors."""
+
+    def lose(self) -> None:
+        """Close them without a word: this process is a child, they are its parent's."""
+
+
+_held: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
+
+
+def _lose_all() -> None:
+    for holder in list(_held):
+        holder.lose()
+
+
+os.register_at_fork(after_in_child=_lose_all)
+
+
+def held_by(holder: Forkable) -> None:
+    """Have `holder.lose` called in forked children."""
+    _held.add(holder)
+
+
+def take(fd: int, path: StrPath) -> bool:
+    """Lock an open file; False when `path` has become another file or none: open it again.
+
+    Raises StoreBusy, naming the holder, when it is locked; the descriptor stays open in any case.
+    """
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreBusy(f"{path} is being written by {_holder(fd)}. Wait for it, stop it, or open the file to read.") from None
+    return is_named(fd, path)
+
+
+def is_named(fd: int, path: StrPath) -> bool:
+    """Whether `path` is the open file's name."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _holder(fd: int) -> str:
+    """The process that holds the flock, as the kernel's table of locks has it."""
+    status = os.fstat(fd)
+    file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
+    try:
+        rows = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        rows = []
+    pids = [row[4] for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5] == file]
+    if not pids:
+        return "another process"
+    return "another object of this process" if int(pids[0]) == os.getpid() else f"process {pids[0]}"
+
+
+def open_locked(disk: Disk, path: StrPath, flags: int) -> int:
+    """Open `path` and lock it. Raises StoreBusy, or OSError of the opening (FileNotFoundError without O_CREAT)."""
+    while True:
+        fd = disk.open(path, flags)
+        try:
+            if take(fd, path):
+                return fd
+        except BaseException:
+            disk.close(fd)
+            raise
+        disk.close(fd)

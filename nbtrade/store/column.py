@@ -30,13 +30,8 @@ class ColumnReader(Growing):
 
     def __init__(self, path: StrPath, disk: Disk = DISK) -> None:
         super().__init__(path, disk)
-        self._use(columnfile.open_to_read(self.path, disk))
-
-    def _use(self, file: columnfile.ColumnFile) -> None:
-        if "dtype" not in file.what:
-            raise StoreDamaged(f"{file.path} holds integers of {file.bits} bits: open it with CompactColumn.open.")
-        self._file = file
-        self.dtype = header.dtype_of(file.what["dtype"])
+        self._file = columnfile.open_to_read(self.path, disk)
+        self.dtype = _dtype(self._file)
 
     @property
     def array(self) -> np.ndarray:
@@ -69,10 +64,12 @@ class Column(Written, ColumnReader):
         Growing.__init__(self, path, disk)
         wanted = None if dtype is None else np.dtype(dtype)
         what = None if wanted is None else {"dtype": header.described(wanted), "bits": wanted.itemsize * 8}
-        self._use(columnfile.open_to_write(disk, self.path, what))
-        if wanted is not None and wanted != self.dtype:
+        self._file = columnfile.open_to_write(disk, self.path, what)
+        try:
+            self.dtype = _dtype(self._file, wanted)
+        except StoreDamaged:
             self._file.close()
-            raise StoreDamaged(f"{self.path} has rows of {self.dtype}, not {wanted}. Open it without a dtype, or choose another name.")
+            raise
         self._one = np.zeros(1, self.dtype)
 
     @staticmethod
@@ -83,7 +80,7 @@ class Column(Written, ColumnReader):
     def append(self, row: Any) -> None:
         """Add one row: a scalar, or a tuple for a structured dtype. Raises as `extend`."""
         kind = type(row)
-        if kind is tuple or (kind is int and self.dtype.kind in "iuf") or (kind is float and self.dtype.kind == "f"):
+        if (kind is tuple and self.dtype.names) or (kind is int and self.dtype.kind in "iuf") or (kind is float and self.dtype.kind == "f"):
             self._one[0] = row
             self._add(self._one)
         else:
@@ -104,6 +101,16 @@ class Column(Written, ColumnReader):
         file.publish(n + len(rows))
 
 
+def _dtype(file: columnfile.ColumnFile, wanted: np.dtype | None = None) -> np.dtype:
+    """What the rows of a file are, when it is what is wanted."""
+    if "dtype" not in file.what:
+        raise StoreDamaged(f"{file.path} holds integers of {file.bits} bits: open it with CompactColumn.")
+    dtype = header.dtype_of(file.what["dtype"])
+    if wanted is not None and wanted != dtype:
+        raise StoreDamaged(f"{file.path} has rows of {dtype}, not {wanted}. Open it without a dtype, or choose another name.")
+    return dtype
+
+
 def _raw(rows: np.ndarray) -> np.ndarray:
     """The bytes of contiguous rows, no copy."""
     return rows.view(np.uint8) if len(rows) else np.empty(0, np.uint8)
@@ -111,13 +118,21 @@ def _raw(rows: np.ndarray) -> np.ndarray:
 
 def _converted(rows: Any, dtype: np.dtype) -> np.ndarray:
     """Rows as a contiguous array of `dtype`, 1-d; exact, or an error."""
-    array = np.asarray(rows) if dtype.names is None or isinstance(rows, np.ndarray) else np.array(rows, dtype)
+    array = np.asarray(rows) if dtype.names is None or isinstance(rows, np.ndarray) else _structured(rows, dtype)
     if array.ndim != 1:
         raise ValueError(f"rows come as one list; this one has the shape {array.shape}")
     if array.dtype != dtype:
         array = _cast(array, dtype)
     if not array.flags.c_contiguous:  # as bytes: NumPy copies structured rows field by field
         array = np.ascontiguousarray(array.view(np.dtype((np.void, dtype.itemsize)))).view(dtype)
+    return array
+
+
+def _structured(rows: Any, dtype: np.dtype) -> np.ndarray:
+    """Tuples as rows; what is between the fields is zero."""
+    rows = list(rows)
+    array = np.zeros(len(rows), dtype)
+    array[:] = rows
     return array
 
 

@@ -36,7 +36,7 @@ def n_bytes(rows: int, bits: int) -> int:
 class ColumnFile:
     """An open column's file, to read: what it holds, how many rows, and their bytes.
 
-    fd   : open for reading; may be closed afterwards
+    fd   : open for reading, not locked (a mapping would keep the lock); may be closed afterwards
     path : absolute
 
     Raises StoreDamaged.
@@ -119,12 +119,16 @@ class ColumnFile:
 
 
 class WritableFile(ColumnFile):
-    """The same, by its only writer: `fd` is open for both and locked."""
+    """The same, by its only writer: `fd` is open for both and locked; `path` is its name."""
 
     def __init__(self, fd: int, path: str, disk: Disk = DISK) -> None:
-        super().__init__(fd, path, disk)
+        unlocked = os.open(path, os.O_RDWR)
+        try:
+            super().__init__(unlocked, path, disk)
+            self.shared = map_words(unlocked, LIVE, N_WORDS)
+        finally:
+            os.close(unlocked)
         self.fd, self.disk = fd, disk
-        self.shared = map_words(fd, LIVE, N_WORDS)
         self.bound = self.slot.rows  # rows that a slot may count: not to be overwritten
         self.n_durable = self.slot.rows
         self.folder_synced = True
@@ -140,8 +144,8 @@ class WritableFile(ColumnFile):
 
     @property
     def count(self) -> int:
-        """Published rows."""
-        return self._count
+        """Published rows; once closed, those of whoever writes now."""
+        return self._count if self.fd >= 0 else super().count
 
     def write(self, data: Data, row: int, offset: int) -> None:
         """Write the bytes of rows from `row` on at `offset` of the rows' bytes. Not published yet.
@@ -214,6 +218,7 @@ class WritableFile(ColumnFile):
         """Give up the lock. Commits nothing."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
+            lock.release(fd)
             self.disk.close(fd)
 
     def lose(self) -> None:

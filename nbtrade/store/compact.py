@@ -33,7 +33,7 @@ _NAMES = {value: name for name, value in WIDTHS.items()}
 
 def _checked(file: columnfile.ColumnFile) -> columnfile.ColumnFile:
     if "signed" not in file.what:
-        raise StoreDamaged(f"{file.path} holds rows of a fixed dtype: open it with Column.open.")
+        raise StoreDamaged(f"{file.path} holds rows of a fixed dtype: open it with Column.")
     return file
 
 

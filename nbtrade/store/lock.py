@@ -6,8 +6,9 @@
 
 The system frees the lock when its process ends, however it ends: there is no stale lock and no pid file, and after `kill -9` the
 next one wins at once. A file that takes over a name (an upgrade, a new file) is locked before it gets it, so that there is never an
-unlocked moment. A forked child would hold its parent's lock: what it inherits is closed in it. Weak case: network file systems,
-where flock may mean nothing.
+unlocked moment. The lock belongs to the opening, not to the descriptor: a forked child would hold its parent's (what it inherits is
+closed in it), and so would a mapping made from it, in the child too (files are opened a second time to be mapped). Weak case:
+network file systems, where flock may mean nothing.
 """
 
 import fcntl
@@ -53,6 +54,11 @@ def take(fd: int, path: StrPath) -> bool:
     except BlockingIOError:
         raise StoreBusy(f"{path} is being written by {_holder(fd)}. Wait for it, stop it, or open the file to read.") from None
     return is_named(fd, path)
+
+
+def release(fd: int) -> None:
+    """Give the lock up, whoever else may have inherited the descriptor."""
+    fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def is_named(fd: int, path: StrPath) -> bool:

@@ -65,9 +65,10 @@ class CountingDisk(Disk):
         self.calls = Counter()
 
 
-class FailingDisk(Disk):
-    """Raises OSError(code) at the `n`-th change (from 0), or at it and all later ones with `again`; opening without O_CREAT never fails.
+class FailingDisk(LazyDisk):
+    """Syncs nothing, and raises OSError(code) at the `n`-th change (from 0), or at it and all later ones with `again`.
 
+    Opening without O_CREAT never fails.
     short : every write is done in pieces of at most 1,000 bytes, and a failing one has written half of its bytes
     names : only these calls count
 
@@ -121,7 +122,7 @@ def _failing(name):
     def call(self, *args):
         if self.fails(name):
             raise self.error()
-        return getattr(Disk, name)(self, *args)
+        return getattr(LazyDisk, name)(self, *args)
 
     return call
 
@@ -357,11 +358,12 @@ def torn_states(disk, *, seed=0, limit=64, volatile=()):
     for n_calls in range(len(disk.log) + 1):
         if n_calls:
             model.apply(*disk.log[n_calls - 1])
-        promised = next((promise for i, promise in reversed(marks) if i < n_calls), None)
-        coming = next((promise for i, promise in marks if i >= n_calls), promised)
+        n_marks = sum(i < n_calls for i, _ in marks)
+        promised = marks[n_marks - 1][1] if n_marks else None
+        coming = marks[n_marks][1] if n_marks < len(marks) else promised
         for files in _crashes(model, rng, limit):
             _fill(files, volatile, rng)
-            key = (hash(frozenset(files.items())), repr(promised), repr(coming))
+            key = (hash(frozenset(files.items())), n_marks)
             if key not in seen:
                 seen.add(key)
                 yield State(files, promised, coming, n_calls)

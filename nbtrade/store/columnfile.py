@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from nbtrade.errors import StoreDamaged, StoreWriteError
+from nbtrade.errors import StoreBusy, StoreDamaged, StoreWriteError
 from nbtrade.kernels.atomic import store_release
 from nbtrade.kernels.live import BOOT, COUNT, DAMAGED, EPOCH, MOVING, NOT_LIVE, live, live_word
 from nbtrade.store import header, lock
@@ -235,8 +235,9 @@ class WritableFile(ColumnFile):
 def create(disk: Disk, path: str, what: dict[str, Any]) -> None:
     """Make an empty column's file unless there is one. Raises StoreBusy while another process is at it, StoreWriteError."""
     creating = path + ".creating"
-    fd = lock.open_locked(disk, creating, os.O_RDWR | os.O_CREAT)
+    fd = -1
     try:
+        fd = lock.open_locked(disk, creating, os.O_RDWR | os.O_CREAT)
         if os.path.exists(path):  # made while we waited for the lock
             with contextlib.suppress(FileNotFoundError):  # its writer tidies up too
                 disk.unlink(creating)
@@ -244,14 +245,18 @@ def create(disk: Disk, path: str, what: dict[str, Any]) -> None:
         write_new(disk, fd, what, Slot(2, 0, 0))
         disk.rename(creating, path)
         disk.sync_folder(os.path.dirname(path))
+    except (StoreBusy, FileNotFoundError, PermissionError):  # nothing to do with space or the disk's health
+        raise
     except OSError as error:
-        with contextlib.suppress(OSError):
-            disk.unlink(creating)
+        if fd >= 0:
+            with contextlib.suppress(OSError):
+                disk.unlink(creating)
         raise StoreWriteError(
             error.errno, f"{path}: {os.strerror(error.errno or 0)} while creating it. Nothing was lost; try again."
         ) from error
     finally:
-        disk.close(fd)
+        if fd >= 0:
+            disk.close(fd)
 
 
 def write_new(disk: Disk, fd: int, what: dict[str, Any], slot: Slot) -> None:
@@ -283,7 +288,7 @@ def open_to_write(disk: Disk, path: str, what: dict[str, Any] | None) -> Writabl
     except OSError as error:
         disk.close(fd)
         raise StoreWriteError(
-            error.errno, f"{path}: {os.strerror(error.errno or 0)} while opening it to write. Nothing was lost."
+            error.errno, f"{path}: {os.strerror(error.errno or 0)} while opening it to write. Nothing was lost; try again."
         ) from error
     except BaseException:
         disk.close(fd)

@@ -13,12 +13,15 @@ network file systems, where flock may mean nothing.
 
 import fcntl
 import os
+import time
 import weakref
 from pathlib import Path
 from typing import Protocol
 
 from nbtrade.errors import StoreBusy
 from nbtrade.store.disk import Disk, StrPath
+
+ATTEMPTS = 5  # to lock a file that is locked, by nobody as far as can be seen
 
 
 class Forkable(Protocol):
@@ -49,11 +52,16 @@ def take(fd: int, path: StrPath) -> bool:
 
     Raises StoreBusy, naming the holder, when it is locked; the descriptor stays open in any case.
     """
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StoreBusy(f"{path} is being written by {_holder(fd)}. Wait for it, stop it, or open the file to read.") from None
-    return is_named(fd, path)
+    for _ in range(ATTEMPTS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return is_named(fd, path)
+        except BlockingIOError:
+            holder = _holder(fd)
+            if holder is not None:
+                break
+            time.sleep(0.001)  # it was given up in between, as by one who has just made the file
+    raise StoreBusy(f"{path} is being written by {holder or 'another process'}. Wait for it, stop it, or open the file to read.")
 
 
 def release(fd: int) -> None:
@@ -69,8 +77,8 @@ def is_named(fd: int, path: StrPath) -> bool:
         return False
 
 
-def _holder(fd: int) -> str:
-    """The process that holds the flock, as the kernel's table of locks has it."""
+def _holder(fd: int) -> str | None:
+    """The process that holds the flock, as the kernel's table of locks has it; None when it has none (or hides another container's)."""
     status = os.fstat(fd)
     file = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}"
     try:
@@ -79,7 +87,7 @@ def _holder(fd: int) -> str:
         rows = []
     pids = [row[4] for row in rows if len(row) > 5 and row[1] == "FLOCK" and row[5] == file]
     if not pids:
-        return "another process"
+        return None
     return "another object of this process" if int(pids[0]) == os.getpid() else f"process {pids[0]}"
 
 

@@ -37,7 +37,8 @@ ANY, BIT, DATE_TIME, UNIX_SECONDS = 0, 1, 12, 13
 # fmt: off
 NAMES = [
     "AnyStruct", "Bit", "SByte", "Byte", "Int16", "UInt16", "Int32", "UInt32", "Int64", "UInt64", "Single", "Double", "DateTime",
-    "UnixSeconds", "Int24AsInt64", "Int40AsInt64", "Int48AsInt64", "Int56AsInt64", "UInt24AsInt64", "UInt40AsInt64", "UInt48AsInt64", "UInt56AsInt64",
+    "UnixSeconds", "Int24AsInt64", "Int40AsInt64", "Int48AsInt64", "Int56AsInt64", "UInt24AsInt64",
+    "UInt40AsInt64", "UInt48AsInt64", "UInt56AsInt64",
 ]
 _INTEGERS = {
     1: "bit", 2: "i8", 3: "u8", 4: "i16", 5: "u16", 6: "i32", 7: "u32", 8: "i64", 9: "u64",

@@ -16,10 +16,16 @@ from crash_kit import FailingDisk, LazyDisk, RebootedDisk, RecordingDisk, torn_s
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreDamaged, StoreWriteError
 from nbtrade.kernels.live import BOOT, COUNT, EPOCH
-from nbtrade.store import header
+from nbtrade.store import columnfile, header
 from nbtrade.store.header import LIVE, PAGE, ROWS
 
 LIVE_PAGE = [("x", LIVE, 32)]
+
+
+@pytest.fixture(autouse=True)
+def small_writes_are_large(monkeypatch):
+    """Space is reserved for writes of 1 KiB and more, as it is for those of megabytes."""
+    monkeypatch.setattr(columnfile, "RESERVE", 1024)
 
 
 # --- (a) torn states -----------------------------------------------------------------------------------------
@@ -222,7 +228,7 @@ def test_a_full_or_failing_disk_at_every_change(tmp_path, kind, code, again, sho
         failed.add(disk.failed)
         n += 1
     assert n > 30
-    assert failed >= {"open", "pwrite", "fdatasync", "fsync", "rename", "sync_folder"}
+    assert failed >= {"open", "pwrite", "fallocate", "fdatasync", "fsync", "rename", "sync_folder"}
 
 
 def test_after_a_failed_sync_only_what_is_durable_is_left(tmp_path):

@@ -204,9 +204,10 @@ class CompactColumn(Written, CompactReader):
         """
         bits, signed = _of_name(width)
         values = _packed(self._open_file())
-        if values.n:
+        least, greatest = packed.limits(bits, signed)
+        now = packed.limits(values.bits, values.signed)
+        if values.n and (now[0] < least or now[1] > greatest):
             low, high = extremes(values)
-            least, greatest = packed.limits(bits, signed)
             if low < least or high > greatest:
                 raise OverflowError(
                     f"{self.path} has values from {low:,} to {high:,}: {width} holds {least:,} to {greatest:,}. Nothing was changed."

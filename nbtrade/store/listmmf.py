@@ -27,7 +27,7 @@ from nbtrade.kernels import packed
 from nbtrade.store.column import Column, ColumnReader
 from nbtrade.store.compact import WIDTHS, CompactColumn, CompactReader
 from nbtrade.store.disk import StrPath
-from nbtrade.store.upgrade import CHUNK, Packed, unpacked, word_dtype
+from nbtrade.store.upgrade import Packed, parts
 
 _HEADER = struct.Struct("<iiq")
 _UNIX_EPOCH = 621_355_968_000_000_000  # ticks from the year 1 to 1970
@@ -111,11 +111,8 @@ def _import_integers(path: StrPath, header: ListMmf, target: StrPath) -> Compact
     width = _INTEGERS[header.kind]
     bits, signed = WIDTHS[width]
     values = Packed(packed.padded(_data(path, header, bits)), bits, signed, header.n)
-    words: np.ndarray = np.empty(CHUNK, word_dtype(bits, signed))
     with CompactColumn(target, width) as column:
-        for start in range(0, header.n, CHUNK):
-            part = words[: min(CHUNK, header.n - start)]
-            unpacked(values, start, part)
+        for _, part in parts(values):
             column.extend(part)
     return CompactColumn.open(target)
 

@@ -14,7 +14,7 @@ reading an orphan for ever.
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -64,13 +64,23 @@ def unpacked(values: Packed, start: int, out: np.ndarray) -> None:
         packed.unpack(values.data, values.bits, values.signed, start, out.view(np.int64))
 
 
+def parts(values: Packed) -> Iterator[tuple[int, np.ndarray]]:
+    """(start, values from there on), a chunk at a time: as they lie in the file, or unpacked into a buffer that serves again."""
+    native = values.native
+    words: np.ndarray = np.empty(CHUNK, word_dtype(values.bits, values.signed))
+    for start in range(0, values.n, CHUNK):
+        n = min(CHUNK, values.n - start)
+        if native is not None:
+            yield start, native[start : start + n]
+        else:
+            unpacked(values, start, words[:n])
+            yield start, words[:n]
+
+
 def extremes(values: Packed) -> tuple[int, int]:
     """The least and the greatest of at least one value."""
-    words: np.ndarray = np.empty(CHUNK, word_dtype(values.bits, values.signed))
     low, high = [], []
-    for start in range(0, values.n, CHUNK):
-        part = words[: min(CHUNK, values.n - start)]
-        unpacked(values, start, part)
+    for _, part in parts(values):
         low.append(int(part.min()))
         high.append(int(part.max()))
     return min(low), max(high)
@@ -108,18 +118,11 @@ class Packer:
 
 
 def _write_rows(file: WritableFile, fd: int, values: Packed, bits: int, signed: bool, progress: Progress | None) -> None:
-    words: np.ndarray = np.empty(CHUNK, word_dtype(values.bits, values.signed))
-    pack, native = Packer(bits, signed), values.native
-    for start in range(0, values.n, CHUNK):
-        n = min(CHUNK, values.n - start)
-        if native is not None:
-            part = native[start : start + n]
-        else:
-            part = words[:n]
-            unpacked(values, start, part)
+    pack = Packer(bits, signed)
+    for start, part in parts(values):
         file.disk.pwrite(fd, pack(part), ROWS + columnfile.n_bytes(start, bits))
         if progress is not None:
-            progress(start + n, values.n)
+            progress(start + len(part), values.n)
 
 
 def rewrite(file: WritableFile, values: Packed, bits: int, signed: bool, progress: Progress | None, adopt: Adopt) -> None:
@@ -133,6 +136,9 @@ def rewrite(file: WritableFile, values: Packed, bits: int, signed: bool, progres
         fd = file.disk.open(side, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         lock.take(fd, side)
         columnfile.write_new(file.disk, fd, {"bits": bits, "signed": signed}, Slot(2, values.n, file.epoch + 1))
+        n_bytes = columnfile.n_bytes(values.n, bits)
+        if n_bytes >= columnfile.RESERVE:
+            file.disk.fallocate(fd, ROWS, n_bytes)
         _write_rows(file, fd, values, bits, signed, progress)
         file.disk.fsync(fd)
         file.set_moving(True)

@@ -5,6 +5,7 @@ import mmap
 import os
 import random
 import signal
+import threading
 import time
 
 import numpy as np
@@ -103,6 +104,59 @@ def test_readers_follow_a_file_that_grows(tmp_path, seconds):
     assert len(sizes) > 10
     assert state[1:3].tolist() == [n, n]
     assert state[3:5].min() > 50
+
+
+def open_live(path, state):
+    """Open it again and again until told to stop: the file is whole at every moment."""
+    looks = 0
+    while not state[0]:
+        column = Column.open(path)
+        n = len(column)
+        assert n == 0 or column[n - 1] == expected(n - 1)
+        looks += 1
+    state[1] = looks
+
+
+def test_a_growing_file_can_be_opened_at_any_moment(tmp_path):
+    """A writer appends, commits and truncates; another process opens the file thousands of times and never finds it damaged."""
+    state = Shared(2).words
+    path = tmp_path / "x"
+    with Column(path, "i8", disk=DISK) as column, worker(open_live, path, state) as pid:
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            n = len(column)
+            column.extend(expected(np.arange(n, n + 300)))
+            column.sync()
+            if n > 100_000:
+                column.truncate(0)
+        state[0] = 1
+        assert ended(pid) == 0
+    assert state[1] > 100
+
+
+def test_threads_read_what_their_process_writes(tmp_path):
+    """Readers in other threads follow the writer's own column and one opened to read."""
+    path = tmp_path / "x"
+    wrong, stop = [], threading.Event()
+
+    def read(column):
+        n = 0
+        while not stop.is_set() or n < len(column):
+            rows = column.array
+            if len(rows) < n or not np.array_equal(rows[n:], expected(np.arange(n, len(rows)))):
+                wrong.append((n, len(rows)))
+            n = len(rows)
+
+    with Column(path, "i8", disk=DISK) as column:
+        threads = [threading.Thread(target=read, args=(which,)) for which in (column, Column.open(path))]
+        for thread in threads:
+            thread.start()
+        for n in range(0, 100_000, 50):
+            column.extend(expected(np.arange(n, n + 50)))
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert wrong == []
 
 
 def read_through_upgrades(path, state, n, me):

@@ -55,7 +55,8 @@ class ColumnFile:
         self._check(0, status.st_size)
         self.mapped = map_file(fd)
         self.words = self.mapped[LIVE:ROWS].view(np.int64)
-        self._check(self._live(COUNT, self.slot.rows), status.st_size)
+        count = self._live(COUNT, self.slot.rows)
+        self._check(count, os.fstat(fd).st_size)  # in this order: it may be growing
 
     def _check(self, count: int, size: int) -> None:
         least = ROWS + n_bytes(count, self.bits)

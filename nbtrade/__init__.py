@@ -17,6 +17,8 @@ _HOMES = {
     "synthetic": "nbtrade.sources",
     "open_tape": "nbtrade.store.tape",
     "Tape": "nbtrade.store.tape",
+    "Column": "nbtrade.store.column",
+    "CompactColumn": "nbtrade.store.compact",
     "backtest": "nbtrade.runner",
     "sweep": "nbtrade.sweeps",
     "Latency": "nbtrade.terms",
@@ -75,6 +77,8 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.seam import Strategy as Strategy, strategy as strategy
     from nbtrade.sources import synthetic as synthetic
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
+    from nbtrade.store.column import Column as Column
+    from nbtrade.store.compact import CompactColumn as CompactColumn
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
     from nbtrade.terms import Fees as Fees, Instrument as Instrument, Latency as Latency, Risk as Risk
     from nbtrade.sweeps import sweep as sweep

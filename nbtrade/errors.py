@@ -23,3 +23,15 @@ class StrategyError(NbtradeError, RuntimeError):
 
 class CapacityError(NbtradeError, RuntimeError):
     """A preallocated part of the engine is full."""
+
+
+class StoreDamaged(NbtradeError, ValueError):
+    """A stored file is not what it should be: its checksums, its length or its kind are wrong."""
+
+
+class StoreBusy(NbtradeError, BlockingIOError):
+    """A stored file is being written by another process or object."""
+
+
+class StoreWriteError(NbtradeError, OSError):
+    """The disk refused a write or a sync: full, or failing. What was committed before is intact."""

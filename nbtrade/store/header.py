@@ -1,0 +1,144 @@
+"""What stands before the rows of a column's file: four pages, each with one task.
+
+    0       what        magic, version, what a row is (JSON)               written once, before the file has its name
+    4096    slot 0      sequence, rows, epoch   = durable                  even sequences
+    8192    slot 1      the same                                           odd sequences: a commit never overwrites the last one
+    12288   live        boot, count, epoch, moving  = published            stored through a mapping, for readers in all processes
+    16384   rows
+
+*Durable* is what a slot says: written after its rows were synced, it is all that is trusted after the machine crashed. *Published*
+is what the live page says: rows that are in the file, though perhaps only in the page cache. Its boot number says in which life of
+the machine it was written; in any other it means nothing. So rows survive `kill -9` without a sync, and a crash loses only what was
+not synced.
+
+The first three pages hold their record twice (at 0 and 2048), each with its own xxh3: a flipped bit heals from the other copy, and
+a page with no valid copy is an error. Each copy lies in one 512-byte sector, so that a torn write leaves the old or the new one.
+Counts of the live page carry a 15-bit fold of themselves. Weak case: 16 KiB before the first row.
+"""
+
+import json
+import struct
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+from nbtrade.errors import StoreDamaged
+
+PAGE = 4096
+COPIES = (0, 2048)
+SLOTS = (4096, 8192)
+LIVE = 12288
+ROWS = 16384  # where the first row begins
+MAGIC = b"nbcolumn"
+VERSION = 1
+
+_RECORD = struct.Struct("<8sIIQQ")  # magic, version, bytes of text, xxh3 of the text, xxh3 of what stands before
+_SLOT = struct.Struct("<8sQQQQQ")  # magic, sequence, rows, epoch, identity of the file, xxh3 of what stands before
+
+
+class Slot(NamedTuple):
+    """What was durable after commit number `sequence`."""
+
+    sequence: int
+    rows: int
+    epoch: int  # raised whenever rows below an earlier count may change, and when a wider file takes over
+
+
+def _page(record: bytes) -> bytes:
+    """A page with the record twice, each within a sector."""
+    return b"".join(record.ljust(PAGE // len(COPIES), b"\0") for _ in COPIES)
+
+
+def what_page(what: dict[str, Any]) -> bytes:
+    """The first page: `what` as JSON. Raises ValueError when it is too long for a sector pair."""
+    text = json.dumps(what, separators=(",", ":")).encode()
+    head = _RECORD.pack(MAGIC, VERSION, len(text), xxhash.xxh3_64_intdigest(text), 0)[:-8]
+    record = head + xxhash.xxh3_64_digest(head) + text
+    if len(record) > PAGE // len(COPIES):
+        raise ValueError(
+            f"the description of a row takes {len(text):,} bytes, {PAGE // 2 - _RECORD.size:,} is the most. Use fewer or shorter fields."
+        )
+    return _page(record)
+
+
+def read_what(head: bytes, path: object) -> tuple[dict[str, Any], int]:
+    """(what a row is, identity of the file) from its first bytes. Raises StoreDamaged, naming `path`."""
+    for at in COPIES:
+        record = head[at : at + PAGE // len(COPIES)]
+        if len(record) < _RECORD.size:
+            break
+        magic, version, n, digest, own = _RECORD.unpack_from(record)
+        text = record[_RECORD.size : _RECORD.size + n]
+        if own != int.from_bytes(xxhash.xxh3_64_digest(record[: _RECORD.size - 8]), "little") or digest != xxhash.xxh3_64_intdigest(text):
+            continue
+        if magic != MAGIC or version != VERSION:
+            raise StoreDamaged(
+                f"{path} is a column of version {version}, this is version {VERSION} of nbtrade's. Read it with the version that wrote it."
+            )
+        return json.loads(text), digest
+    raise StoreDamaged(f"{path} is not a column, or its first page is damaged (neither copy has its checksum). Restore it from a copy.")
+
+
+def slot_page(slot: Slot, identity: int) -> bytes:
+    """The page of a slot."""
+    head = _SLOT.pack(MAGIC, *slot, identity, 0)[:-8]
+    return _page(head + xxhash.xxh3_64_digest(head))
+
+
+def read_slot(head: bytes, identity: int, path: object) -> Slot:
+    """The newest durable slot. Raises StoreDamaged when a page of the two has no valid copy: it may have been the newest."""
+    found = []
+    for page in SLOTS:
+        valid = [slot for at in COPIES if (slot := _slot_of(head[page + at : page + at + _SLOT.size], identity)) is not None]
+        if not valid:
+            raise StoreDamaged(f"{path}: the page at byte {page} is damaged (neither copy has its checksum). Restore the file from a copy.")
+        found += valid
+    return max(found)
+
+
+def _slot_of(record: bytes, identity: int) -> Slot | None:
+    if len(record) < _SLOT.size or record[-8:] != xxhash.xxh3_64_digest(record[:-8]):
+        return None
+    magic, sequence, rows, epoch, owner, _ = _SLOT.unpack(record)
+    return Slot(sequence, rows, epoch) if magic == MAGIC and owner == identity else None
+
+
+def new_head(what: dict[str, Any], slot: Slot) -> bytes:
+    """The four pages of a file: both slots say the same rows, the live page is of no life."""
+    first = what_page(what)
+    identity = read_what(first, "")[1]
+    older = slot._replace(sequence=slot.sequence - 1)
+    pages = sorted((slot, older), key=lambda slot: slot.sequence & 1)
+    return b"".join([first, *(slot_page(slot, identity) for slot in pages), bytes(PAGE)])
+
+
+# --- what a row is -----------------------------------------------------------------------------------------
+def described(dtype: np.dtype) -> Any:
+    """A dtype as JSON: exact, with offsets, padding and alignment."""
+    if dtype.hasobject or dtype.itemsize == 0:
+        raise TypeError(f"rows of {dtype} cannot be stored: they need a fixed dtype without Python objects")
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        return [described(base), list(shape)]
+    if dtype.names is None:
+        return dtype.str
+    fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
+    return {
+        "names": list(dtype.names),
+        "formats": [described(field[0]) for field in fields],
+        "offsets": [field[1] for field in fields],
+        "itemsize": dtype.itemsize,
+        "aligned": bool(dtype.isalignedstruct),
+    }
+
+
+def dtype_of(description: Any) -> np.dtype:
+    """The dtype that `described` described."""
+    if isinstance(description, str):
+        return np.dtype(description)
+    if isinstance(description, list):
+        return np.dtype((dtype_of(description[0]), tuple(description[1])))
+    fields: dict[str, Any] = {key: description[key] for key in ("names", "offsets", "itemsize")}
+    fields["formats"] = [dtype_of(part) for part in description["formats"]]
+    return np.dtype(fields, align=description["aligned"])  # type: ignore[call-overload]

@@ -1,0 +1,360 @@
+"""What is left of a column when the machine crashes, the disk is full or failing, or bits of its header flip.
+
+Every write goes through a Disk, so every state that a crash may leave can be made (tests/crash_kit.py): opened, each must hold what the
+last commit said, or what the commit in progress was saying.
+"""
+
+import contextlib
+import errno
+import itertools
+import os
+
+import numpy as np
+import pytest
+from crash_kit import FailingDisk, LazyDisk, RebootedDisk, RecordingDisk, torn_states
+
+from nbtrade import Column, CompactColumn
+from nbtrade.errors import StoreDamaged, StoreWriteError
+from nbtrade.kernels.live import BOOT, COUNT, EPOCH
+from nbtrade.store import columnfile, header
+from nbtrade.store.header import LIVE, PAGE, ROWS
+
+LIVE_PAGE = [("x", LIVE, 32)]
+
+
+@pytest.fixture(autouse=True)
+def small_writes_are_large(monkeypatch):
+    """Space is reserved for writes of 1 KiB and more, as it is for those of megabytes."""
+    monkeypatch.setattr(columnfile, "RESERVE", 1024)
+
+
+# --- (a) torn states -----------------------------------------------------------------------------------------
+def promise(column, *, next_upgrade=False):
+    """What a crash from here on must leave: what is durable, or when an upgrade comes first, what is published."""
+    rows = column[:].tolist()
+    return (rows[: column.n_durable], rows if next_upgrade else None)
+
+
+def work_on_a_column(folder, disk):
+    """Appends, commits, truncates, rows written over, a second session."""
+    path = folder / "x"
+    rows = np.arange(20_000, dtype=np.int32) + 1000
+    column = Column(path, "i4", disk=disk)
+    disk.mark(promise(column))
+    for n in (3000, 1, 2000):
+        column.extend(rows[len(column) : len(column) + n])
+        column.append(7)
+        column.sync()
+        disk.mark(promise(column))
+    column.extend(rows[:900])  # published, never committed as such
+    column.truncate(2000)
+    disk.mark(promise(column))
+    column.extend(rows[12_000:14_000])
+    column.sync()
+    disk.mark(promise(column))
+    column.truncate(3500)
+    disk.mark(promise(column))
+    column.append(-1)
+    column.close()
+    disk.mark((column[:].tolist(), None))
+    with Column(path, disk=disk) as column:
+        column.extend(rows[:1000])
+    disk.mark((column[:].tolist(), None))
+
+
+def work_on_integers(folder, disk):
+    """Bits, upgrades by appending and by hand, a narrower rewrite, truncates between."""
+    path = folder / "x"
+    column = CompactColumn(path, disk=disk)
+    for values in ([1, 0, 1, 1], [1] * 900, [200] * 700, [-1], [2**20] * 400, range(100)):
+        disk.mark(promise(column, next_upgrade=True))
+        column.extend(values)
+        if len(values) in (4, 100, 700):
+            disk.mark(promise(column))
+            column.sync()
+    disk.mark(promise(column))
+    column.truncate(1200)
+    disk.mark(promise(column))
+    column.append(2**33)
+    disk.mark(promise(column))
+    column.truncate(1100)
+    disk.mark(promise(column))
+    column.optimise()
+    disk.mark(promise(column))
+    column.extend(range(-3, 3))
+    column.close()
+    disk.mark((column[:].tolist(), None))
+    with CompactColumn(path, disk=disk) as column:
+        column.upgrade("i56")
+        disk.mark(promise(column))
+        column.append(2**60)
+    disk.mark((column[:].tolist(), None))
+
+
+def assert_right(kind, folder, state):
+    """A reader and the next writer find a committed content; what was left over is gone; rows can be added."""
+    path = folder / "x"
+    promised, on_the_way = state.promised or (None, None)
+    allowed = [promised, on_the_way, (state.next or (None,))[0]]
+    disk = RebootedDisk()
+    if not path.exists():
+        assert promised is None
+        kind(path, *(["i4"] if kind is Column else []), disk=disk).close()
+        assert os.listdir(folder) == ["x"]
+        return
+    found = kind.open(path, disk=disk)[:].tolist()
+    assert found in allowed
+    column = kind(path, disk=disk)
+    assert column[:].tolist() == found
+    assert os.listdir(folder) == ["x"]
+    column.extend([3, 1])
+    column.close()
+    assert kind.open(path, disk=disk)[:].tolist() == [*found, 3, 1]
+
+
+@pytest.mark.parametrize(("kind", "work", "limit"), [(Column, work_on_a_column, 500), (CompactColumn, work_on_integers, 140)])
+def test_every_torn_state_has_a_commit(tmp_path, kind, work, limit):
+    """2,000 different states and more that a crash may leave: what was promised is there, whole, and nothing else is."""
+    (tmp_path / "live").mkdir()
+    disk = RecordingDisk(tmp_path / "live")
+    work(tmp_path / "live", disk)
+    n = 0
+    for state in torn_states(disk, seed=1, limit=limit, volatile=LIVE_PAGE):
+        assert_right(kind, state.restore(tmp_path / "crash"), state)
+        n += 1
+    assert n >= 2000
+
+
+@pytest.mark.parametrize("without", ["fdatasync", "sync_folder", "fsync"])
+def test_each_sync_is_needed(tmp_path, without):
+    """Leave a kind of sync out, and the states above find rows lost: they would notice."""
+
+    class Forgetful(RecordingDisk):
+        pass
+
+    setattr(Forgetful, without, getattr(LazyDisk, without))
+    (tmp_path / "live").mkdir()
+    disk = Forgetful(tmp_path / "live")
+    work_on_integers(tmp_path / "live", disk)
+    wrong = 0
+    for state in torn_states(disk, seed=1, limit=12):
+        try:
+            assert_right(CompactColumn, state.restore(tmp_path / "crash"), state)
+        except (AssertionError, StoreDamaged):
+            wrong += 1
+    assert wrong
+
+
+# --- (c) a disk that refuses ----------------------------------------------------------------------------------
+VALUES = ([1, 0, 1], [100] * 700, [-1], [2**20] * 600)
+STEPS = [*(step for values in VALUES for step in (("extend", values), ("sync",))), ("truncate", 500), ("append", 5), ("extend", [6] * 9)]
+
+
+def content_after(before, step, *argument):
+    """What a step makes of a list."""
+    if step == "truncate":
+        return before[: argument[0]]
+    return before + ([argument[0]] if step == "append" else argument[0] if step == "extend" else [])
+
+
+def opened(kind, path, disk):
+    """The column, made at the second attempt if the first is refused."""
+    arguments = [path] if kind is CompactColumn else [path, "i4"]
+    try:
+        return kind(*arguments, disk=disk)
+    except StoreWriteError as error:
+        assert_clear(error, path, disk)
+        return kind(*arguments, disk=disk)
+
+
+def assert_clear(error, path, disk):
+    """It names the file, the reason and what to do; the disk is put right."""
+    assert (error.errno, disk.failed is not None) == (disk.code, True)
+    assert str(path) in str(error)
+    assert os.strerror(disk.code) in str(error)
+    assert "again" in str(error) or "as they were" in str(error) or "Nothing was lost" in str(error)
+    disk.n = 10**9
+
+
+def step_made(column, step, disk):
+    """Do a step; when the disk refuses, check what is left, and make up for it."""
+    before, durable = column[:].tolist(), column.n_durable
+    wanted = content_after(before, *step)
+    try:
+        getattr(column, step[0])(*step[1:])
+    except StoreWriteError as error:
+        assert_clear(error, column.path, disk)
+        left = column[:].tolist()
+        assert left == wanted[: len(left)], "what is left is right as far as it goes"
+        assert len(left) in {len(before), durable, len(wanted) if step[0] == "truncate" else durable}
+        column.extend(wanted[len(left) :])
+    assert column[:].tolist() == wanted
+
+
+def script_survives(kind, path, disk):
+    """All steps, close, and what a reader and the next writer find."""
+    column = opened(kind, path, disk)
+    for step in STEPS:
+        step_made(column, step, disk)
+    wanted, durable = column[:].tolist(), column[: column.n_durable].tolist()
+    try:
+        column.close()
+    except StoreWriteError as error:
+        assert_clear(error, path, disk)
+    found = kind.open(path)[:].tolist()
+    assert found in (wanted, durable)
+    with kind(path) as column:
+        assert column[:].tolist() == found
+        column.append(1)
+    assert kind.open(path)[:].tolist() == [*found, 1]
+    assert os.listdir(path.parent) == ["x"]
+
+
+@pytest.mark.parametrize("kind", [Column, CompactColumn])
+@pytest.mark.parametrize(
+    ("code", "again", "short"),
+    [(errno.ENOSPC, False, True), (errno.ENOSPC, True, False), (errno.EIO, True, True), (errno.EIO, False, False)],
+)
+def test_a_full_or_failing_disk_at_every_change(tmp_path, kind, code, again, short):
+    """Whichever call is refused, once or until it is put right: a clear error, rows intact, and the work goes on."""
+    n, failed = 0, set()
+    while True:
+        folder = tmp_path / str(n)
+        folder.mkdir()
+        disk = FailingDisk(n, code, again=again, short=short)
+        script_survives(kind, folder / "x", disk)
+        if disk.failed is None:
+            break
+        failed.add(disk.failed)
+        n += 1
+    assert n > 30
+    assert failed >= {"open", "pwrite", "fallocate", "fdatasync", "fsync", "rename", "sync_folder"}
+
+
+def test_after_a_failed_sync_only_what_is_durable_is_left(tmp_path):
+    """Rows whose sync failed may not be on the disk though the next sync says so: they are dropped, and readers are told."""
+    disk = FailingDisk(10**9, errno.EIO, names=("fdatasync",))
+    column = Column(tmp_path / "x", "i8", disk=disk)
+    column.extend(range(10))
+    column.sync()
+    reader = Column.open(tmp_path / "x")
+    column.extend(range(10, 30))
+    epoch = reader.epoch
+    disk.n = disk.i + 1
+    with pytest.raises(
+        StoreWriteError, match=r"Input/output error while syncing 30 rows\. Back at the 10 that are durable; append the others again"
+    ):
+        column.sync()
+    assert reader[:].tolist() == column[:].tolist() == list(range(10))
+    assert reader.epoch > epoch
+    column.extend(range(5))
+    column.close()
+    assert Column.open(tmp_path / "x", disk=RebootedDisk())[:].tolist() == [*range(10), *range(5)]
+
+
+def test_a_real_limit_on_file_size(tmp_path):
+    """The system's own refusal (RLIMIT_FSIZE) in another process: an error that says so, the rows before it whole."""
+    child = os.fork()
+    if child == 0:
+        os._exit(_fill_up(tmp_path / "x"))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert Column.open(tmp_path / "x")[:].tolist() == list(range(1000))
+
+
+def _fill_up(path):
+    import resource
+    import signal
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    column = Column(path, "i8")
+    column.extend(range(1000))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROWS + 50_000, ROWS + 50_000))
+    try:
+        column.extend(range(10_000))
+    except StoreWriteError as error:
+        column.close()
+        return 0 if error.errno == errno.EFBIG and len(column) == 1000 else 2
+    return 3
+
+
+# --- (d) bit flips -------------------------------------------------------------------------------------------
+@pytest.fixture
+def two_commits(tmp_path):
+    """A closed column of several commits, its bytes, and its rows."""
+    path = tmp_path / "x"
+    with Column(path, "i4") as column:
+        column.extend(range(100))
+        column.sync()
+        column.extend(range(50))
+    return path, path.read_bytes(), [*range(100), *range(50)]
+
+
+def flip(path, *bits):
+    """Flip bits of a file in place."""
+    fd = os.open(path, os.O_RDWR)
+    for bit in bits:
+        os.pwrite(fd, bytes([os.pread(fd, 1, bit >> 3)[0] ^ 1 << (bit & 7)]), bit >> 3)
+    os.close(fd)
+
+
+@contextlib.contextmanager
+def flipped(path, *bits):
+    """The file with some bits flipped, for a while."""
+    flip(path, *bits)
+    yield
+    flip(path, *bits)
+
+
+def used_bits(data, stop):
+    """Bits of the bytes that hold something in the first `stop` bytes, and of a few that do not."""
+    return [at * 8 + bit for at in range(stop) if data[at] or at % 301 == 0 for bit in range(8)]
+
+
+def test_one_flipped_bit_of_the_header_heals_or_is_found(two_commits):
+    """Every bit of the durable pages: the rows are the same, from the other copy. Both copies hit: an error that says which page."""
+    path, data, rows = two_commits
+    for bit in used_bits(data, LIVE):
+        with flipped(path, bit):
+            assert Column.open(path, disk=RebootedDisk())[:].tolist() == rows
+    for page in (0, *header.SLOTS):
+        for bit in range(0, 40 * 8, 3):
+            with flipped(path, page * 8 + bit, (page + 2048) * 8 + bit):
+                for opening in (Column, Column.open):
+                    with pytest.raises(StoreDamaged, match=r"x.* is (not a column|damaged)|page at byte"):
+                        opening(path, disk=RebootedDisk())
+
+
+def test_a_flipped_bit_of_the_live_page_is_found(two_commits):
+    """Of its count: an error. Of its boot: the commit counts. After a restart the page means nothing at all."""
+    path, _, rows = two_commits
+    for word, bit in itertools.product((BOOT, COUNT, EPOCH), range(64)):
+        with flipped(path, (LIVE + word * 8) * 8 + bit):
+            assert Column.open(path, disk=RebootedDisk())[:].tolist() == rows
+            if word == BOOT:
+                assert Column.open(path)[:].tolist() == rows
+            elif word == COUNT:
+                for opening in (Column, Column.open):
+                    with pytest.raises(StoreDamaged, match=r"the live page \(byte 12288\) is damaged"):
+                        opening(path)
+            else:
+                with pytest.raises(StoreDamaged, match="the live page"):
+                    _ = Column.open(path).epoch
+
+
+def test_pages_of_other_files_and_versions_are_found(two_commits, tmp_path):
+    """A slot of another column is no slot; a later version says that it is one."""
+    path, data, _ = two_commits
+    with Column(tmp_path / "y", "f8") as other:
+        other.append(0.5)
+    stranger = (tmp_path / "y").read_bytes()
+    path.write_bytes(data[:PAGE] + stranger[PAGE : 3 * PAGE] + data[3 * PAGE :])
+    with pytest.raises(StoreDamaged, match="the page at byte 4096 is damaged"):
+        Column.open(path)
+    monkey = pytest.MonkeyPatch()
+    with monkey.context() as patch:
+        patch.setattr(header, "VERSION", 2)
+        path.write_bytes(header.what_page({"bits": 32, "dtype": "<i4"}) + data[PAGE:])
+    with pytest.raises(StoreDamaged, match="a column of version 2, this is version 1"):
+        Column.open(path)
+    with pytest.raises(ValueError, match="description of a row takes"):
+        Column(tmp_path / "z", [(f"a_long_name_of_a_field_{i}", "i4") for i in range(100)])

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbtrade.errors import TapeError
-from nbtrade.schema import COLUMNS, FORMAT_VERSION, PRICE_SCALE, ROW_COLUMNS
+from nbtrade.errors import StoreDamaged, TapeError
+from nbtrade.prices import TickSize
+from nbtrade.schema import COLUMNS, FORMAT_VERSION, ROW_COLUMNS
 from nbtrade.store import files, search
+from nbtrade.store.sealed import open_sealed
 from nbtrade.times import all_to_ns, to_ns
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
     except ValueError as error:
         raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version == 1:
+        raise TapeError(
+            f"{folder} has tape format 1, from before columns had headers. Ingest the source again, with replace=True (--replace)."
+        )
     if not isinstance(version, int) or ("columns" not in manifest and version <= FORMAT_VERSION):
         raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
     if version > FORMAT_VERSION:
@@ -49,15 +55,16 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
 
 
 def _column(folder: Path, name: str, manifest: dict[str, Any]) -> np.ndarray:
-    n = manifest["columns"][name]["n"]
-    path, dtype = folder / f"{name}.bin", COLUMNS[name]
-    size = path.stat().st_size if path.exists() else -1
-    if size != n * dtype.itemsize:
-        raise TapeError(
-            f"{path} {f'has {size:,} bytes' if size >= 0 else 'is missing'}, the manifest says {n:,} rows of {dtype.itemsize} bytes. "
-            "The copy is incomplete or damaged; ingest the source again."
-        )
-    return files.map_array(path, dtype, n)
+    path, again = folder / f"{name}.col", "The copy is incomplete or damaged; ingest the source again."
+    try:
+        rows = open_sealed(path, COLUMNS[name])
+    except FileNotFoundError:
+        raise TapeError(f"{path} is missing. {again}") from None
+    except StoreDamaged as error:
+        raise TapeError(f"{error} {again}") from None
+    if len(rows) != manifest["columns"][name]["n"]:
+        raise TapeError(f"{path} has {len(rows):,} rows, the manifest says {manifest['columns'][name]['n']:,}. {again}")
+    return files.frozen(rows)
 
 
 class Tape:
@@ -82,7 +89,7 @@ class Tape:
     @property
     def tick(self) -> float:
         """Price of one tick in currency."""
-        return self.tick_units / PRICE_SCALE
+        return float(self._tick_size)
 
     @property
     def tick_units(self) -> int:
@@ -106,17 +113,15 @@ class Tape:
     # --- prices ----------------------------------------------------------------------------------
     def price(self, px: Any) -> Any:
         """Currency price(s) of px ticks."""
-        if isinstance(px, float | np.floating) or np.asarray(px).dtype.kind == "f":
-            return px * self.tick
-        units = np.asarray(px, np.int64) * self.tick_units  # 64 bits: the px of events have 32
-        return units / PRICE_SCALE if units.ndim else int(units) / PRICE_SCALE
+        return self._tick_size.price(px)
 
-    def px(self, price: float) -> int:
-        """Ticks of a price. Raises ValueError when it does not lie on a tick."""
-        units = round(price * PRICE_SCALE)
-        if units % self.tick_units:
-            raise ValueError(f"price {price} is not a multiple of the tick {self.tick:g} of {self.symbol}")
-        return units // self.tick_units
+    def px(self, price: Any) -> Any:
+        """Ticks of currency price(s). Raises OffTick when one does not lie on a tick."""
+        return self._tick_size.ticks(price)
+
+    @property
+    def _tick_size(self) -> TickSize:
+        return TickSize.of_units(self.tick_units, self.symbol)
 
     # --- time ------------------------------------------------------------------------------------
     def lower_bound(self, ts: Any, clock: str = "ts_recv") -> Any:
@@ -124,11 +129,11 @@ class Tape:
 
         ts : ns, str, datetime, Timestamp, or i8[...];  clock : "ts_recv" or "ts_event"
         """
-        return search.bounds(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts), upper=False)
+        return search.lower_bound(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts))
 
     def upper_bound(self, ts: Any, clock: str = "ts_recv") -> Any:
         """First row with clock > ts (len(self) if none); an i8 array of ns gives an array."""
-        return search.bounds(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts), upper=True)
+        return search.upper_bound(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts))
 
     def _clock(self, clock: str) -> np.ndarray:
         if clock not in ("ts_recv", "ts_event"):

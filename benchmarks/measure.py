@@ -22,6 +22,7 @@ import nbtrade as nt
 from nbtrade._jit import kernel
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory
+from nbtrade.schema import FORMAT_VERSION
 from nbtrade.sources import synthetic
 from nbtrade.store.state import book_arrays
 
@@ -44,7 +45,7 @@ def day(n: int, live: int = 1000, scenario: str = "ordinary") -> Path:
 
 def tape_of(path: Path) -> nt.Tape:
     """The day's tape, ingested once."""
-    folder = path.with_suffix("").with_suffix(".tape")
+    folder = path.with_suffix("").with_suffix(f".v{FORMAT_VERSION}.tape")
     return nt.open_tape(folder) if folder.exists() else nt.ingest(path, folder, progress=False)
 
 
@@ -256,7 +257,7 @@ print(peak[0], r.summary['n_rows'])
 
 def private_memory(n: int) -> dict[str, float]:
     """Peak private (anonymous) memory of a process that backtests a tape of n records, MB."""
-    path = bench_dir() / f"long_{n}.tape"
+    path = bench_dir() / f"long_{n}.v{FORMAT_VERSION}.tape"
     if not path.exists():
         ingest_from_memory(n, path)
     done = subprocess.run([sys.executable, "-c", MEMORY_CODE, str(path)], capture_output=True, text=True, check=True)

@@ -12,6 +12,7 @@ import numpy as np
 import nbtrade as nt
 from nbtrade.results import Result
 from nbtrade.runner import new_setup, run_tapes
+from nbtrade.schema import FORMAT_VERSION
 from nbtrade.sources import synthetic
 
 PER_WAKE = 32  # events in 100 ms of an ordinary ES day
@@ -20,7 +21,7 @@ PER_WAKE = 32  # events in 100 ms of an ordinary ES day
 def es_day(n: int, folder: Path) -> nt.Tape:
     """A synthetic day as dense as an ordinary ES day, ingested once."""
     path = folder / f"es_{n}.dbn.zst"
-    tape = folder / f"es_{n}.tape"
+    tape = folder / f"es_{n}.v{FORMAT_VERSION}.tape"
     if not tape.exists():
         nt.ingest(synthetic.write_dbn(path, n, duration=n * 100_000_000 // PER_WAKE), tape, progress=False)
     return nt.open_tape(tape)

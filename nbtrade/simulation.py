@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nbtrade.errors import StrategyError
+from nbtrade import blame, guarded
 from nbtrade.kernels import arrivals, engine, market, memory, records
 from nbtrade.kernels.pointers import keep
 from nbtrade.seam import Strategy
@@ -153,14 +153,13 @@ class Simulation:
             venue.send_again(first_ts)
 
     def _explain_failure(self) -> None:
-        """Say which wake and account the strategy raised at, and the state it had."""
+        """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""
         k, ts = int(self.run["failed_account"][0]), int(self.market["ts"][0])
-        when = np.datetime64(ts, "ns")
-        raise StrategyError(
-            f"strategy {self.strategy.name} raised at {when} UTC (wake {int(self.run['n_wakes'][0]):,}, account {k}). "
-            f"State then: {dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))}. "
-            "Most likely a division by zero or an index out of range; run with NUMBA_DISABLE_JIT=1 to see the line."
-        )
+        state = dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))
+        what, line = guarded.raised(state["_"])
+        when = f"At {np.datetime64(ts, 'ns')} UTC (wake {int(self.run['n_wakes'][0]):,}, account {k})"
+        function = self.strategy.function
+        raise blame.runtime_error(function, what, function.__code__.co_firstlineno + line, when, state)
 
     # --- room --------------------------------------------------------------------------------------
     def drain(self) -> None:

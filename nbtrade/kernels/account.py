@@ -166,7 +166,12 @@ def is_open(account, slot):
 @method(AccountType, AccountRecord, "order")
 @helper
 def order(account, slot):
-    """The order in `slot`: want_px, want_qty, left, filled, status, side, kind, sent, cancelling. (Others look ahead.)"""
+    """The order in `slot`: want_px, want_qty, left, filled, status, side, kind, sent, cancelling. (Others look ahead.)
+
+    Raises IndexError for a slot that the account does not have: what lies there is somebody else's.
+    """
+    if slot < 0 or slot >= account.capacity:
+        raise IndexError("an account has order slots 0 to account.capacity - 1")
     return own_of(account, slot)
 
 

@@ -8,8 +8,10 @@ Without the JIT the same addresses become NumPy views, and the methods those of 
 """
 
 import ctypes
+from functools import partial
 from typing import Any
 
+import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -69,22 +71,60 @@ def _python_array(address: int, n: int, dtype: np.dtype, python_class: type) -> 
     return np.frombuffer(memory, dtype if dtype.names is None else np.dtype((python_class, dtype)))
 
 
+def _whole(method: str, value: Any) -> Any:
+    """The argument, when it is an integer. Without the JIT: what `_check_integers` is with it."""
+    if not isinstance(value, (int, np.integer, np.bool_)):
+        raise TypeError(
+            f"{method}: {value!r} is no integer. Prices are ticks, quantities lots, sides BID or ASK: int(), math.floor or math.ceil"
+        )
+    return value
+
+
+def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
+    """Numba must not cut a float price off, or compile the engine's kernels once more for it."""
+    for name, kind in zip(names, kinds, strict=True):
+        plain = (
+            getattr(kind, "value", kind)
+            if isinstance(kind, types.Omitted)
+            else types.unliteral(kind)
+            if isinstance(kind, types.Type)
+            else kind
+        )
+        if not isinstance(plain, (types.Integer, types.Boolean, int)):
+            advice = (
+                "int(), math.floor or math.ceil make it one"
+                if isinstance(plain, types.Float)
+                else "prices are ticks, quantities lots, sides BID or ASK"
+            )
+            raise numba.core.errors.TypingError(f"nbtrade: the argument {name!r} of {method} is an integer, and this is {plain}: {advice}")
+
+
 def method(numba_class: type, python_class: type, name: str) -> Any:
     """Decorator: make a helper the method `name` of a record, with and without the JIT."""
 
     def attach(function: Any) -> Any:
         inner = getattr(function, "py_func", function)
-        setattr(python_class, name, lambda self, *args: inner(self, *args))
+        names = inner.__code__.co_varnames[1 : inner.__code__.co_argcount]
         METHODS.setdefault(name, []).append(inner)
+        setattr(
+            python_class,
+            name,
+            lambda self, *args, **kws: inner(self, *(_whole(name, a) for a in args), **{n: _whole(name, a) for n, a in kws.items()}),
+        )
         if JIT:
             # the overload must have the function's own signature: an argument list written out, not *args
-            names = inner.__code__.co_varnames[: inner.__code__.co_argcount]
             defaults = inner.__defaults__ or ()
             required = names[: len(names) - len(defaults)]
             listed = ", ".join([*required, *(f"{n}={d!r}" for n, d in zip(names[len(required) :], defaults, strict=True))])
-            scope: dict[str, Any] = {"function": function}
-            exec(f"def typed({listed}):\n    return lambda {listed}: function({', '.join(names)})", scope)
-            overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope["typed"])
+            # each argument as int64: an i4 field or a bool would compile the kernels behind it once more
+            passed = ", ".join([*(f"int64({n})" for n in required), *names[len(required) :]])
+            typed = f"nbtrade_method_{name}"
+            scope: dict[str, Any] = {"function": function, "int64": types.int64, "check": partial(_check_integers, name, names)}
+            exec(
+                f"def {typed}(self, {listed}):\n    check({', '.join(names)})\n    return lambda self, {listed}: function(self, {passed})",
+                scope,
+            )
+            overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope[typed])
         return function
 
     return attach

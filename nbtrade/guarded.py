@@ -1,0 +1,193 @@
+"""A strategy's function behind a call that never raises, and that knows the user's line when it would have.
+
+    engine ── function pointer ──> entry(4 addresses) ── call ──> the user's function
+                                        │                             │ raises: return code = 1 + line
+                        0, or 1 and  <──┘ <───────────────────────────┘
+                        state["_"] = line << 48 | address of Numba's description of the exception
+
+Numba's compiled functions return a code: 0, or what raised. It has one code for all exceptions and forgets where most of them (division by
+zero, an index out of range, whatever a called function raises) came from. Here the function is lowered with a calling convention that
+puts the line into the code (counted from the function's first, so that machine code from the disk is right wherever the function stands in
+its file), which costs nothing as long as nothing is raised. Arrays in the state check their indices: out of range is an error
+like any other. (Neighbouring state, and worse, would be overwritten otherwise.)
+
+Uses Numba's internals, for which Numba is pinned; tests/test_misuse.py holds it. Lines beyond 32,767 are not told apart.
+"""
+
+import copy
+import ctypes
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import compiler, typed_passes
+from numba.core.callconv import CPUCallConv, create_error_model
+from numba.core.compiler_machinery import register_pass
+from numba.core.cpu import CPUContext
+from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]
+from numba.core.ir import SetAttr
+from numba.core.lowering import Lower
+from numba.core.registry import cpu_target
+from numba.extending import intrinsic
+
+ADDRESS_BITS = 48
+MAX_LINE = 2**15 - 1
+OPTIONS = {
+    "nopython": True,
+    "error_model": "python",
+    "boundscheck": True,
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+
+class _LineCallConv(CPUCallConv):
+    """Return codes of exceptions say the line that is being lowered."""
+
+    def __init__(self, context: Any, lower: Any) -> None:
+        super().__init__(context)
+        self.lower = lower
+
+    def _return_errcode_raw(self, builder: Any, code: Any) -> None:
+        if not isinstance(code, ir.Constant) or code.constant >= 1:  # an exception raised here, or passed on
+            line = self.lower.loc.line - self.lower.func_ir.func_id.firstlineno
+            code = ir.Constant(ir.IntType(32), 1 + min(max(line, 0), MAX_LINE))
+        builder.ret(code)
+
+
+class _LineContext(CPUContext):
+    """The compiler's context of one function, with its calling convention."""
+
+    lower: Any
+
+    @property
+    def call_conv(self) -> Any:
+        return _LineCallConv(self, self.lower)
+
+
+class _LineLower(Lower):
+    """Numba's lowering with `_LineCallConv`. Integer state fields take no floats: they would be cut off without a word."""
+
+    def __init__(self, context: Any, *args: Any, **kws: Any) -> None:
+        own = copy.copy(context)
+        own.__class__ = _LineContext
+        own.lower = self
+        own.error_model = create_error_model("python", own)
+        super().__init__(own, *args, **kws)
+
+    def lower_inst(self, inst: Any) -> None:
+        if isinstance(inst, SetAttr):
+            target, value = self.typeof(inst.target.name), self.typeof(inst.value.name)
+            field = target.fields.get(inst.attr) if isinstance(target, types.Record) else None
+            if field is not None and not _fits(value, field.type):
+                raise numba.core.errors.TypingError(
+                    f"nbtrade: field {inst.attr!r} is {field.type}; {_kind(value)} does not fit", loc=inst.loc
+                )
+        super().lower_inst(inst)
+
+
+def _fits(value: Any, field: Any) -> bool:
+    if isinstance(field, types.Integer):
+        return isinstance(value, (types.Integer, types.Boolean))
+    return not isinstance(field, types.Float) or isinstance(value, (types.Number, types.Boolean))
+
+
+def _kind(value: Any) -> str:
+    plain = types.unliteral(value)
+    names = {types.unicode_type: "a string", types.float64: "a float64 (make it an integer: int, math.floor, round)", types.none: "None"}
+    return names.get(plain, f"a {plain}")
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LineLowering(typed_passes.BaseNativeLowering):
+    """Lowering, and no machine code yet: that is made once, of the whole entry."""
+
+    _name = "nbtrade_lowering"
+
+    @property
+    def lowering_class(self) -> Any:
+        return _LineLower
+
+    def run_pass(self, state: Any) -> Any:
+        state.flags.no_compile = True
+        return super().run_pass(state)
+
+
+class _LineCompiler(compiler.CompilerBase):
+    """Numba's passes, with `_LineLowering`."""
+
+    def define_pipelines(self) -> list[Any]:
+        manager = compiler.DefaultPassBuilder.define_nopython_pipeline(self.state)
+        manager.passes = [(_LineLowering if one is typed_passes.NativeLowering else one, text) for one, text in manager.passes]
+        manager._finalized = False
+        manager.finalize()
+        return [manager]
+
+
+class Guarded:
+    """A strategy's function, to be compiled once, and all that the disk cache's key must know of it (`_pyfunc`, `targetoptions`).
+
+    argument_types : Numba's types of market, features, account and state     mark_offset : bytes to the state field of the mark (`raised`)
+    """
+
+    def __init__(self, function: Callable[..., Any], argument_types: tuple[Any, ...], mark_offset: int) -> None:
+        self._pyfunc = function
+        self.argument_types, self.mark_offset = argument_types, mark_offset
+        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "mark": mark_offset, "form": 1}
+        self._compiled: Any = None
+
+    def compiled(self) -> Any:
+        """Numba's CompileResult. Raises Numba's errors."""
+        if self._compiled is None:
+            compiling = _FunctionCompiler(self._pyfunc, cpu_target, OPTIONS, {}, _LineCompiler)
+            self._compiled = compiling.compile(self.argument_types, None)
+        return self._compiled
+
+
+def guarded_call(guarded: Guarded) -> Any:
+    """An intrinsic (market, features, account, state) -> 0, or 1 when the function raised."""
+
+    @intrinsic
+    def call(typingctx, market, features, account, state):  # type: ignore[no-untyped-def]
+        guarded.compiled()
+
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            result = guarded.compiled()
+            context.add_linking_libs([result.library])
+            status, _ = context.call_internal_no_propagate(builder, result.fndesc, result.signature, args)
+            i64 = ir.IntType(64)
+            with builder.if_then(status.is_error, likely=False):
+                line = builder.sub(builder.zext(status.code, i64), ir.Constant(i64, 1))
+                where = builder.or_(builder.shl(line, ir.Constant(i64, ADDRESS_BITS)), builder.ptrtoint(status.excinfoptr, i64))
+                start = builder.bitcast(args[3], ir.IntType(8).as_pointer())
+                field = builder.gep(start, [ir.Constant(i64, guarded.mark_offset)])
+                builder.store(where, builder.bitcast(field, i64.as_pointer()))
+            return builder.zext(status.is_error, i64)
+
+        return types.int64(*guarded.argument_types), codegen
+
+    return call
+
+
+class _ExcInfo(ctypes.Structure):
+    """Numba's `excinfo_t` (numba/core/callconv.py)."""
+
+    _fields_ = [
+        ("data", ctypes.c_void_p),
+        ("n", ctypes.c_int32),
+        ("hash", ctypes.c_void_p),
+        ("unwrap", ctypes.c_void_p),
+        ("more", ctypes.c_int32),
+    ]
+
+
+def raised(mark: int) -> tuple[str, int]:
+    """(the exception as text, line counted from the function's first) of the mark that a failed call left in the state."""
+    info = _ExcInfo.from_address(mark & ((1 << ADDRESS_BITS) - 1))
+    exception, arguments, _ = pickle.loads(ctypes.string_at(info.data, info.n))
+    words = ", ".join(str(one) for one in arguments or ())
+    return f"{exception.__name__}: {words}" if words else str(exception.__name__), mark >> ADDRESS_BITS

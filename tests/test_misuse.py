@@ -1,0 +1,250 @@
+"""What users get wrong: each is a StrategyError of a few lines that names the user's own line and says in one sentence what is wrong."""
+
+import linecache
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+from streams import tape_of
+
+import nbtrade as nt
+from nbtrade.errors import StrategyError
+from nbtrade.sources import synthetic
+
+HEAD = '''@nt.strategy(state=[("n", "i8"), ("x", "f8"), ("window", "f8", 3)], wake="100ms")
+def mine(market, features, account, state):
+    """A strategy."""
+    state.n += 1
+    if state.n < 3:
+        return
+'''
+FIRST = 7  # line of a case's first word
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    """A few seconds."""
+    return tape_of(synthetic.records(2_000, seed=3, live_orders=100, duration="5s"), tmp_path_factory.mktemp("misuse"))
+
+
+def undecorated(x):
+    """A plain function."""
+    return x
+
+
+def strategy_of(body, *, known=True, file="<cell>"):
+    """The strategy with this body, defined as a notebook's cell defines it; `known`: its source can be looked up."""
+    source = HEAD + "".join(f"    {line}\n" for line in body.split("\n"))
+    linecache.cache.pop(file, None)
+    if known:
+        linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+    scope = {"nt": nt, "BID": nt.BID, "ASK": nt.ASK, "math": math, "undecorated": undecorated}
+    exec(compile(source, file, "exec"), scope)
+    return scope["mine"]
+
+
+def error_of(tape, body, **options):
+    """The message that this body gets, which is short, and no compiler's."""
+    with pytest.raises(StrategyError) as caught:
+        nt.backtest(tape, strategy_of(body, **options))
+    message = str(caught.value)
+    assert len(message) < 700
+    assert message.count("\n") <= 3
+    for word in ("pipeline", "During:", "intrinsic", "typed(", "Overload", "nbtrade_method", "/numba/"):
+        assert word not in message
+    assert caught.value.__cause__ is None  # Numba's text is not printed with it
+    return message
+
+
+COMPILE = {
+    "unknown method": ("account.qoute(BID, market.bid_px, 1)", ["account has no", "'qoute'", "Did you mean 'quote'"], 0),
+    "unknown field of market": ("state.n = market.bidpx", ["market has no", "'bidpx'", "'bid_px'"], 0),
+    "unknown field of state": ("state.nn = 1", ["state has no", "'nn'", "n, x, window"], 0),
+    "unknown field, changed": ("state.nn += 1", ["state has no", "'nn'"], 0),
+    "unknown field through a name": ("other = state\nstate.n = other.nn", ["'nn'"], 1),
+    "write to the market": ("market.bid_px = 5", ["market.bid_px cannot be set"], 0),
+    "change of the account": ("account.position += 1", ["account.position cannot be set"], 0),
+    "string for a price": ("account.submit(BID, 'a', 1)", ["'px' of submit", "integer"], 0),
+    "float for a price": ("account.submit(BID, market.bid_px - 0.5, 1)", ["'px' of submit", "float64", "math.floor"], 0),
+    "float for lots": ("state.x = 1.0\naccount.quote(ASK, market.ask_px, state.x)", ["'qty' of quote", "float64"], 1),
+    "None for a side": ("account.market(None, 1)", ["'side' of market", "none"], 0),
+    "float for a kind": ("account.submit(BID, market.bid_px, 1, 2.0)", ["'kind' of submit"], 0),
+    "too few arguments": ("account.submit(BID, market.bid_px)", ["submit(side, px, qty, kind=0)"], 0),
+    "too many arguments": ("account.cancel(1, 2)", ["cancel(slot)"], 0),
+    "unknown keyword": ("account.submit(BID, market.bid_px, quantity=1)", ["submit(side, px, qty, kind=0)"], 0),
+    "string in an integer field": ("state.n = 'abc'", ["'n' is int64", "a string does not fit"], 0),
+    "float in an integer field": ("state.n = market.bid_px / 2", ["'n' is int64", "float64"], 0),
+    "tuple in a float field": ("state.x = (1, 2)", ["'x' is float64", "does not fit"], 0),
+    "undefined name": ("state.n = 1\nstate.n = no_such_name + 1", ["'no_such_name' is not defined"], 1),
+    "plain function": ("state.n = undecorated(1)", ["'undecorated'", "numba.njit"], 0),
+    "list": ("x = [1, 2]\nx.append(3)\nstate.n = len(x)", ["may not allocate", "state=[("], 0),
+    "text": ("state.n = len(f'{market.bid_px}')", ["may not allocate"], 0),
+    "import": ("import os\nstate.n = 1", ["IMPORT_NAME", "outside a strategy"], 0),
+    "with": ("with open('x') as f:\n    pass", ["with", "cannot be compiled"], 0),
+    "narrow except": ("try:\n    state.n = 1 // state.n\nexcept ZeroDivisionError:\n    pass", ["except Exception"], 2),
+    "two types in one name": ("y = 1\nif state.n > 5:\n    y = (1, 2)\nz = y\nstate.n = z[0]", ["'y'"], None),
+}
+
+
+@pytest.mark.parametrize(("body", "words", "line"), COMPILE.values(), ids=COMPILE)
+def test_compile(tape, body, words, line):
+    """What cannot be compiled names what, the file, the line and the line's text."""
+    message = error_of(tape, body)
+    for word in words:
+        assert word in message
+    if line is not None:
+        assert f"In <cell>, line {FIRST + line}\n    {body.splitlines()[line].strip()}" in message
+
+
+RUN = {
+    "division by zero": ("state.x = 1.0\nstate.n = 5 // (state.n - 3)", "ZeroDivisionError", 1),
+    "float division by zero": ("state.x = 5 / (state.n - 3)", "ZeroDivisionError: division by zero", 0),
+    "remainder of zero": ("state.n = 5 % (state.n - 3)", "ZeroDivisionError", 0),
+    "index, written": ("for i in range(9):\n    state.window[i] = 1.0", "IndexError", 1),
+    "index, read": ("state.x = 1.0\nstate.x = state.window[state.n]", "IndexError", 1),
+    "loop over capacity": (
+        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.left",
+        "IndexError",
+        1,
+    ),
+    "raised": ("raise ValueError('too bad')", "ValueError: too bad", 0),
+    "assertion": ("assert state.n > 100", "AssertionError", 0),
+}
+
+
+@pytest.mark.parametrize(("body", "what", "line"), RUN.values(), ids=RUN)
+def test_run(tape, body, what, line):
+    """What raises names the exception, the line and its text, when and in which account it was, and the state."""
+    message = error_of(tape, body)
+    assert f"raised {what}" in message
+    assert f"In <cell>, line {FIRST + line}\n    {body.splitlines()[line].strip()}" in message
+    assert "(wake 3, account 0)" in message
+    assert "n=3" in message or "n=" in message
+
+
+def test_failing_account_of_a_sweep(tape):
+    """In a sweep the account that raised is named, and its own state."""
+    with pytest.raises(StrategyError, match=r"account 2\)") as caught:
+        nt.sweep(tape, strategy_of("state.x = 1 / (state.x - 7)"), {"x": [1.0, 2.0, 7.0, 8.0]}, workers=1, progress=False)
+    assert "x=7.0" in str(caught.value)
+
+
+def test_moved_function(tape, tmp_path, monkeypatch):
+    """Machine code from the disk names the right line also when the function moved in its file, or a line was put into it."""
+    monkeypatch.setenv("NBTRADE_CACHE_DIR", str(tmp_path))
+    body = "state.n = 5 // (state.n - 3)"
+    for before, inside in (("", ""), ("\n\n\n", ""), ("", "\n    # a remark\n")):
+        source = before + HEAD + inside + f"    {body}\n"
+        linecache.cache["<moved>"] = (len(source), None, source.splitlines(True), "<moved>")
+        scope = {"nt": nt}
+        exec(compile(source, "<moved>", "exec"), scope)
+        with pytest.raises(StrategyError, match=rf"<moved>, line {FIRST + before.count(chr(10)) + inside.count(chr(10))}\n    state.n = 5"):
+            nt.backtest(tape, scope["mine"])
+    assert 1 <= len(list(tmp_path.glob("strategy_mine-*"))) <= 2
+
+
+def test_unknown_source(tape):
+    """A strategy from `exec`, without a source to look up, still gets file and line."""
+    message = error_of(tape, "state.n = 5 // (state.n - 3)", known=False, file="<string>")
+    assert f"In <string>, line {FIRST}\n" in message
+    assert "ZeroDivisionError" in message
+
+
+def test_signature():
+    """Another number of arguments, and a function that yields, are refused where the strategy is made."""
+
+    def short(market, state):
+        pass
+
+    def yields(market, features, account, state):
+        yield 1
+
+    with pytest.raises(
+        StrategyError, match=r"takes \(market, state\); a strategy takes \(market, features, account, state\)[^/]*\n?.*test_misuse"
+    ):
+        nt.strategy()(short)
+    with pytest.raises(StrategyError, match="its body would never run"):
+        nt.strategy()(yields)
+
+
+def test_unknown_parameter(tape):
+    """A parameter that is no state field, and a value that does not fit one, say which fields there are."""
+    with pytest.raises(StrategyError, match=r"no state field 'edges'. Its fields: n, x, window"):
+        nt.backtest(tape, strategy_of("pass"), edges=1)
+    with pytest.raises(StrategyError, match="does not fit state field 'n'"):
+        nt.backtest(tape, strategy_of("pass"), n="three")
+
+
+def test_other_names_and_arguments(tape):
+    """What is right stays allowed: other argument names, keywords, a bool or a small integer as argument."""
+    source = """
+@nt.strategy(state=[("n", "i4"), ("yes", "?")], wake="100ms")
+def mine(m, f, a, s):
+    s.n = a.submit(0, m.bid_px - 5, qty=m.bid_px > 0, kind=nt_LIMIT)
+    s.yes = a.is_open(s.n)
+    a.cancel(s.n)
+"""
+    scope = {"nt": nt, "nt_LIMIT": nt.LIMIT}
+    exec(compile(source, "<other>", "exec"), scope)
+    result = nt.backtest(tape, scope["mine"])
+    assert result.final_state["yes"]
+    assert (result.orders["qty"] == 1).all()
+
+
+NO_JIT_CODE = """
+import sys
+sys.path.insert(0, "tests")
+import nbtrade as nt
+from test_misuse import FIRST, RUN, strategy_of
+from nbtrade.errors import StrategyError
+tape = nt.open_tape(sys.argv[1])
+cases = {name: case for name, case in RUN.items()} | {"float for a price": ("account.submit(BID, 0.5, 1)", "TypeError", 0)}
+for name, (body, what, line) in cases.items():
+    try:
+        nt.backtest(tape, strategy_of(body))
+    except StrategyError as error:
+        assert f"In <cell>, line {FIRST + line}\\n" in str(error), str(error)
+        assert what.split(":")[0] in str(error), str(error)
+        print("ok")
+"""
+
+
+def test_no_jit(tape):
+    """Without the JIT the same mistakes are the same errors."""
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    command = [sys.executable, "-c", NO_JIT_CODE, str(tape.path)]
+    done = subprocess.run(command, check=False, env=env, cwd=root, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["ok"] * (len(RUN) + 1)
+
+
+SECOND_CODE = """
+import sys
+import nbtrade as nt
+from nbtrade import seam
+source = '''
+@nt.strategy(state=[("n", "i8")], wake="100ms")
+def from_a_cell(market, features, account, state):
+    state.n += 1
+    account.quote(0, market.bid_px - 3, 1)
+'''
+scope = {"nt": nt}
+exec(compile(source, sys.argv[2], "exec"), scope)
+from numba.core import event
+with event.install_recorder("numba:compile") as recorder:
+    result = nt.backtest(nt.open_tape(sys.argv[1]), scope["from_a_cell"])
+print(result.final_state["n"] > 3, len(recorder.buffer))
+"""
+
+
+def test_second_process_compiles_nothing(tape):
+    """A strategy of a notebook's cell comes from the disk in a second process, also when the cell has another number there."""
+    outs = []
+    for cell in ("<ipython-input-1>", "<ipython-input-1>", "<ipython-input-7>"):
+        command = [sys.executable, "-c", SECOND_CODE, str(tape.path), cell]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+        outs.append(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, env=env).stdout.split())
+    assert outs[1] == outs[2] == ["True", "0"]

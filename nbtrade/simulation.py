@@ -67,6 +67,7 @@ class Simulation:
         n = np.arange(len(a))
         a["index"], a["venue"] = n % self.n_accounts, n // self.n_accounts
         a["self_at"] = at + n * records.ACCOUNT_BYTES
+        a["n_venues"] = len(self.venue_records)
         a["stride"] = self.n_accounts * records.ACCOUNT_BYTES
         a["venue_at"] = keep(self.venue_records) + a["venue"] * records.VENUE.itemsize
         a["quote_bid"] = a["quote_ask"] = a["seen_row"] = -1
@@ -80,7 +81,7 @@ class Simulation:
         for name in ("last_px", "bid_px", "ask_px"):
             m[name] = 2**63 - 1
         m["last_side"] = -1
-        m["index"] = np.arange(len(m))
+        m["index"], m["n_venues"] = np.arange(len(m)), len(m)
         m["self_at"] = keep(m) + m["index"] * market.MARKET_BYTES
         m["venue_at"] = self.venue_records.ctypes.data + m["index"] * records.VENUE.itemsize
         self.venue_records["market_at"] = m["self_at"]

@@ -333,4 +333,6 @@ def behind(account, slot):
 @helper
 def on(account, i):
     """The same account on instrument `i` of the run: its orders, position and cash there."""
+    if i < 0 or i >= account.n_venues:
+        raise IndexError("account.on: the run has no instrument of this number")
     return account_at(account.self_at + (i - account.venue) * account.stride)

@@ -33,6 +33,7 @@ MARKET = np.dtype(
         ("venue_at", "i8"),  # inside
         ("self_at", "i8"),
         ("index", "i8"),
+        ("n_venues", "i8"),
     ],
     align=True,
 )
@@ -131,6 +132,8 @@ def depth(market, side, n):
 @helper
 def on(market, i):
     """The market of instrument `i` of the run."""
+    if i < 0 or i >= market.n_venues:
+        raise IndexError("market.on: the run has no instrument of this number")
     return market_at(market.self_at + (i - market.index) * MARKET_BYTES)
 
 

@@ -155,6 +155,7 @@ ACCOUNT = np.dtype(
         ("self_at", "i8"),  # address of this record, and how far it is to the same account's next instrument
         ("stride", "i8"),
         ("venue", "i8"),
+        ("n_venues", "i8"),
     ],
     align=True,
 )

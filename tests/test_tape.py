@@ -10,15 +10,14 @@ import numba
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from nbtrade._jit import JIT
 from nbtrade.errors import TapeError, TapeExists
+from nbtrade.kernels import search
 from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, UNDEF_PRICE
 from nbtrade.sources import synthetic
 from nbtrade.sources.convert import ingest
-from nbtrade.store import files, search
+from nbtrade.store import files
 from nbtrade.store.tape import open_tape, to_ns
 
 N = 20_000 if JIT else 3_000
@@ -111,20 +110,6 @@ def test_bounds_work_inside_a_kernel(tape):
     )
     expected = np.searchsorted(tape.ts_recv, stop) - np.searchsorted(tape.ts_recv, start), np.searchsorted(tape.ts_recv, stop, "right")
     assert found == expected
-
-
-@settings(max_examples=200 if JIT else 30, deadline=None)
-@given(
-    st.lists(st.integers(-5, 5) | st.integers(-(2**63), 2**63 - 1), max_size=40),
-    st.lists(st.integers(-6, 6) | st.integers(-(2**63), 2**63 - 1)),
-)
-def test_searches_are_numpys_for_any_sorted_array(values, xs):
-    """Empty, one element, duplicates, extremes."""
-    values, xs = np.sort(np.array(values, np.int64)), np.array(xs, np.int64)
-    for upper, side in ((False, "left"), (True, "right")):
-        assert search.bounds(values, xs, upper).tolist() == np.searchsorted(values, xs, side).tolist()
-        for x in xs[:3]:
-            assert search.bounds(values, int(x), upper) == np.searchsorted(values, x, side)
 
 
 def test_between_is_the_rows_of_a_half_open_time(tape):

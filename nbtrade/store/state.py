@@ -126,7 +126,7 @@ class BookState:
 def book_before(tape: "Tape", row: int) -> BookState:
     """The book before row `row` of the whole tape."""
     events, checkpoints = tape.whole["events"], tape.whole["checkpoints"]
-    k = int(upper_bound(np.ascontiguousarray(checkpoints["row"]), row)) - 1
+    k = upper_bound(checkpoints["row"], row) - 1
     first, live = 0, tape.whole["live"][:0]
     if k >= 0:
         first = int(checkpoints["row"][k])

@@ -124,11 +124,11 @@ class Tape:
 
         ts : ns, str, datetime, Timestamp, or i8[...];  clock : "ts_recv" or "ts_event"
         """
-        return search.bounds(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts), upper=False)
+        return search.lower_bound(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts))
 
     def upper_bound(self, ts: Any, clock: str = "ts_recv") -> Any:
         """First row with clock > ts (len(self) if none); an i8 array of ns gives an array."""
-        return search.bounds(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts), upper=True)
+        return search.upper_bound(self._clock(clock), all_to_ns(ts) if np.ndim(ts) else to_ns(ts))
 
     def _clock(self, clock: str) -> np.ndarray:
         if clock not in ("ts_recv", "ts_event"):

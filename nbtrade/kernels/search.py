@@ -1,0 +1,253 @@
+r"""Search in ascending columns: for kernels to call, one value at a time. Bulk searches are in kernels/bulk_search.py.
+
+    values   a  b  b  b  c  d          lower_bound(b) = 1    first index whose value is >= x
+    index    0  1  2  3  4  5   (6)    upper_bound(b) = 4    first index whose value is > x;  both len(values) if there is none
+
+`values` is an array of any integer dtype and stride, ascending, duplicates allowed. A packed column of 1 to 8 bytes a value is searched
+as it lies: an overlapping view of 8-byte words of which each ends with its value,
+
+    bytes    .. .. .. .. ..[v0 v0 v0][v1 v1 v1][v2 ..        raw[0] = v0 << 40 | what lies before it
+                            \_ value _/
+
+so that its upper bytes are the value, and `v < x` is `raw < x << 40` whatever the lower bytes are: no decoding at all.
+
+- `lower_bound` halves without a branch on the data, and while the range is large fetches both values that it may compare next: half the
+  waits for memory (1.35 to 1.08 us in 100 M values). Weak case: none worse than bisection; a few per cent on arrays that lie in cache.
+- `lower_bound_near` gallops from a hint, both ways: O(log distance). Weak case: a far hint costs twice the halving.
+- `lower_bound_even` looks at the quartiles; if they lie evenly it interpolates at most 3 times, each step about the root of the last
+  one, then looks a little way around (0.75 us in 100 M values). If one of that does not go as with even values, it halves. Weak case:
+  even quartiles and clusters between, 15 probes in vain, of which the cache has ten.
+
+Midpoints are sums of offsets and differences are taken of halved values, so neither overflows at the ends of int64.
+Measured speeds: README. Oracle: numpy.searchsorted.
+"""
+
+import numpy as np
+
+from nbtrade._jit import helper, kernel
+from nbtrade.kernels.hashing import prefetch
+from nbtrade.schema import NONE
+
+FETCH_ABOVE = 1 << 10  # values: below, the next probes lie in a page or two that are on their way already
+EVEN_ABOVE = 1 << 11  # values: below, halving is as fast as a division
+N_GUESSES = 3
+CLOSE = 128  # values: after a step below it the next guess is off by a dozen, so stop guessing and look around
+LOOK_AROUND = 16  # values: two cache lines; doubled up to 64
+
+
+@helper
+def is_before(value, x, upper):
+    """Whether the bound of x lies behind `value`. `upper` is a constant where this is used."""
+    return value <= x if upper else value < x
+
+
+@helper
+def halve(values, base, n, x, upper):
+    """The bound of x within values[base : base + n]; base + n when all are before it."""
+    while n > 1:
+        half = n >> 1
+        base += half if is_before(values[np.uint64(base + half - 1)], x, upper) else 0
+        n -= half
+    return base + (1 if n == 1 and is_before(values[np.uint64(base)], x, upper) else 0)
+
+
+@helper
+def halve_ahead(values, base, n, x, upper):
+    """`halve` of a large range: fetches both candidates of the next probe before it waits for this one."""
+    while n > FETCH_ABOVE:
+        half = n >> 1
+        quarter = (n - half) >> 1
+        prefetch(values, base + quarter - 1)
+        prefetch(values, base + half + quarter - 1)
+        base += half if is_before(values[np.uint64(base + half - 1)], x, upper) else 0
+        n -= half
+    return halve(values, base, n, x, upper)
+
+
+@helper
+def gallop(values, hint, x, upper):
+    """The bound of x, by doubling steps from index `hint` (any integer; beyond the ends means the ends)."""
+    n = len(values)
+    low = min(max(hint, 0), n) - 1  # values[low] is before x, or low is -1
+    high = low + 1  # values[high] is not, or high is n
+    step = 1
+    if high < n and is_before(values[np.uint64(high)], x, upper):
+        low = high
+        while low + step < n and is_before(values[np.uint64(low + step)], x, upper):
+            low += step
+            step *= 2
+        high = min(low + step, n)
+    else:
+        while high - step >= 0 and not is_before(values[np.uint64(high - step)], x, upper):
+            high -= step
+            step *= 2
+        low = max(high - step, -1)
+    return halve(values, low + 1, high - low - 1, x, upper)
+
+
+@helper
+def distance(a, b):
+    """About a - b as a float, for a >= b. Halves first: the difference of two int64 need not fit one."""
+    return np.float64((a >> 1) - (b >> 1))
+
+
+@helper
+def fetch_around(values, at):
+    """Fetch the 17 cache lines (of int64) around `at`: the next guess is most often in one of them (750 to 610 ns a search)."""
+    last = len(values) - 1
+    for i in range(-8, 9):
+        prefetch(values, min(max(at + i * 8, 0), last))
+
+
+@helper
+def look_around(values, at, low, high, x, upper):
+    """Narrow (low, high), where values[low] is before x and values[high] is not, to a few values beside `at` if x is there."""
+    step = LOOK_AROUND
+    if is_before(values[np.uint64(at)], x, upper):
+        low = at
+        while step <= 4 * LOOK_AROUND and low + step < high:
+            if not is_before(values[np.uint64(low + step)], x, upper):
+                return low, low + step
+            low += step
+            step *= 2
+        return low, high
+    high = at
+    while step <= 4 * LOOK_AROUND and high - step > low:
+        if is_before(values[np.uint64(high - step)], x, upper):
+            return high - step, high
+        high -= step
+        step *= 2
+    return low, high
+
+
+@helper
+def rises_evenly(values, per_value):
+    """Whether the quartiles lie where even values have them, up to 8 times the scatter of random ones. They are in the cache if any are."""
+    n = len(values)
+    scatter = 4.0 * np.sqrt(np.float64(n))
+    first = values[0]
+    for i in (n >> 2, n >> 1, n - (n >> 2)):
+        if abs(distance(values[np.uint64(i)], first) * per_value - i) > scatter:
+            return False
+    return True
+
+
+@helper
+def guess_near(values, x, per_value, upper):
+    """(found, low, high): guess up to N_GUESSES times, then look around. If found, low is before x and high is not."""
+    n = len(values)
+    low, high = 0, n - 1
+    at = np.int64(min(distance(x, values[0]) * per_value, np.float64(n - 2)))
+    largest = 8.0 * np.sqrt(np.float64(n))  # a larger step says that values do not rise evenly here
+    for _ in range(N_GUESSES):
+        value = values[np.uint64(at)]
+        if is_before(value, x, upper):
+            low = max(low, at)
+            step = distance(x, value) * per_value
+        else:
+            high = min(high, at)
+            step = -distance(value, x) * per_value
+        if abs(step) > largest:
+            return False, low, high
+        at = min(max(at + np.int64(step), low), high)
+        fetch_around(values, at)
+        if abs(step) < CLOSE:
+            break
+        largest = 8.0 * np.sqrt(abs(step)) + CLOSE
+    near_low, near_high = look_around(values, at, low, high, x, upper)
+    return near_high - near_low <= 4 * LOOK_AROUND, near_low, near_high
+
+
+@helper
+def interpolate(values, x, upper):
+    """The bound of x, guessing that values rise evenly while that goes well."""
+    n = len(values)
+    if n < EVEN_ABOVE:
+        return halve(values, 0, n, x, upper)
+    first, last = values[0], values[np.uint64(n - 1)]
+    if not is_before(first, x, upper):
+        return 0
+    if is_before(last, x, upper):
+        return n
+    per_value = np.float64(n - 1) / max(distance(last, first), 1.0)
+    if rises_evenly(values, per_value):
+        found, low, high = guess_near(values, x, per_value, upper)
+        if found:
+            return halve(values, low + 1, high - low - 1, x, upper)
+    # From both ends, not from where the guesses ended: the first dozen probes of that are always in the cache
+    return halve_ahead(values, 0, n, x, upper)
+
+
+@kernel
+def lower_bound(values, x):
+    """First index with values[i] >= x; len(values) if none. O(log n)."""
+    return halve_ahead(values, 0, len(values), x, False)
+
+
+@kernel
+def upper_bound(values, x):
+    """First index with values[i] > x; len(values) if none. O(log n)."""
+    return halve_ahead(values, 0, len(values), x, True)
+
+
+@kernel
+def binary_search(values, x):
+    """First index with values[i] == x; NONE (-1) if there is none. O(log n)."""
+    i = halve_ahead(values, 0, len(values), x, False)
+    return i if i < len(values) and values[np.uint64(i)] == x else NONE
+
+
+@kernel
+def lower_bound_near(values, x, hint):
+    """`lower_bound`, looked for from index `hint` on, both ways: O(log distance). len(values) as hint: from the end, for live tails."""
+    return gallop(values, hint, x, False)
+
+
+@kernel
+def upper_bound_near(values, x, hint):
+    """`upper_bound`, looked for from index `hint` on, both ways: O(log distance)."""
+    return gallop(values, hint, x, True)
+
+
+@kernel
+def lower_bound_even(values, x):
+    """`lower_bound` by interpolation, for values that rise about evenly; at most 15 probes more than halving when they do not."""
+    return interpolate(values, x, False)
+
+
+@kernel
+def upper_bound_even(values, x):
+    """`upper_bound` by interpolation, for values that rise about evenly."""
+    return interpolate(values, x, True)
+
+
+@helper
+def side_of_range(shift, signed, x):
+    """-1, 0 or 1: x is below, within or above what 64 - `shift` bits hold."""
+    above = x >> min(64 - shift - (1 if signed else 0), 63)
+    below = above < (-1 if signed else 0)
+    return 1 if above > 0 else -1 if below else 0
+
+
+@kernel
+def lower_bound_packed(raw, shift, signed, x):
+    """`lower_bound` in a packed column, in place.
+
+    raw    : i8[n] if signed, else u8[n]: words of which each ends with its value (see `nbtrade.store.search.packed`)
+    shift  : bits of a word before its value: 64 minus the value's
+    x      : int64, any. The other searches take `raw` too, with raw.dtype.type(x << shift) for an x that fits.
+    """
+    side = side_of_range(shift, signed, x)
+    if side != 0:
+        return len(raw) if side > 0 else 0
+    return halve_ahead(raw, 0, len(raw), raw.dtype.type(x << shift), False)
+
+
+@kernel
+def upper_bound_packed(raw, shift, signed, x):
+    """`upper_bound` in a packed column, in place; arguments as for `lower_bound_packed`."""
+    side = side_of_range(shift, signed, x)
+    if side != 0:
+        return len(raw) if side > 0 else 0
+    lowest = (np.int64(1) << shift) - 1
+    return halve_ahead(raw, 0, len(raw), raw.dtype.type((x << shift) | lowest), True)

@@ -21,7 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 from numba.np import numpy_support
-from numpy import ndarray
 
 from nbtrade._jit import entry_point
 from nbtrade.kernels import bulk_search
@@ -29,6 +28,7 @@ from nbtrade.kernels import search as kernels
 from nbtrade.schema import NONE
 
 HOW = (None, "binary", "even", "ascending")
+_LOOK_AGAIN = AttributeError, TypeError, OverflowError  # no array, or x beyond int64: not a case for the fast way
 SAMPLE_FROM = 1 << 16  # values: the sample pays from here on
 EVEN_FROM = 1 << 14
 I8, U8 = np.dtype(np.int64), np.dtype(np.uint64)
@@ -71,22 +71,39 @@ class _Entries(dict[np.dtype, Any]):
     after : types of the arguments after values and key(s)
     """
 
-    def __init__(self, kernel: Any, *after: Any, many: bool = False, sampled: bool = False) -> None:
+    def __init__(self, kernel: Any, *after: Any) -> None:
         super().__init__()
-        self.kernel, self.after, self.many, self.sampled = kernel, after, many, sampled
+        self.kernel, self.after = kernel, after
 
     def __missing__(self, dtype: np.dtype) -> Any:
-        if dtype.kind not in "iu" or not dtype.isnative:
-            raise TypeError(
-                f"values of dtype {dtype} cannot be searched: only integers of this machine's byte order can. Pass a copy as such."
-            )
-        value = numpy_support.from_dtype(dtype)
-        key = types.uint64 if dtype == U8 else types.int64
-        arguments = [types.Array(value, 1, "A", readonly=True, aligned=False)]
-        arguments += [types.Array(value, 1, "C")] * self.sampled
-        arguments += [types.Array(key, 1, "C", readonly=True)] if self.many else [key]
-        self[dtype] = entry_point(self.kernel, *arguments, *self.after, nogil=self.many)
+        self[dtype] = entry_point(self.kernel, _array(dtype, "A"), _key(dtype), *self.after)
         return self[dtype]
+
+
+class _Bulk:
+    """A kernel for many keys; called with values, then as the kernel. Compiled for contiguous values apart: 15 % faster."""
+
+    def __init__(self, kernel: Any, *after: Any, sampled: bool = False) -> None:
+        self.kernel, self.after, self.sampled = kernel, after, sampled
+        self.compiled: dict[tuple[np.dtype, bool], Any] = {}
+
+    def __call__(self, values: np.ndarray, *arguments: Any) -> Any:
+        form = values.dtype, values.flags.c_contiguous and values.flags.aligned
+        if form not in self.compiled:
+            first = [_array(form[0], "C" if form[1] else "A")] + [types.Array(numpy_support.from_dtype(form[0]), 1, "C")] * self.sampled
+            keys = types.Array(_key(form[0]), 1, "C", readonly=True)
+            self.compiled[form] = entry_point(self.kernel, *first, keys, *self.after, nogil=True)
+        return self.compiled[form](values, *arguments)
+
+
+def _array(dtype: np.dtype, layout: str) -> Any:
+    if dtype.kind not in "iu" or not dtype.isnative:
+        raise TypeError(f"values of dtype {dtype} cannot be searched: only integers of this machine's byte order can. Pass a copy as such.")
+    return types.Array(numpy_support.from_dtype(dtype), 1, layout, readonly=True, aligned=layout == "C")
+
+
+def _key(dtype: np.dtype) -> Any:
+    return types.uint64 if dtype == U8 else types.int64
 
 
 _OUT = types.Array(types.int64, 1, "C")
@@ -95,11 +112,11 @@ _EVEN = _Entries(kernels.lower_bound_even), _Entries(kernels.upper_bound_even)
 _HALVE = _Entries(kernels.lower_bound), _Entries(kernels.upper_bound)
 _NEAR = _Entries(kernels.lower_bound_near, types.int64), _Entries(kernels.upper_bound_near, types.int64)
 # many
-_ALL_NEAR = _Entries(bulk_search.search_near, types.int64, types.boolean, _OUT, many=True)
-_ALL_ASCENDING = _Entries(bulk_search.search_ascending, types.boolean, _OUT, many=True)
-_ALL_EVEN = _Entries(bulk_search.search_even, types.boolean, _OUT, _OUT, many=True)
-_ALL_HALVE = _Entries(bulk_search.search_block, types.boolean, _OUT, many=True)
-_ALL_SAMPLED = _Entries(bulk_search.search_sampled, types.boolean, _OUT, many=True, sampled=True)
+_all_near = _Bulk(bulk_search.search_near, types.int64, types.boolean, _OUT)
+_all_ascending = _Bulk(bulk_search.search_ascending, types.boolean, _OUT)
+_all_even = _Bulk(bulk_search.search_even, types.boolean, _OUT, _OUT)
+_all_halve = _Bulk(bulk_search.search_block, types.boolean, _OUT)
+_all_sampled = _Bulk(bulk_search.search_sampled, types.boolean, _OUT, sampled=True)
 
 
 def _lower_i8(values: np.ndarray, x: int) -> int:
@@ -113,33 +130,33 @@ def _upper_i8(values: np.ndarray, x: int) -> int:
     return int(_upper_i8(values, x))
 
 
-def lower_bound(values: np.ndarray | Packed, x: Any, how: str | None = None) -> Any:
+def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is >= x; len(values) if there is none. x: int -> int; integers of any shape -> i8 of that shape.
 
-    values : ascending integers, duplicates allowed
+    values : ascending integers, duplicates allowed, or a Packed column
     how    : None to choose; "binary" halves; "even" interpolates first, for values that rise evenly; "ascending" is for many ascending xs
 
     Raises TypeError for values or xs that are not integers, ValueError for an unknown `how`.
     """
-    if type(x) is int and type(values) is ndarray and values.dtype is I8 and how is None and values.ndim == 1:
-        try:
+    try:
+        if values.dtype is I8 and type(x) is int and how is None and values.ndim == 1:
             return _lower_i8(values, x)
-        except OverflowError:
-            return len(values) if x > 0 else 0
+    except _LOOK_AGAIN:
+        pass
     return _bound(values, x, None, how, upper=False)
 
 
-def upper_bound(values: np.ndarray | Packed, x: Any, how: str | None = None) -> Any:
+def upper_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is > x; len(values) if there is none. Arguments and errors as those of `lower_bound`."""
-    if type(x) is int and type(values) is ndarray and values.dtype is I8 and how is None and values.ndim == 1:
-        try:
+    try:
+        if values.dtype is I8 and type(x) is int and how is None and values.ndim == 1:
             return _upper_i8(values, x)
-        except OverflowError:
-            return len(values) if x > 0 else 0
+    except _LOOK_AGAIN:
+        pass
     return _bound(values, x, None, how, upper=True)
 
 
-def lower_bound_near(values: np.ndarray | Packed, x: Any, hint: int) -> Any:
+def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`lower_bound`, looked for from index `hint` on, both ways; of many xs, from the last one's bound on.
 
     hint : any int; len(values) begins at the end, as for a live tail
@@ -147,12 +164,12 @@ def lower_bound_near(values: np.ndarray | Packed, x: Any, hint: int) -> Any:
     return _bound(values, x, hint, None, upper=False)
 
 
-def upper_bound_near(values: np.ndarray | Packed, x: Any, hint: int) -> Any:
+def upper_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`upper_bound`, looked for from index `hint` on, as `lower_bound_near` does."""
     return _bound(values, x, hint, None, upper=True)
 
 
-def binary_search(values: np.ndarray | Packed, x: Any, how: str | None = None) -> Any:
+def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is x; -1 if there is none. Arguments and errors as those of `lower_bound`."""
     i = lower_bound(values, x, how)
     words, shift = values if isinstance(values, Packed) else (np.asarray(values), 0)
@@ -164,7 +181,7 @@ def binary_search(values: np.ndarray | Packed, x: Any, how: str | None = None) -
     return np.where((i < len(words)) & (found == np.asarray(x)), i, NONE)
 
 
-def _bound(values: np.ndarray | Packed, x: Any, near: int | None, how: str | None, upper: bool) -> Any:
+def _bound(values: Any, x: Any, near: int | None, how: str | None, upper: bool) -> Any:
     if how not in HOW:
         raise ValueError(f"how is {how!r}; it is {', '.join(map(repr, HOW[:-1]))} or {HOW[-1]!r}")
     shift = 0
@@ -203,9 +220,9 @@ def _many(
     if shift:
         keys = keys << keys.dtype.type(shift) | keys.dtype.type((1 << shift) - 1 if upper else 0)
     if near is not None:
-        _ALL_NEAR[values.dtype](values, keys, min(max(near, 0), len(values)), upper, out)
+        _all_near(values, keys, min(max(near, 0), len(values)), upper, out)
     elif how == "ascending" or (how is None and bulk_search.ascends(keys)):
-        _ALL_ASCENDING[values.dtype](values, keys, upper, out)
+        _all_ascending(values, keys, upper, out)
     elif how == "even" or (how is None and len(values) >= EVEN_FROM and len(keys) >= 2 * bulk_search.TRIAL):
         _even(values, keys, upper, out)
     else:
@@ -227,18 +244,18 @@ def _keys(xs: np.ndarray, low: int, high: int, dtype: np.dtype) -> np.ndarray:
 def _binary(values: np.ndarray, keys: np.ndarray, upper: bool, out: np.ndarray) -> None:
     n = len(values)
     if n < SAMPLE_FROM or len(keys) < n // bulk_search.STEP:
-        _ALL_HALVE[values.dtype](values, keys, upper, out)
+        _all_halve(values, keys, upper, out)
         return
     sample = np.ascontiguousarray(values[bulk_search.STEP - 1 :: bulk_search.STEP])  # a page each: 4 ms in 100 M values
-    _ALL_SAMPLED[values.dtype](values, sample, keys, upper, out)
+    _all_sampled(values, sample, keys, upper, out)
 
 
 def _even(values: np.ndarray, keys: np.ndarray, upper: bool, out: np.ndarray) -> None:
     if len(values) < bulk_search.AROUND:
-        _ALL_HALVE[values.dtype](values, keys, upper, out)
+        _all_halve(values, keys, upper, out)
         return
     left_over = np.empty(len(keys), np.int64)
-    done, n_left = _ALL_EVEN[values.dtype](values, keys, upper, out, left_over)
+    done, n_left = _all_even(values, keys, upper, out, left_over)
     again = np.concatenate((left_over[:n_left], np.arange(done, len(keys))))
     if len(again):
         found = np.empty(len(again), np.int64)

@@ -17,6 +17,10 @@ class TapeExists(NbtradeError, FileExistsError):
     """A tape of that name is there already, or is being written."""
 
 
+class OffTick(NbtradeError, ValueError):
+    """A price is no whole number of ticks."""
+
+
 class StrategyError(NbtradeError, RuntimeError):
     """A strategy cannot be compiled, or failed while it ran."""
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from nbtrade.errors import SourceError
+from nbtrade.prices import TickSize
 from nbtrade.progress import progress_bar
-from nbtrade.schema import FORMAT_VERSION, PRICE_SCALE
+from nbtrade.schema import FORMAT_VERSION
 from nbtrade.sources import ticks
 from nbtrade.sources.databento_csv import open_csv
 from nbtrade.sources.dbn import open_dbn
@@ -186,12 +187,7 @@ def ingest(
 
 def tick_units(tick: float | None) -> int:
     """A tick in currency as 1e-9 units; 0 for None. Raises ValueError when it is not one."""
-    if tick is None:
-        return 0
-    units = round(tick * PRICE_SCALE)
-    if units <= 0 or abs(units - tick * PRICE_SCALE) > 1e-3:
-        raise ValueError(f"tick {tick} is not a positive multiple of 1e-9")
-    return units
+    return 0 if tick is None else TickSize(tick).units
 
 
 def _ingest(source: Source, target_of, choice: Choice, tick: float | None, replace: bool, progress: bool, one: bool) -> dict[str, Tape]:

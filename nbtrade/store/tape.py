@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtrade.errors import TapeError
-from nbtrade.schema import COLUMNS, FORMAT_VERSION, PRICE_SCALE, ROW_COLUMNS
+from nbtrade.prices import TickSize
+from nbtrade.schema import COLUMNS, FORMAT_VERSION, ROW_COLUMNS
 from nbtrade.store import files, search
 from nbtrade.times import all_to_ns, to_ns
 
@@ -82,7 +83,7 @@ class Tape:
     @property
     def tick(self) -> float:
         """Price of one tick in currency."""
-        return self.tick_units / PRICE_SCALE
+        return float(self._tick_size)
 
     @property
     def tick_units(self) -> int:
@@ -106,17 +107,15 @@ class Tape:
     # --- prices ----------------------------------------------------------------------------------
     def price(self, px: Any) -> Any:
         """Currency price(s) of px ticks."""
-        if isinstance(px, float | np.floating) or np.asarray(px).dtype.kind == "f":
-            return px * self.tick
-        units = np.asarray(px, np.int64) * self.tick_units  # 64 bits: the px of events have 32
-        return units / PRICE_SCALE if units.ndim else int(units) / PRICE_SCALE
+        return self._tick_size.price(px)
 
-    def px(self, price: float) -> int:
-        """Ticks of a price. Raises ValueError when it does not lie on a tick."""
-        units = round(price * PRICE_SCALE)
-        if units % self.tick_units:
-            raise ValueError(f"price {price} is not a multiple of the tick {self.tick:g} of {self.symbol}")
-        return units // self.tick_units
+    def px(self, price: Any) -> Any:
+        """Ticks of currency price(s). Raises OffTick when one does not lie on a tick."""
+        return self._tick_size.ticks(price)
+
+    @property
+    def _tick_size(self) -> TickSize:
+        return TickSize.of_units(self.tick_units, self.symbol)
 
     # --- time ------------------------------------------------------------------------------------
     def lower_bound(self, ts: Any, clock: str = "ts_recv") -> Any:

@@ -8,7 +8,7 @@ declares unsigned are read as int64: bit for bit the same, and Numba never has t
 
 import numpy as np
 
-FORMAT_VERSION = 1  # of the tape; a reader refuses newer ones
+FORMAT_VERSION = 2  # of the tape; a reader refuses newer ones
 
 # --- sides and sentinels -------------------------------------------------------------------------
 BID, ASK = 0, 1
@@ -70,7 +70,7 @@ LIVE = np.dtype([("prio", "i4"), ("qty", "i4"), ("px", "i4"), ("side", "i4")], a
 CHECKPOINT = np.dtype([("row", "i8"), ("start", "i8"), ("n", "i8")], align=True)
 CHECKPOINT_ROWS = 1 << 17  # a checkpoint's replay is then 0.5 ms at most
 
-# The files of a tape: NAME.bin, no header, little-endian.
+# The files of a tape: NAME.col, columns as nbtrade.Column writes and reads them (store/header.py).
 COLUMNS = {
     "events": EVENT,
     "ts_event": np.dtype("<i8"),  # ns: when the event ended on the exchange's clock, never backwards

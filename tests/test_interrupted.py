@@ -41,8 +41,7 @@ def interrupted(*_, **__):
 def break_at(monkeypatch, where, what):
     """Make one step of an ingest fail."""
     if where == "write":
-        real = os.write
-        monkeypatch.setattr(writer.os, "write", lambda fd, data: what() if len(data) > 100 else real(fd, data))
+        monkeypatch.setattr(writer.os, "pwrite", what)
     elif where == "sync":
         monkeypatch.setattr(writer.os, "fsync", what)
     elif where == "feed":
@@ -127,7 +126,7 @@ def slow_ingest(good):
 def test_of_two_ingests_at_once_one_is_told_who_is_writing(tmp_path, good, slow_ingest):
     """It names the other's pid and leaves its work alone."""
     before = sorted(os.listdir(tmp_path / ".day.tape.ingesting"))
-    with pytest.raises(TapeExists, match=rf"being written by another process \(pid {slow_ingest.pid}\)"):
+    with pytest.raises(TapeExists, match=rf"day\.tape: .* is being written by process {slow_ingest.pid}\. Wait for it"):
         ingest(good)
     assert sorted(os.listdir(tmp_path / ".day.tape.ingesting")) == before
     assert slow_ingest.poll() is None
@@ -138,7 +137,7 @@ def test_a_killed_ingest_leaves_no_tape_and_the_next_one_works(tmp_path, good, s
     slow_ingest.kill()
     slow_ingest.wait()
     assert sorted(os.listdir(tmp_path)) == [".day.tape.ingesting", "day.dbn"]
-    (tmp_path / ".day.tape.ingesting" / "events.bin").write_bytes(b"left over" * 1000)
+    (tmp_path / ".day.tape.ingesting" / "events.col").write_bytes(b"left over" * 1000)
     tape = ingest(good)
     assert sorted(os.listdir(tmp_path)) == ["day.dbn", "day.tape"]
     assert "lock" not in os.listdir(tape.path)

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import numba
 import numpy as np
@@ -18,6 +16,7 @@ from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, UNDEF_PRICE
 from nbtrade.sources import synthetic
 from nbtrade.sources.convert import ingest
 from nbtrade.store import files
+from nbtrade.store.column import Column
 from nbtrade.store.tape import open_tape, to_ns
 
 N = 20_000 if JIT else 3_000
@@ -205,17 +204,46 @@ def edited(folder, **changes):
 @pytest.mark.parametrize("name", sorted(COLUMNS))
 def test_a_missing_or_short_or_long_column_is_named(copy, name):
     """The message has the file, its size and what the manifest says."""
-    path = copy / f"{name}.bin"
+    path = copy / f"{name}.col"
     data = path.read_bytes()
-    for damaged in (data + b"x", data[:-1] or b"1"):
+    for damaged in (data + b"x", data[:-1]):
         path.write_bytes(damaged)
-        with pytest.raises(TapeError, match=rf"{name}\.bin has .* bytes, the manifest says .* ingest the source again"):
+        with pytest.raises(TapeError, match=rf"{name}\.col has .* bytes; .* rows of .* ingest the source again"):
             open_tape(copy)
+    path.write_bytes(bytes(4096) + data[4096:])
+    with pytest.raises(TapeError, match=rf"{name}\.col is not a column, .* ingest the source again"):
+        open_tape(copy)
+    other = "live" if name == "events" else "events"
+    shutil.copy(copy / f"{other}.col", path)
+    with pytest.raises(TapeError, match=rf"{name}\.col has rows of .*, not .* ingest the source again"):
+        open_tape(copy)
     path.unlink()
-    with pytest.raises(TapeError, match=rf"{name}\.bin is missing, .* ingest the source again"):
+    with pytest.raises(TapeError, match=rf"{name}\.col is missing. .* ingest the source again"):
         open_tape(copy)
     path.write_bytes(data)
     open_tape(copy)
+
+
+def test_a_column_of_another_tape_is_noticed(copy, tmp_path):
+    """Rows of the right kind, and not as many as the manifest says."""
+    path = synthetic.write_dbn(tmp_path / "short.dbn", 1000, seed=1, live_orders=50)
+    shutil.copy(ingest(path, progress=False).path / "ts_recv.col", copy)
+    with pytest.raises(TapeError, match=r"ts_recv\.col has [\d,]+ rows, the manifest says [\d,]+\. .* ingest the source again"):
+        open_tape(copy)
+
+
+def test_a_tapes_columns_are_columns(tape):
+    """Whoever knows nothing of tapes opens each as a Column, and has the same rows."""
+    for name, rows in tape.whole.items():
+        column = Column.open(tape.path / f"{name}.col")
+        assert column.dtype == COLUMNS[name]
+        assert column.array.tobytes() == rows.tobytes()
+
+
+def test_a_format_from_before_columns_had_headers_is_refused(copy):
+    """With what to do about it."""
+    with pytest.raises(TapeError, match=r"format 1, .*Ingest the source again, with replace=True \(--replace\)"):
+        open_tape(edited(copy, format_version=1))
 
 
 def test_a_newer_format_is_refused(copy):
@@ -275,32 +303,3 @@ def test_publish_refuses_or_replaces_what_has_the_name(tmp_path):
         files.publish(tmp_path / "new", tmp_path / "old", replace=False)
     files.publish(tmp_path / "new", tmp_path / "old", replace=True)
     assert (os.listdir(tmp_path), os.listdir(tmp_path / "old")) == (["old"], ["new"])
-
-
-def test_a_lock_is_held_by_one_and_freed_by_kill(tmp_path):
-    """Another process is refused by name of the holder's pid; after kill -9 the lock is free."""
-    path = tmp_path / "lock"
-    code = f"import time, pathlib; from nbtrade.store import files; files.lock(pathlib.Path({str(path)!r}))"
-    code += "; print(1, flush=True); time.sleep(60)"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as holder:
-        assert holder.stdout.readline() == b"1\n"
-        with pytest.raises(TapeExists, match=rf"being written by another process \(pid {holder.pid}\)"):
-            files.lock(path)
-        holder.kill()
-    os.close(files.lock(path))
-
-
-def test_a_lock_in_a_folder_that_is_gone_is_not_held(tmp_path, monkeypatch):
-    """Whoever gets the lock of a file that its last holder removed must look again."""
-    path, flock = tmp_path / "lock", files.fcntl.flock
-
-    def removed_meanwhile(fd, how):
-        monkeypatch.setattr(files.fcntl, "flock", flock)
-        path.unlink()
-        flock(fd, how)
-
-    monkeypatch.setattr(files.fcntl, "flock", removed_meanwhile)
-    fd = files.lock(path)
-    assert os.fstat(fd).st_ino == path.stat().st_ino
-    os.close(fd)

@@ -86,7 +86,7 @@ class _TapeSink:
 
     def rescale(self, factor: int) -> None:
         r = self.resolver
-        self.writer.rescale(factor, lambda events: put_right(events, 0, r.odd, r.tick // factor))
+        self.writer.rescale(factor, lambda events, first: put_right(events, first, r.odd, r.tick // factor))
 
     def close(self) -> None:
         """All records are in."""

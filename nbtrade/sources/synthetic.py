@@ -30,7 +30,7 @@ import zstandard
 from nbtrade._jit import JIT
 from nbtrade.schema import ASK, BID, NONE, PRICE_SCALE, RECORD
 from nbtrade.sources import market_model as model
-from nbtrade.store.files import sync_folder
+from nbtrade.store.disk import DISK
 from nbtrade.times import ns_of
 
 SCENARIOS = {"ordinary": model.ORDINARY, "stub_quotes": model.STUB_QUOTES, "outliers": model.OUTLIERS}
@@ -94,7 +94,7 @@ def write_dbn(path: str | os.PathLike[str], n_records: int, *, symbol: str = "SY
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    sync_folder(path.parent)
+    DISK.sync_folder(path.parent)
     return path
 
 

@@ -1,12 +1,7 @@
-"""Files and folders that are whole or not there: locks, syncs, and one atomic exchange.
-
-A lock is `flock` on an open file: the operating system frees it when the process ends, however it ends, so there are no
-stale locks and no PID guesswork.
-"""
+"""Folders that are whole or not there: a finished one gets its name in one step, or takes that of another."""
 
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 from pathlib import Path
@@ -14,45 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from nbtrade.errors import TapeExists
+from nbtrade.store.disk import DISK
 
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in `folder` durable."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def lock(path: Path) -> int:
-    """Take the lock file `path`; returns its descriptor, which holds the lock until closed.
-
-    Raises TapeExists, naming the holder, when another process has it.
-    """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
-        os.close(fd)
-        raise TapeExists(f"{path.parent} is being written by another process (pid {holder}). Wait for it or stop it.") from None
-    if not _is_still_there(fd, path):  # its last holder removed it between our open and flock
-        os.close(fd)
-        return lock(path)
-    os.ftruncate(fd, 0)
-    os.write(fd, str(os.getpid()).encode())
-    return fd
-
-
-def _is_still_there(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def exchange(new: Path, old: Path) -> None:
@@ -86,15 +46,7 @@ def publish(building: Path, target: Path, replace: bool) -> None:
             raise TapeExists(f"{target} is there already. Pass replace=True (--replace) or another name.") from None
         exchange(building, target)
         shutil.rmtree(building, ignore_errors=True)
-    sync_folder(target.parent)
-
-
-def map_array(path: Path, dtype: np.dtype, n: int) -> np.ndarray:
-    """Map `n` items of a file read-only, as a plain array of exactly `dtype` (aligned dtypes stay aligned)."""
-    if n == 0:
-        return frozen(np.empty(0, dtype))
-    mapped = np.memmap(path, dtype=np.uint8, mode="r", shape=(n * dtype.itemsize,))
-    return frozen(np.ndarray(n, dtype, buffer=mapped))
+    DISK.sync_folder(target.parent)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -42,12 +42,14 @@ class _Mapping:
             munmap(self.address, self.n)
 
 
-def map_file(fd: int) -> np.ndarray:
-    """Read-only uint8[n] of a file, n beyond its end: only what is known to be in the file may be touched.
+def map_file(fd: int, n: int = 0) -> np.ndarray:
+    """Read-only uint8[n] of a file, n beyond its end unless given: only what is known to be in the file may be touched.
 
     Takes less where address space is limited (RLIMIT_AS). Raises OSError when there is none for the file as it is.
     """
     size = os.fstat(fd).st_size
+    if n:
+        return np.asarray(_Mapping(fd, n))
     n = max(LEAST, size * 4) & -mmap.ALLOCATIONGRANULARITY
     while True:
         try:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nbtrade.errors import TapeError
+from nbtrade.errors import StoreDamaged, TapeError
 from nbtrade.prices import TickSize
 from nbtrade.schema import COLUMNS, FORMAT_VERSION, ROW_COLUMNS
 from nbtrade.store import files, search
+from nbtrade.store.sealed import open_sealed
 from nbtrade.times import all_to_ns, to_ns
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
     except ValueError as error:
         raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
+    if version == 1:
+        raise TapeError(
+            f"{folder} has tape format 1, from before columns had headers. Ingest the source again, with replace=True (--replace)."
+        )
     if not isinstance(version, int) or ("columns" not in manifest and version <= FORMAT_VERSION):
         raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
     if version > FORMAT_VERSION:
@@ -50,15 +55,16 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
 
 
 def _column(folder: Path, name: str, manifest: dict[str, Any]) -> np.ndarray:
-    n = manifest["columns"][name]["n"]
-    path, dtype = folder / f"{name}.bin", COLUMNS[name]
-    size = path.stat().st_size if path.exists() else -1
-    if size != n * dtype.itemsize:
-        raise TapeError(
-            f"{path} {f'has {size:,} bytes' if size >= 0 else 'is missing'}, the manifest says {n:,} rows of {dtype.itemsize} bytes. "
-            "The copy is incomplete or damaged; ingest the source again."
-        )
-    return files.map_array(path, dtype, n)
+    path, again = folder / f"{name}.col", "The copy is incomplete or damaged; ingest the source again."
+    try:
+        rows = open_sealed(path, COLUMNS[name])
+    except FileNotFoundError:
+        raise TapeError(f"{path} is missing. {again}") from None
+    except StoreDamaged as error:
+        raise TapeError(f"{error} {again}") from None
+    if len(rows) != manifest["columns"][name]["n"]:
+        raise TapeError(f"{path} has {len(rows):,} rows, the manifest says {manifest['columns'][name]['n']:,}. {again}")
+    return files.frozen(rows)
 
 
 class Tape:

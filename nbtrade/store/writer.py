@@ -1,11 +1,10 @@
 """Write a tape: into a hidden folder beside the target, renamed when complete.
 
-    .NAME.ingesting/   lock, events.bin, ts_event.bin, ...     while it is written, by the lock's holder alone
+    .NAME.ingesting/   lock, events.col, ts_event.col, ...     while it is written, by the lock's holder alone
     NAME/              the same files and manifest.json        after one rename
 
 An interrupted writer leaves no tape. What a killed one leaves behind is removed by the next writer that gets the lock.
-Columns are hashed and written by a thread of their own, and handed to the disk while the ingest goes on, so that the final sync has little
-left to wait for. An error there (disk full) is raised by the next call here.
+Columns (store/sealed.py) are hashed and written by a thread of their own. An error there (disk full) is raised by the next call here.
 """
 
 import json
@@ -21,45 +20,13 @@ from typing import Any, Self
 import numpy as np
 import xxhash
 
-from nbtrade.errors import TapeExists
+from nbtrade.errors import StoreBusy, TapeExists
 from nbtrade.schema import COLUMNS
-from nbtrade.store import files
-
-SYNC_BYTES = 16 << 20  # start writing back after so many new bytes of a column
+from nbtrade.store import files, lock
+from nbtrade.store.disk import DISK
+from nbtrade.store.sealed import NewColumn
 
 QUEUED = 1  # appends waiting for the writing thread
-
-
-class _ColumnFile:
-    """One append-only file: written, hashed, and synced in the background."""
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        self.hash = xxhash.xxh3_128()
-        self.n_bytes = 0
-        self.n_synced = 0
-        self.syncing: threading.Thread | None = None
-
-    def append(self, array: np.ndarray) -> None:
-        data = memoryview(np.ascontiguousarray(array).view(np.uint8).reshape(-1))
-        self.hash.update(data)
-        while data:
-            n = os.write(self.fd, data)
-            self.n_bytes += n
-            data = data[n:]
-        if self.n_bytes - self.n_synced >= SYNC_BYTES and (self.syncing is None or not self.syncing.is_alive()):
-            self.n_synced = self.n_bytes
-            self.syncing = threading.Thread(target=os.fdatasync, args=(self.fd,), daemon=True)
-            self.syncing.start()
-
-    def close(self, sync: bool) -> None:
-        if self.syncing is not None:
-            self.syncing.join()
-        try:
-            if sync:
-                os.fsync(self.fd)
-        finally:
-            os.close(self.fd)
 
 
 class TapeWriter:
@@ -80,17 +47,30 @@ class TapeWriter:
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.building = self.target.parent / f".{self.target.name}.ingesting"
         self.building.mkdir(exist_ok=True)
-        self.lock = files.lock(self.building / "lock")
+        self.lock = self._locked()
+        lock.held_by(self)
         for left_over in self.building.iterdir():
             if left_over.name != "lock":
                 left_over.unlink()
-        self.columns = {name: _ColumnFile(self.building / f"{name}.bin") for name in COLUMNS}
+        self.columns = {name: NewColumn(self.building / f"{name}.col", dtype) for name, dtype in COLUMNS.items()}
         self.n_live = 0
         self.finished = False
         self.error: BaseException | None = None
         self.todo: queue.Queue[dict[str, np.ndarray] | None] = queue.Queue(maxsize=QUEUED)
         self.thread = threading.Thread(target=self._write, name="nbtrade-write", daemon=True)
         self.thread.start()
+
+    def _locked(self) -> int:
+        try:
+            return lock.open_locked(DISK, self.building / "lock", os.O_RDWR | os.O_CREAT)
+        except StoreBusy as busy:
+            raise TapeExists(f"{self.target}: {busy}") from None
+
+    def lose(self) -> None:
+        """Let go of the lock; also in a forked child, whose parent has it."""
+        fd, self.lock = self.lock, -1
+        if fd >= 0:
+            os.close(fd)
 
     def append(self, **columns: np.ndarray) -> None:
         """Append arrays to columns by name (see schema.COLUMNS for dtypes).
@@ -126,50 +106,46 @@ class TapeWriter:
         self.append(checkpoints=entry, live=live[np.argsort(live["prio"])])
         self.n_live += len(live)
 
-    def rescale(self, factor: int, correct: Callable[[np.ndarray], None]) -> None:
+    def rescale(self, factor: int, correct: Callable[[np.ndarray, int], None]) -> None:
         """Multiply every px written so far: the tick turned out finer than the first prices said.
 
-        correct : gets all EVENT rows written so far, to put right those that had been rounded
+        correct : gets EVENT rows written so far and the number of the first, to put right those that had been rounded
         """
+
+        def finer(rows: np.ndarray, first: int) -> None:
+            rows["px"] *= factor
+
+        def finer_and_right(rows: np.ndarray, first: int) -> None:
+            finer(rows, first)
+            correct(rows, first)
+
         self._drain()
-        for name in ("events", "live"):
-            file, dtype = self.columns[name], COLUMNS[name]
-            if file.n_bytes:
-                rows = np.memmap(self.building / f"{name}.bin", dtype, "r+", shape=(file.n_bytes // dtype.itemsize,))
-                rows["px"] *= factor
-                if name == "events":
-                    correct(rows)
-                file.hash = xxhash.xxh3_128(rows.view(np.uint8))
+        self.columns["events"].rewrite(finer_and_right)
+        self.columns["live"].rewrite(finer)
 
     def finish(self, manifest: dict[str, Any]) -> Path:
         """Sync everything, write the manifest, give the tape its name. Returns the tape's folder."""
         self._drain()
-        manifest["columns"] = {
-            name: {"n": file.n_bytes // COLUMNS[name].itemsize, "xxh3_128": file.hash.hexdigest()} for name, file in self.columns.items()
-        }
+        manifest["columns"] = {name: {"n": column.n_rows, "xxh3_128": column.hash.hexdigest()} for name, column in self.columns.items()}
         digests = "".join(manifest["columns"][name]["xxh3_128"] for name in sorted(COLUMNS))
         manifest["content_hash"] = xxhash.xxh3_128_hexdigest(digests.encode())
-        self._close_columns(sync=True)
+        for column in self.columns.values():
+            column.seal()
+        self._close_columns()
         with open(self.building / "manifest.json", "w") as file:
             json.dump(manifest, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
-        files.sync_folder(self.building)
+        DISK.sync_folder(self.building)
         files.publish(self.building, self.target, self.replace)
         self.finished = True
         (self.target / "lock").unlink(missing_ok=True)  # not earlier: the next writer would take the folder over
         return self.target
 
-    def _close_columns(self, sync: bool) -> None:
+    def _close_columns(self) -> None:
         columns, self.columns = self.columns, {}
-        errors = []
-        for file in columns.values():
-            try:
-                file.close(sync)
-            except OSError as error:
-                errors.append(error)
-        if errors and sync:
-            raise errors[0]
+        for column in columns.values():
+            column.close()
 
     def __enter__(self) -> Self:
         return self
@@ -178,6 +154,6 @@ class TapeWriter:
         self.todo.put(None)
         self.thread.join()
         if not self.finished:
-            self._close_columns(sync=False)
+            self._close_columns()
             shutil.rmtree(self.building, ignore_errors=True)
-        os.close(self.lock)
+        self.lose()

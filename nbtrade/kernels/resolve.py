@@ -303,7 +303,7 @@ def dispatch(out, st, orders, record):
 def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequences):
     """Resolve records[start:] into the out arrays, from row st.n_out on.
 
-    records : RECORD[n]          orders  : ORDER[power of two], at most half full
+    records : RECORD[n]          orders  : ORDER[power of two], at most a quarter full
     st      : STATE[1]           events  : EVENT[m]
     ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
 
@@ -331,7 +331,7 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
         room = ROWS_PER_RECORD + (s.n_live if clears(s, record) else 0)
         if s.n_out + room > len(events):
             return OUT_FULL, k
-        if 2 * (s.n_live + 1) > len(orders):
+        if 4 * (s.n_live + 1) > len(orders):
             return ORDERS_FULL, k
         begin_record(s, record)
         status = dispatch(out, s, orders, record)

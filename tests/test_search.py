@@ -61,7 +61,7 @@ def test_a_million_searches_are_numpys():
     rng, n_cases = np.random.default_rng(1), 0
     for n in SIZES:
         for name, values in shapes(n, rng).items():
-            xs = questions(values, 750 if JIT else 40, rng)
+            xs = questions(values, 750 if JIT else 6, rng)
             for side, find in FINDS.items():
                 for how in HOW:
                     mine = np.sort(xs) if how == "ascending" else xs

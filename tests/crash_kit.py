@@ -190,6 +190,10 @@ class RecordingDisk(Disk):
 
     fsync = fdatasync
 
+    def lose(self, fd):
+        """A sync that fails: what was not synced may or may not be on the disk, and no later sync writes it unless it is written again."""
+        self.log.append(("lose", self.files[fd]))
+
     def ftruncate(self, fd, n):
         super().ftruncate(fd, n)
         self.log.append(("resize", self.files[fd], n))
@@ -222,6 +226,7 @@ class _File:
     data: bytes = b""  # as the running system sees it
     sizes: list = field(default_factory=list)  # lengths since the last sync
     sectors: dict = field(default_factory=dict)  # sector -> its contents since the last sync, in order
+    lost: set = field(default_factory=set)  # sectors whose sync failed: clean for the system, whatever they are on the disk
 
     def write(self, offset, data):
         grown = self.data.ljust(offset + len(data), b"\0")
@@ -237,9 +242,17 @@ class _File:
         self.data = data
         for i in range(start // SECTOR, -(-stop // SECTOR)):
             self.sectors.setdefault(i, []).append(data[i * SECTOR : (i + 1) * SECTOR].ljust(SECTOR, b"\0"))
+            self.lost.discard(i)
 
     def sync(self):
-        self.durable, self.sizes, self.sectors = self.data, [], {}
+        durable = bytearray(self.data)
+        for i in self.lost:
+            durable[i * SECTOR : (i + 1) * SECTOR] = self.durable[i * SECTOR : (i + 1) * SECTOR].ljust(SECTOR, b"\0")
+        self.durable, self.sizes = bytes(durable[: len(self.data)]), []
+        self.sectors = {i: versions for i, versions in self.sectors.items() if i in self.lost}
+
+    def lose(self):
+        self.lost |= set(self.sectors)
 
     def choices(self):
         """How many versions each part has: the length first, then each sector."""
@@ -282,6 +295,8 @@ class _Model:
             self.files[args[0]].resize(args[1])
         elif what == "sync":
             self.files[args[0]].sync()
+        elif what == "lose":
+            self.files[args[0]].lose()
 
     def rename_all(self, change):
         self.pending.append(change)

@@ -63,6 +63,28 @@ def test_a_write_in_place_is_torn_by_sectors(tmp_path):
     assert {state.files["x"] for state in torn_states(disk) if state.promised == "b"} == {b"b" * 1536}
 
 
+def test_what_a_failed_sync_lost_stays_lost(tmp_path):
+    """After a failed sync a later one promises nothing of the same bytes, until they are written again."""
+    disk = RecordingDisk(tmp_path)
+    fd = disk.open(tmp_path / "x", FLAGS)
+    disk.pwrite(fd, b"a" * 512, 0)
+    disk.fdatasync(fd)
+    disk.sync_folder(tmp_path)
+    disk.pwrite(fd, b"b" * 512, 0)
+    disk.lose(fd)
+    disk.pwrite(fd, b"c" * 512, 512)
+    disk.fdatasync(fd)
+    disk.mark("lost")
+    disk.pwrite(fd, b"d" * 512, 0)
+    disk.fdatasync(fd)
+    disk.mark("written again")
+    disk.close(fd)
+    found = {
+        which: {state.files["x"][::512] for state in torn_states(disk) if state.promised == which} for which in ("lost", "written again")
+    }
+    assert found == {"lost": {b"ac", b"bc", b"dc"}, "written again": {b"dc"}}
+
+
 def test_lengths_are_lost_like_bytes(tmp_path):
     """An append that is not synced may leave the old length, the new one with the bytes, or with zeros."""
     disk = RecordingDisk(tmp_path)

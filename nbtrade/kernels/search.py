@@ -1,15 +1,10 @@
-r"""Search in ascending columns: for kernels to call, one value at a time. Bulk searches are in kernels/bulk_search.py.
+"""Search in ascending columns: for kernels to call, one value at a time. Bulk searches are in kernels/bulk_search.py.
 
     values   a  b  b  b  c  d          lower_bound(b) = 1    first index whose value is >= x
     index    0  1  2  3  4  5   (6)    upper_bound(b) = 4    first index whose value is > x;  both len(values) if there is none
 
-`values` is an array of any integer dtype and stride, ascending, duplicates allowed. A packed column of 1 to 8 bytes a value is searched
-as it lies: an overlapping view of 8-byte words of which each ends with its value,
-
-    bytes    .. .. .. .. ..[v0 v0 v0][v1 v1 v1][v2 ..        raw[0] = v0 << 40 | what lies before it
-                            \_ value _/
-
-so that its upper bytes are the value, and `v < x` is `raw < x << 40` whatever the lower bytes are: no decoding at all.
+`values` is an array of any integer dtype and stride, ascending, duplicates allowed. Packed columns of any width have two searches of their
+own; from Python the odd widths are searched faster, as words that overlap (store/search.py).
 
 - `lower_bound` halves without a branch on the data, and while the range is large fetches both values that it may compare next: half the
   waits for memory (1.35 to 1.08 us in 100 M values). Weak case: none worse than bisection; a few per cent on arrays that lie in cache.
@@ -25,6 +20,7 @@ Measured speeds: README. Oracle: numpy.searchsorted.
 import numpy as np
 
 from nbtrade._jit import helper, kernel
+from nbtrade.kernels import packed
 from nbtrade.kernels.hashing import prefetch
 from nbtrade.schema import NONE
 
@@ -216,32 +212,27 @@ def upper_bound_even(values, x):
 
 
 @helper
-def side_of_range(shift, signed, x):
-    """-1, 0 or 1: x is below, within or above what 64 - `shift` bits hold."""
-    above = x >> min(64 - shift - (1 if signed else 0), 63)
-    below = above < (-1 if signed else 0)
-    return 1 if above > 0 else -1 if below else 0
+def halve_packed(data, bits, signed, n, x, upper):
+    """The bound of x among the n values of a packed column; unsigned 64-bit values compare with their top bit flipped, as signed ones."""
+    flip = np.int64(-(2**63)) if bits == 64 and not signed else np.int64(0)
+    base = 0
+    while n > 1:
+        half = n >> 1
+        base += half if is_before(packed.value_at(data, bits, signed, base + half - 1) ^ flip, x ^ flip, upper) else 0
+        n -= half
+    return base + (1 if n == 1 and is_before(packed.value_at(data, bits, signed, base) ^ flip, x ^ flip, upper) else 0)
 
 
 @kernel
-def lower_bound_packed(raw, shift, signed, x):
-    """`lower_bound` in a packed column, in place.
+def lower_bound_packed(data, bits, signed, n, x):
+    """`lower_bound` in a packed column as `CompactColumn.packed()` gives it, in place.
 
-    raw    : i8[n] if signed, else u8[n]: words of which each ends with its value (see `nbtrade.store.search.packed`)
-    shift  : bits of a word before its value: 64 minus the value's
-    x      : int64, any. The other searches take `raw` too, with raw.dtype.type(x << shift) for an x that fits.
+    data : u1[>= 8];  bits : of a value, 1 or 8 to 64;  n : values;  x : int64, any (of unsigned 64 bits the pattern)
     """
-    side = side_of_range(shift, signed, x)
-    if side != 0:
-        return len(raw) if side > 0 else 0
-    return halve_ahead(raw, 0, len(raw), raw.dtype.type(x << shift), False)
+    return halve_packed(data, bits, signed, n, x, False)
 
 
 @kernel
-def upper_bound_packed(raw, shift, signed, x):
+def upper_bound_packed(data, bits, signed, n, x):
     """`upper_bound` in a packed column, in place; arguments as for `lower_bound_packed`."""
-    side = side_of_range(shift, signed, x)
-    if side != 0:
-        return len(raw) if side > 0 else 0
-    lowest = (np.int64(1) << shift) - 1
-    return halve_ahead(raw, 0, len(raw), raw.dtype.type((x << shift) | lowest), True)
+    return halve_packed(data, bits, signed, n, x, True)

@@ -4,8 +4,8 @@
     upper_bound(values, x)      first index whose value is > x         len(values) if there is none
     binary_search(values, x)    first index whose value is x           -1 if there is none
 
-`values` is an integer array of any width and stride, most often mapped, or a packed column's bytes as `packed` sees them: 1 to 8 bytes a
-value, searched in place. One int `x` gives an int; an array of any shape gives an i8 array of that shape. `how` is chosen by itself:
+`values` is an integer array of any width and stride, most often mapped, or a CompactColumn of any width, searched in place. One int `x`
+gives an int; an array of any shape gives an i8 array of that shape. `how` is chosen by itself:
 
     one x      interpolates while the values turn out even, then halves
     many xs    they ascend: "ascending"; the first 1,024 are found by interpolation: "even"; else "binary"
@@ -26,43 +26,42 @@ from nbtrade._jit import entry_point
 from nbtrade.kernels import bulk_search
 from nbtrade.kernels import search as kernels
 from nbtrade.schema import NONE
+from nbtrade.store.upgrade import Packed, unpacked
 
 HOW = (None, "binary", "even", "ascending")
+_SIDE = "left", "right"  # [upper]
+_NO_HEAD = np.empty(0, np.int64)
 _LOOK_AGAIN = AttributeError, TypeError, OverflowError  # no array, or x beyond int64: not a case for the fast way
 SAMPLE_FROM = 1 << 16  # values: the sample pays from here on
 EVEN_FROM = 1 << 14
 I8, U8 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
-class Packed(NamedTuple):
-    """A packed column as the kernels search it: words i8[n] (signed) or u8[n] that overlap; each ends with its value."""
+class Words(NamedTuple):
+    r"""A packed column of an odd width as the kernels search it, in place: 8-byte words that overlap, each ending with its value.
 
-    raw: np.ndarray
-    shift: int  # bits of a word before its value
+        bytes   [v0 v0 v0][v1 v1 v1][v2 v2 v2][v3 ..        raw[0] = v2 << 40 | what lies before it, of v1 and v0
+                     \______ word 0 ______/
 
-    @property
-    def signed(self) -> bool:
-        """Whether values may be negative."""
-        return self.raw.dtype.kind == "i"
-
-    def limits(self) -> tuple[int, int]:
-        """The lowest and highest value that its width holds."""
-        info = np.iinfo(self.raw.dtype)
-        return int(info.min) >> self.shift, int(info.max) >> self.shift
-
-
-def packed(data: np.ndarray, start: int, n: int, width: int, signed: bool) -> Packed:
-    """View `n` little-endian values of `width` (1 to 8) bytes that begin at byte `start` of `data` (u1[...], contiguous).
-
-    Each word begins before its value: `start` must be at least 8 - width, as it is behind any header. Raises ValueError.
+    The upper bytes of a word are the value, so that `v < x` is `raw < x << 40` whatever the lower ones are: nothing is decoded. The first
+    one or two values have no 8 bytes before their end: they are the head.
     """
-    first = start - (8 - width)
-    if not 1 <= width <= 8 or first < 0 or start + n * width > data.nbytes:
-        raise ValueError(
-            f"{n} values of {width} bytes from byte {start} on do not lie in {data.nbytes} bytes, or have less than {8 - width} before them"
-        )
-    raw: np.ndarray = np.ndarray(n, np.int64 if signed else np.uint64, buffer=data, offset=first if n else 0, strides=(width,))
-    return Packed(raw, 64 - 8 * width)
+
+    raw: np.ndarray  # i8[n - k] if signed, else u8[n - k]
+    shift: int  # bits of a word before its value
+    head: np.ndarray  # i8[k]
+
+
+def words_of(values: Packed) -> Words:
+    """The words of a packed column of 3, 5, 6 or 7 bytes a value."""
+    width = values.bits >> 3
+    k = min(-(-(8 - width) // width), values.n)
+    head: np.ndarray = np.empty(k, np.int64)
+    unpacked(values, 0, head)
+    n = values.n - k
+    offset = k * width - (8 - width) if n else 0
+    raw: np.ndarray = np.ndarray(n, np.int64 if values.signed else np.uint64, buffer=values.data, offset=offset, strides=(width,))
+    return Words(raw, 64 - values.bits, head)
 
 
 class _Entries(dict[np.dtype, Any]):
@@ -133,7 +132,7 @@ def _upper_i8(values: np.ndarray, x: int) -> int:
 def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is >= x; len(values) if there is none. x: int -> int; integers of any shape -> i8 of that shape.
 
-    values : ascending integers, duplicates allowed, or a Packed column
+    values : ascending integers, duplicates allowed: an array, a Column, a CompactColumn (searched in place), or what its `packed` gave
     how    : None to choose; "binary" halves; "even" interpolates first, for values that rise evenly; "ascending" is for many ascending xs
 
     Raises TypeError for values or xs that are not integers, ValueError for an unknown `how`.
@@ -171,54 +170,78 @@ def upper_bound_near(values: Any, x: Any, hint: int) -> Any:
 
 def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is x; -1 if there is none. Arguments and errors as those of `lower_bound`."""
-    i = lower_bound(values, x, how)
-    words, shift = values if isinstance(values, Packed) else (np.asarray(values), 0)
-    if isinstance(i, int):
-        return i if i < len(words) and int(words[i]) >> shift == x else NONE
-    if len(words) == 0:
-        return np.full(i.shape, NONE, np.int64)
-    found = words[np.minimum(i, len(words) - 1)] >> words.dtype.type(shift)
-    return np.where((i < len(words)) & (found == np.asarray(x)), i, NONE)
+    values = _searchable(values)
+    first, behind = lower_bound(values, x, how), upper_bound(values, x, how)
+    return (first if first < behind else NONE) if isinstance(first, int) else np.where(first < behind, first, NONE)
+
+
+def _searchable(values: Any) -> np.ndarray | Words:
+    """What the kernels can search: an array, or the words of a packed column; a column stands for what it holds now."""
+    if hasattr(values, "packed"):
+        values = values.packed()
+    if isinstance(values, Packed):
+        if values.native is None and values.bits > 1:
+            return words_of(values)
+        bits: np.ndarray = np.empty(values.n if values.bits == 1 else 0, np.int64)
+        unpacked(values, 0, bits)  # a column of bits is decoded
+        return bits if values.native is None else values.native
+    values = values if isinstance(values, Words) else np.asarray(values)
+    if not isinstance(values, Words) and (values.ndim != 1 or values.dtype.kind not in "iu"):
+        raise TypeError(f"values are {values.dtype}{list(values.shape)}; a search needs one dimension of integers")
+    return values
 
 
 def _bound(values: Any, x: Any, near: int | None, how: str | None, upper: bool) -> Any:
     if how not in HOW:
         raise ValueError(f"how is {how!r}; it is {', '.join(map(repr, HOW[:-1]))} or {HOW[-1]!r}")
-    shift = 0
-    if isinstance(values, Packed):
-        low, high = values.limits()
-        values, shift = values
-    else:
-        values = np.asarray(values)
-        if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise TypeError(f"values are {values.dtype}{list(values.shape)}; a search needs one dimension of integers")
-        low, high = (0, 2**64 - 1) if values.dtype == U8 else (-(2**63), 2**63 - 1)
+    values = _searchable(values)
+    words = values if isinstance(values, Words) else Words(values, 0, _NO_HEAD)
     if np.ndim(x) == 0:
-        return _one(values, operator.index(x), shift, low, high, near, how, upper)
+        return _one(words, operator.index(x), near, how, upper)
     xs = np.asarray(x)
     if xs.dtype.kind not in "iu" and xs.size:
         raise TypeError(f"xs are {xs.dtype}; values are integers, and so must be what is searched among them")
-    return _many(values, xs.reshape(-1), shift, low, high, near, how, upper).reshape(xs.shape)
+    return _many(words, xs.reshape(-1), near, how, upper).reshape(xs.shape)
 
 
-def _one(values: np.ndarray, x: int, shift: int, low: int, high: int, near: int | None, how: str | None, upper: bool) -> int:
+def _limits(words: Words) -> tuple[int, int]:
+    """The lowest and highest value that is told apart: by the width of words, by the type of keys otherwise."""
+    info = np.iinfo(words.raw.dtype if words.shift else (U8 if words.raw.dtype == U8 else I8))
+    return int(info.min) >> words.shift, int(info.max) >> words.shift
+
+
+def _one(words: Words, x: int, near: int | None, how: str | None, upper: bool) -> int:
+    values, shift, head = words
+    low, high = _limits(words)
     if not low <= x <= high:
-        return len(values) if x > high else 0
+        return len(head) + len(values) if x > high else 0
     key = x << shift | ((1 << shift) - 1 if upper else 0)  # behind or before all words that end with x
     if near is not None:
-        return int(_NEAR[upper][values.dtype](values, key, min(max(near, 0), len(values))))
-    return int((_HALVE if how == "binary" else _EVEN)[upper][values.dtype](values, key))
+        found = int(_NEAR[upper][values.dtype](values, key, min(max(near - len(head), 0), len(values))))
+    else:
+        found = int((_HALVE if how == "binary" else _EVEN)[upper][values.dtype](values, key))
+    return found + len(head) if found or not len(head) else int(np.searchsorted(head, x, _SIDE[upper]))
 
 
-def _many(
-    values: np.ndarray, xs: np.ndarray, shift: int, low: int, high: int, near: int | None, how: str | None, upper: bool
-) -> np.ndarray:
+def _many(words: Words, xs: np.ndarray, near: int | None, how: str | None, upper: bool) -> np.ndarray:
+    values, shift, head = words
+    low, high = _limits(words)
     out = np.zeros(len(xs), np.int64)
-    if len(values) == 0 or len(xs) == 0:
+    if len(xs) == 0 or len(values) + len(head) == 0:
         return out
-    keys = _keys(xs, low, high, U8 if values.dtype == U8 else I8)
-    if shift:
-        keys = keys << keys.dtype.type(shift) | keys.dtype.type((1 << shift) - 1 if upper else 0)
+    fit = _keys(xs, low, high, U8 if values.dtype == U8 else I8)
+    if len(values):
+        keys = fit << fit.dtype.type(shift) | fit.dtype.type((1 << shift) - 1 if upper else 0) if shift else fit
+        _search(values, keys, None if near is None else near - len(head), how, upper, out)
+    if len(head):
+        out = np.where(out > 0, out + len(head), np.searchsorted(head, fit.astype(np.int64), _SIDE[upper]))
+    if fit is not xs:  # were some beyond what the values' width holds?
+        out[xs > high] = len(head) + len(values)
+        out[xs < low] = 0
+    return out
+
+
+def _search(values: np.ndarray, keys: np.ndarray, near: int | None, how: str | None, upper: bool, out: np.ndarray) -> None:
     if near is not None:
         _all_near(values, keys, min(max(near, 0), len(values)), upper, out)
     elif how == "ascending" or (how is None and bulk_search.ascends(keys)):
@@ -227,10 +250,6 @@ def _many(
         _even(values, keys, upper, out)
     else:
         _binary(values, keys, upper, out)
-    if keys is not xs:  # were some beyond what the values' width holds?
-        out[xs > high] = len(values)
-        out[xs < low] = 0
-    return out
 
 
 def _keys(xs: np.ndarray, low: int, high: int, dtype: np.dtype) -> np.ndarray:

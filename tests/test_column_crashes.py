@@ -131,10 +131,11 @@ class Stumbling(RecordingDisk):
 
     def __init__(self, root, rng):
         super().__init__(root)
-        self.rng, self.chance = rng, 0.0
+        self.rng, self.chance, self.chances = rng, 0.0, []
 
     def fdatasync(self, fd):
-        if self.rng.random() < self.chance:
+        chance = self.chances.pop(0) if self.chances else self.chance
+        if self.rng.random() < chance:
             self.lose(fd)
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         super().fdatasync(fd)
@@ -183,6 +184,19 @@ def test_failed_syncs_and_a_crash_after_them(tmp_path):
                 assert found in state.promised or found in state.next
                 n += 1
     assert n > 1000
+
+
+def test_a_commit_never_writes_over_the_last_one(tmp_path):
+    """Slots take turns; one whose sync failed is written again, not the other."""
+    disk = Stumbling(tmp_path, random.Random(1))
+    column = Column(tmp_path / "x", "i4", disk=disk)
+    for chance in (0, 0, 0, 1, 0, 0):
+        column.append(1)
+        disk.chances = [0, chance]  # the rows' sync works, the slot's may not
+        with contextlib.suppress(StoreWriteError):
+            column.sync()
+    slots = [entry[2] for entry in disk.log if entry[0] == "write" and entry[2] in header.SLOTS]
+    assert slots == [8192, 4096, 8192, 4096, 4096, 8192]
 
 
 @pytest.mark.parametrize("without", ["fdatasync", "sync_folder", "fsync"])

@@ -19,10 +19,7 @@ with the recorded bytes, zeros or noise. A store must not trust them after a reb
 
     FailingDisk(n, errno.ENOSPC)                  # the n-th change raises, once (or with `again` from there on)
     FailingDisk(n, errno.EIO, short=True)         # every write is cut short and continued; the failing one has written half
-    CountingDisk()                                # .calls: Counter of calls by name
-    LazyDisk()                                    # syncs nothing: fast
-
-A new operation: add it to CHANGES, to RecordingDisk, and to `_Model.apply`.
+    CountingDisk(), LazyDisk()                    # .calls: Counter of calls by name; the other syncs nothing
 """
 
 import itertools
@@ -223,7 +220,7 @@ class _File:
     """A file as the disk may have it: what is durable, and every version of what is not."""
 
     durable: bytes = b""
-    data: bytes = b""  # as the running system sees it
+    data: bytes = b""  # as the system sees it
     sizes: list = field(default_factory=list)  # lengths since the last sync
     sectors: dict = field(default_factory=dict)  # sector -> its contents since the last sync, in order
     lost: set = field(default_factory=set)  # sectors whose sync failed: clean for the system, whatever they are on the disk
@@ -345,8 +342,6 @@ def _picks(sizes, rng, limit):
     total = 1
     for n in sizes:
         total *= n
-        if total > limit:
-            break
     if total <= limit:
         yield from itertools.product(*(range(n) for n in sizes))
         return

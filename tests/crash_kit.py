@@ -13,12 +13,10 @@ What is kept of the calls up to a crash: of each file any choice of its 512-byte
 or fsync (each in any of the versions it had since), any of the lengths it had since; of each folder any choice of the names
 created, renamed and unlinked since its last sync_folder, in their order. All choices where they are few; else none, all, each one
 missing, each one alone, and seeded random ones. States with the same bytes come once.
-
 Stores into a mapping are not seen here: `volatile` lists the places (path ending, offset, length) where they go, which are filled
 with the recorded bytes, zeros or noise. A store must not trust them after a reboot (`Disk.boot` differs, as in `RebootedDisk`).
 
     FailingDisk(n, errno.ENOSPC)                  # the n-th change raises, once (or with `again` from there on)
-    FailingDisk(n, errno.EIO, short=True)         # every write is cut short and continued; the failing one has written half
     CountingDisk(), LazyDisk()                    # .calls: Counter of calls by name; the other syncs nothing
 """
 

@@ -13,16 +13,11 @@ What is kept of the calls up to a crash: of each file any choice of its 512-byte
 or fsync (each in any of the versions it had since), any of the lengths it had since; of each folder any choice of the names
 created, renamed and unlinked since its last sync_folder, in their order. All choices where they are few; else none, all, each one
 missing, each one alone, and seeded random ones. States with the same bytes come once.
-
 Stores into a mapping are not seen here: `volatile` lists the places (path ending, offset, length) where they go, which are filled
 with the recorded bytes, zeros or noise. A store must not trust them after a reboot (`Disk.boot` differs, as in `RebootedDisk`).
 
     FailingDisk(n, errno.ENOSPC)                  # the n-th change raises, once (or with `again` from there on)
-    FailingDisk(n, errno.EIO, short=True)         # every write is cut short and continued; the failing one has written half
-    CountingDisk()                                # .calls: Counter of calls by name
-    LazyDisk()                                    # syncs nothing: fast
-
-A new operation: add it to CHANGES, to RecordingDisk, and to `_Model.apply`.
+    CountingDisk(), LazyDisk()                    # .calls: Counter of calls by name; the other syncs nothing
 """
 
 import itertools
@@ -223,7 +218,7 @@ class _File:
     """A file as the disk may have it: what is durable, and every version of what is not."""
 
     durable: bytes = b""
-    data: bytes = b""  # as the running system sees it
+    data: bytes = b""  # as the system sees it
     sizes: list = field(default_factory=list)  # lengths since the last sync
     sectors: dict = field(default_factory=dict)  # sector -> its contents since the last sync, in order
     lost: set = field(default_factory=set)  # sectors whose sync failed: clean for the system, whatever they are on the disk
@@ -345,8 +340,6 @@ def _picks(sizes, rng, limit):
     total = 1
     for n in sizes:
         total *= n
-        if total > limit:
-            break
     if total <= limit:
         yield from itertools.product(*(range(n) for n in sizes))
         return

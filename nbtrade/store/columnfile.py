@@ -132,7 +132,6 @@ class WritableFile(ColumnFile):
             os.close(unlocked)
         self.fd, self.disk = fd, disk
         self.bound = self.slot.rows  # rows that a slot may count: not to be overwritten
-        self.n_durable = self.slot.rows
         self.folder_synced = True
         self._count = self._store(COUNT, super().count)
         self._epoch = self._store(EPOCH, self.epoch)
@@ -176,7 +175,7 @@ class WritableFile(ColumnFile):
 
     def commit(self) -> None:
         """Make the published rows durable. Raises StoreWriteError; what was durable still is."""
-        if (self.slot.rows, self.slot.epoch) == (self._count, self._epoch) and self.folder_synced and self.bound == self.n_durable:
+        if (self.slot.rows, self.slot.epoch) == (self._count, self._epoch) and self.folder_synced and self.bound == self.slot.rows:
             return
         if not self.folder_synced:  # after an upgrade
             self.sync_name()
@@ -191,15 +190,15 @@ class WritableFile(ColumnFile):
             self.disk.fdatasync(self.fd)
         except OSError as error:
             raise self.refused(error, f"committing {self._count:,} rows", "They are readable but not durable; sync again.") from error
-        self.slot, self.n_durable, self.bound = slot, self._count, self._count
+        self.slot, self.bound = slot, self._count
 
     def _went_back(self, error: OSError) -> StoreWriteError:
         """Drop the rows that the disk may not have."""
         count = self._count
-        if count <= self.n_durable:
+        if count <= self.slot.rows:
             return self.refused(error, f"syncing {count:,} rows", "All were durable before; sync again.")
         self._epoch = self._store(EPOCH, self._epoch + 1)
-        self.publish(self.n_durable)
+        self.publish(self.slot.rows)
         return self.refused(error, f"syncing {count:,} rows", f"Back at the {self._count:,} that are durable; append the others again.")
 
     def refused(self, error: OSError, doing: str, then: str) -> StoreWriteError:

@@ -1,7 +1,9 @@
 """What Column and CompactColumn have in common, to read and to write: how long they are, what is durable, how they close.
 
-Growing          len, epoch, n_durable, with                  ColumnReader, CompactReader
-  └ Written      sync, truncate, close, the lock              Column, CompactColumn
+    Growing          len, epoch, n_durable, with                  ColumnReader, CompactReader
+      └ Written      sync, truncate, close, the lock              Column, CompactColumn
+
+A reader looks at the live page at each `len` (0.8 us) and has no other tie to the writer.
 """
 
 import os
@@ -40,7 +42,7 @@ class Growing:
         return self._file.slot.rows
 
     def close(self) -> None:
-        """Let go of the file. Arrays taken from it stay valid."""
+        """For `with`: a reader holds nothing that must be given back, and its arrays stay valid."""
 
     def __enter__(self) -> Self:
         return self

@@ -12,8 +12,9 @@ the machine it was written; in any other it means nothing. So rows survive `kill
 not synced.
 
 The first three pages hold their record twice (at 0 and 2048), each with its own xxh3: a flipped bit heals from the other copy, and
-a page with no valid copy is an error. Each copy lies in one 512-byte sector, so that a torn write leaves the old or the new one.
-Counts of the live page carry a 15-bit fold of themselves. Weak case: 16 KiB before the first row.
+a page with no valid copy is an error (a sector is written whole or not at all: it was no torn write). Each copy lies in one
+512-byte sector, so that a torn write leaves the old or the new one. Counts of the live page carry a 15-bit fold of themselves. Weak
+case: 16 KiB before the first row.
 """
 
 import json

@@ -6,6 +6,10 @@
         v  fsync
     rename over NAME ──> sync folder ──> readers see `moving`, look, and open the new file
 
+100 M values u16 to u32, durable: 0.35 s, 1.26 times a chunked np.copyto and fsync of the same bytes; to u24 0.37 s (AMD EPYC, Zen
+3, 2 shared virtual cores, 2026-11-21, python benchmarks/columns.py --only upgrade). Another process that searches meanwhile has a
+p99 of 1.6 times its idle one.
+
 Whatever stops it before the rename (an error, Ctrl-C, an exception of `progress`) leaves NAME as it was and no NAME.upgrading; a
 killed one leaves NAME.upgrading behind, which only the next holder of NAME's lock removes. `moving` is set before the rename, and
 cleared if it fails: while it is set a reader compares inodes at each look (1 us), so that no crash between two steps leaves one

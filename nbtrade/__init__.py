@@ -17,6 +17,7 @@ _HOMES = {
     "synthetic": "nbtrade.sources",
     "open_tape": "nbtrade.store.tape",
     "Tape": "nbtrade.store.tape",
+    "BlockFile": "nbtrade.store.blockfile",
     "backtest": "nbtrade.runner",
     "Latency": "nbtrade.runner",
     "Fees": "nbtrade.results",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.seam import Strategy as Strategy, strategy as strategy
     from nbtrade.sources import synthetic as synthetic
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
+    from nbtrade.store.blockfile import BlockFile as BlockFile
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
     from nbtrade.strategies.market_maker import market_maker as market_maker
 

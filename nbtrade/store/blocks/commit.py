@@ -1,0 +1,262 @@
+"""Group commit: queued changes become one durable group, in at most two syncs and without reading anything.
+
+    1  lay the group's blocks out on free pages, write them in offset order
+    2  write one journal record: rows with checksums, names
+    3  fdatasync                                                  the group is durable
+    4  apply it to the index, count packed pages, retire old extents
+    5  write a slot (not synced)                                  other processes see the group
+    6  free the extents that the group before this one retired
+
+A failure in 1 or 2 (disk full) leaves everything as it was, and later groups may succeed. A failed sync does not: what the system then
+holds in memory may never reach the disk, so nothing more is written until the file is opened again.
+When the journal has outgrown its share, a checkpoint writes a new base, and moves blocks off sparsely used packed pages.
+"""
+
+import errno
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from nbtrade.errors import BlockWriteError
+from nbtrade.store.blocks import journal
+from nbtrade.store.blocks.base import Base, merged, rows_of
+from nbtrade.store.blocks.file import PagedFile
+from nbtrade.store.blocks.group import Laid, Op, give_back, lay_out
+from nbtrade.store.blocks.index import Index
+from nbtrade.store.blocks.journal import Position
+from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, SEGMENT, SYNC_FIRST, Entry, Slot, pack_slot, padded, pages_of
+from nbtrade.store.blocks.leases import Leases
+from nbtrade.store.blocks.registry import Registry
+from nbtrade.store.blocks.space import Extent, Space
+
+GONE = Entry(0, 0, 0, DELETED, 0, 0, 0, b"")
+JOURNAL_LEAST = 4 << 20  # no checkpoint before the journal has so many bytes
+JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
+JOURNAL_MOST = 64 << 20
+
+
+class Committer:
+    """Writes groups to `file`, whose registry is loaded. Used by one thread at a time."""
+
+    def __init__(self, file: PagedFile, registry: Registry, leases: Leases) -> None:
+        self.file = file
+        self.registry = registry
+        self.leases = leases
+        self.space = Space(file)
+        self.segment = padded(min(SEGMENT, max(4 * PAGE, file.step // 8)))
+        self.broken: OSError | None = None
+        self.n_groups = self.n_records = self.n_checkpoints = 0
+        self.journal_bytes = 0
+        self.previous: dict[str, Entry | None] = {}  # what the last group replaced; its pages are not written to yet
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        """Which pages are in use, from the index."""
+        index = self.registry.index
+        base, overlay = index.base.rows, [entry for entry in index.overlay.values() if entry.kind != DELETED]
+        if index.overlay and len(base):
+            hidden = [row for name in index.overlay if (row := index.base.row_of(name.encode())) >= 0]
+            base = np.delete(base, hidden)
+        columns = np.array([(e.offset, e.end, e.how) for e in overlay], np.int64).reshape(-1, 3)
+        offset = np.concatenate([base["offset"].astype(np.int64), columns[:, 0]])
+        end = np.concatenate([(base["offset"] + base["stored"]).astype(np.int64), columns[:, 1]])
+        own = np.concatenate([base["how"], columns[:, 2]]).astype(np.int64) & OWN_PAGES != 0
+        self.space.load(offset, end, own, self.registry.extents())
+
+    def begin(self, features: int) -> None:
+        """Make durable what the last writer left, and say so in a slot."""
+        self._sync()
+        self._write_slot(features=features)
+
+    def finish(self) -> None:
+        """The last slot becomes durable too: the next open has no tail to look for."""
+        if not self.broken:
+            self._sync()
+
+    def mark_moved(self) -> None:
+        """Tell readers that another file has taken this one's place."""
+        self._write_slot(features=self.registry.slot.features | MOVED)
+
+    # --- one group ------------------------------------------------------------------------------------
+    def commit(self, ops: list[Op]) -> list[tuple[str, Entry]]:
+        """Make `ops` durable as one group; of several for one name the last counts. Returns what was written.
+
+        Raises OSError, BlockWriteError: then nothing of the group is there.
+        """
+        if self.broken:
+            raise broken_error(self.file.path, self.broken)
+        latest = {op.name: op for op in ops}
+        group = self.registry.group + 1
+        pieces = lay_out([op for op in latest.values() if op.data is not None], self.space, group)
+        names, entries = _changes(latest, pieces)
+        synced = False
+        try:
+            synced = self._write_data(pieces)
+            position = self._write_record(group, names, entries, synced)
+        except OSError as error:
+            if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
+                self.broken = error
+            give_back(pieces, self.space)
+            raise
+        self._sync()
+        self._apply(group, position, names, entries, pieces)
+        return list(zip(names, entries, strict=True))
+
+    def _write_data(self, pieces: list[Laid]) -> bool:
+        """Returns whether the data were synced."""
+        n = 0
+        for piece in sorted(pieces, key=lambda piece: piece.at):
+            if piece.extent[1]:
+                self.file.write(piece.at, piece.buffers)
+                n += piece.extent[1] * PAGE
+        if n <= SYNC_FIRST:
+            return False
+        self._sync()
+        return True
+
+    def _write_record(self, group: int, names: list[str], entries: list[Entry], synced: bool) -> Position:
+        """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
+        rows, items = rows_of([name.encode() for name in names], entries, hashes=False)
+        pieces = journal.encode(self.registry.slot.file_id, group, rows, items, synced)
+        n, at = sum(map(len, pieces)), self.registry.position
+        if not journal.fits(at, n):
+            jumped, at = at, self._new_segment(n + PAGE)
+            try:
+                self._write_registry(jumped.at, journal.encode_jump(self.registry.slot.file_id, group, at))
+                self._write_registry(at.at, pieces)
+            except OSError:
+                self.space.free.add(at.at // PAGE, (at.stop - at.at) // PAGE)
+                raise
+            self.registry.segments.append(at)
+        else:
+            self._write_registry(at.at, pieces)
+        self.n_records += 1
+        self.journal_bytes += n
+        return Position(at.at + n, at.stop)
+
+    def _write_registry(self, at: int, pieces: list[bytes]) -> None:
+        try:
+            self.file.write(at, pieces)
+        except OSError as error:
+            self._wipe(at, error)
+            raise
+
+    def _wipe(self, at: int, cause: OSError) -> None:
+        """A record may be there in part: it must never be taken for one."""
+        try:
+            self.file.write(at, [bytes(PAGE)])
+        except OSError:
+            self.broken = cause
+
+    def _new_segment(self, n: int) -> Position:
+        n_pages = pages_of(max(n, self.segment))
+        start = self.space.take(n_pages)
+        return Position(start * PAGE, (start + n_pages) * PAGE)
+
+    def _sync(self) -> None:
+        try:
+            self.file.sync()
+        except OSError as error:
+            self.broken = error
+            raise broken_error(self.file.path, error) from error
+
+    def _apply(self, group: int, position: Position, names: list[str], entries: list[Entry], pieces: list[Laid]) -> None:
+        index = self.registry.index
+        olds = [index.find(name) for name in names]
+        gone = [old for old in olds if old is not None]
+        linked = {entry.offset for entry in entries if entry.group != group and entry.kind != DELETED}
+        for piece in pieces:
+            if piece.packed.size:
+                self.space.count(*piece.packed)
+        retired = self.space.retire(gone, linked)
+        index.apply(names, entries, sum(entry.kind != DELETED for entry in entries) - len(gone))
+        self.previous = dict(zip(names, olds, strict=True))
+        self.registry.group, self.registry.position = group, position
+        self.n_groups += 1
+        self._write_slot()
+        self._recycle(retired)
+        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
+            self.checkpoint()
+
+    def _write_slot(self, **changes: int) -> None:
+        r = self.registry
+        changes |= {"sequence": r.slot.sequence + 1, "group": r.group, "n_blocks": r.index.n_blocks}
+        slot = r.slot._replace(tail_at=r.position.at, tail_stop=r.position.stop, n_bytes=self.file.n_bytes, **changes)
+        try:
+            self.file.write(slot.sequence % 2 * PAGE, [pack_slot(slot)])
+        except OSError as error:
+            self.broken = error
+            raise broken_error(self.file.path, error) from error
+        r.slot = slot
+
+    def _recycle(self, retired: list[Extent]) -> None:
+        """A commit is through: what the one before it retired is free, if nobody holds it; `retired` waits for the next."""
+        free, self.space.held = self.leases.split(self.space.waiting + self.space.held)
+        for start, n in free:
+            self.space.free.add(start, n)
+        self.space.waiting = retired
+
+    # --- checkpoint -----------------------------------------------------------------------------------
+    def checkpoint(self) -> bool:
+        """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
+        r = self.registry
+        pieces = merged(r.index.base, r.index.changes())
+        size = sum(map(len, pieces))
+        try:
+            start, segment = self._room_for_base(pages_of(size))
+        except OSError:
+            self.journal_bytes = 0  # try again when it has grown as much again
+            return False
+        at, old = start * PAGE, r.extents()
+        try:
+            self.file.write(at, [*pieces, bytes(padded(size) - size)])
+        except OSError as error:
+            self.broken = error
+            raise broken_error(self.file.path, error) from error
+        self._sync()
+        index = Index(Base(self.file.view[at : at + size], at), r.index.n_blocks, r.cached)
+        r.segments, r.position = [segment], segment
+        base = {"base_at": at, "base_size": size, "base_check": _check(pieces), "base_group": r.group}
+        self._write_slot(**base, journal_at=segment.at, journal_stop=segment.stop)
+        r.index = index
+        self.space.waiting = self.space.waiting + old
+        self.journal_bytes = 0
+        self.n_checkpoints += 1
+        return True
+
+    def _room_for_base(self, n_pages: int) -> tuple[int, Position]:
+        start = self.space.take(n_pages)
+        try:
+            return start, self._new_segment(0)
+        except OSError:
+            self.space.free.add(start, n_pages)
+            raise
+
+
+def _changes(latest: dict[str, Op], pieces: list[Laid]) -> tuple[list[str], list[Entry]]:
+    """Names and entries of a group: what was laid out, then links and deletions."""
+    names = [op.name for piece in pieces for op in piece.ops]
+    entries = [entry for piece in pieces for entry in piece.entries]
+    if len(names) < len(latest):
+        rest = [op for op in latest.values() if op.data is None]
+        names += [op.name for op in rest]
+        entries += [op.link or GONE for op in rest]
+    return names, entries
+
+
+def _check(pieces: list[bytes]) -> int:
+    digest = xxhash.xxh3_64()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.intdigest()
+
+
+def broken_error(path: Any, cause: OSError) -> BlockWriteError:
+    """What to say when a write or a sync of the registry failed."""
+    return BlockWriteError(
+        cause.errno or errno.EIO,
+        f"the disk failed ({cause.strerror or cause}): what was committed before is intact, nothing more is written. "
+        "Look at the disk, close this and open the file again.",
+        str(path),
+    )

@@ -1,0 +1,131 @@
+"""One group of queued changes, laid out: which block goes where, and what is written for it.
+
+    own pages                          packed
+    | block 7 ....pad| block 2 ....pad| b1 | b3| b4 |  b5 | b6 ..pad|       one write, in offset order
+
+Large blocks, and small ones that nearly fill their pages, start on pages of their own: a waste of at most an eighth up to 16 KiB, and
+of less than a page above. The others stand side by side without gaps. When no free extent takes the whole group, it is cut into pieces.
+"""
+
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+import xxhash
+
+from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, Entry
+from nbtrade.store.blocks.space import Extent, Space
+
+_hash = xxhash.xxh3_64_intdigest
+_zeros = memoryview(bytes(PAGE))
+_new_entry = tuple.__new__
+
+
+class Op(NamedTuple):
+    """A queued change. data : what to store, or None;  link : an entry that gets this name; neither: the name is deleted."""
+
+    name: str
+    data: Any = None
+    kind: int = 0
+    how: int = 0
+    raw: int = 0
+    meta: bytes = b""
+    link: Entry | None = None
+    rented: bytearray | None = None  # to give back once written
+
+
+class Laid(NamedTuple):
+    """A piece of a group: write `buffers` at offset `at`; the ops and their entries; `packed`: offset and end (i8[2, n])."""
+
+    at: int
+    buffers: list[Any]
+    extent: Extent
+    ops: list[Op]
+    entries: list[Entry]
+    packed: np.ndarray
+
+
+def own_pages(sizes: np.ndarray) -> np.ndarray:
+    """Which blocks get pages of their own. sizes : i8[n]."""
+    waste = -sizes % PAGE
+    return (sizes >= OWN_SIZE) | ((waste <= sizes // 8) & (sizes > 0))
+
+
+def lay_out(ops: list[Op], space: Space, group: int) -> list[Laid]:
+    """Place the data of `ops` (all have data) on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
+    sizes = np.fromiter((len(op.data) for op in ops), np.int64, len(ops))
+    own = own_pages(sizes)
+    if own.any() and not own.all():
+        order = np.argsort(~own, kind="stable")
+        ops, sizes, own = [ops[i] for i in order], sizes[order], own[order]
+    pieces: list[Laid] = []
+    while ops:
+        pages = _cumulated(sizes, own)
+        try:
+            start, n = space.take_some(int(pages[-1]), int(pages[0])) if pages[-1] else (FIRST_PAGE, 0)
+        except OSError:
+            give_back(pieces, space)
+            raise
+        k = int(np.searchsorted(pages, n, "right"))
+        used = int(pages[k - 1])
+        if used < n:
+            space.free.add(start + used, n - used)
+        pieces.append(_piece(ops[:k], sizes[:k], own[:k], (start, used), group))
+        ops, sizes, own = ops[k:], sizes[k:], own[k:]
+    return pieces
+
+
+def give_back(pieces: list[Laid], space: Space) -> None:
+    """Nothing was committed: the pages are free again."""
+    for piece in pieces:
+        if piece.extent[1]:
+            space.free.add(*piece.extent)
+
+
+def _cumulated(sizes: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Pages that the first 1, 2, ... blocks take. Own pages come first."""
+    return np.cumsum(np.where(own, -(-sizes // PAGE), 0)) - (-np.cumsum(np.where(own, 0, sizes)) // PAGE)
+
+
+def _piece(ops: list[Op], sizes: np.ndarray, own: np.ndarray, extent: Extent, group: int) -> Laid:
+    at, n_own = extent[0] * PAGE, int(own.sum())
+    taken = np.where(own, -(-sizes // PAGE) * PAGE, sizes)  # with padding
+    ends = np.cumsum(taken) + at
+    offset = ends - taken
+    end = offset + sizes
+    data = [op.data for op in ops]
+    entries = list(
+        map(
+            _new_entry,
+            repeat(Entry),
+            zip(
+                offset.tolist(),
+                end.tolist(),
+                map(_hash, data),
+                (op.kind for op in ops),
+                np.where(own, OWN_PAGES, 0).tolist() if not any(op.how for op in ops) else _how(ops, own),
+                (op.raw for op in ops),
+                repeat(group),
+                (op.meta for op in ops),
+                strict=False,
+            ),
+        )
+    )
+    buffers = _padded(data, (taken - sizes).tolist()) if n_own else data
+    tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
+    if tail:
+        buffers.append(_zeros[:tail])
+    return Laid(at, buffers, extent, ops, entries, np.stack([offset[n_own:], end[n_own:]]))
+
+
+def _how(ops: list[Op], own: np.ndarray) -> list[int]:
+    return [op.how & ~OWN_PAGES | (OWN_PAGES if mine else 0) for op, mine in zip(ops, own.tolist(), strict=True)]
+
+
+def _padded(data: list[Any], pads: list[int]) -> list[Any]:
+    buffers = []
+    for one, pad in zip(data, pads, strict=True):
+        buffers.append(one)
+        if pad:
+            buffers.append(_zeros[:pad])
+    return buffers

@@ -1,0 +1,119 @@
+"""Which pages are in use: free extents, counts of packed pages, and what waits to be free.
+
+    free      FreeSpace, in pages
+    packed    u2 per page of the file: how many live small blocks touch it; at 0 the page is retired
+    waiting   extents retired by the group being committed; free after the next commit
+    held      retired extents that some reader still has an array over
+
+A page that holds bytes of a committed block is never written to again before it has gone through `waiting`.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from nbtrade.store.blocks.extents import FreeSpace
+from nbtrade.store.blocks.file import PagedFile
+from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, PAGE, Entry, pages_of
+
+SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
+
+Extent = tuple[int, int]  # first page, pages
+
+
+def touched(offset: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Pages of packed blocks, one for each block and page; a block has up to 5. offset, end : i8[n]."""
+    filled = end > offset
+    first, last = offset[filled] // PAGE, (end[filled] - 1) // PAGE
+    pages = [first]
+    step = 1
+    while len(more := first[first + step <= last]):
+        pages.append(more + step)
+        step += 1
+    return np.concatenate(pages)
+
+
+def runs(pages: np.ndarray) -> list[Extent]:
+    """Ascending distinct pages as extents."""
+    if not len(pages):
+        return []
+    cuts = np.flatnonzero(np.diff(pages) != 1) + 1
+    firsts = pages[np.concatenate([[0], cuts])].tolist()
+    stops = (pages[np.concatenate([cuts - 1, [len(pages) - 1]])] + 1).tolist()
+    return [(first, stop - first) for first, stop in zip(firsts, stops, strict=True)]
+
+
+class Space:
+    """The pages of `file`."""
+
+    def __init__(self, file: PagedFile) -> None:
+        self.file = file
+        self.free = FreeSpace()
+        self.packed = np.zeros(file.n_bytes // PAGE, np.uint16)
+        self.waiting: list[Extent] = []
+        self.held: list[Extent] = []
+
+    # --- at open --------------------------------------------------------------------------------------
+    def load(self, offset: np.ndarray, end: np.ndarray, own: np.ndarray, registry: Iterable[Extent]) -> None:
+        """Take stock: blocks at offset[n] to end[n] (bytes, i8), on pages of their own where own[n], and registry extents."""
+        n_pages = self.file.n_bytes // PAGE
+        self._fit_counts()
+        np.add.at(self.packed, touched(offset[~own], end[~own]), 1)
+        edges = np.zeros(n_pages + 1, np.int64)
+        used = own & (end > offset)
+        np.add.at(edges, offset[used] // PAGE, 1)
+        np.add.at(edges, -(-end[used] // PAGE), -1)
+        for start, n in [(0, FIRST_PAGE), *registry]:
+            edges[start] += 1
+            edges[start + n] -= 1
+        empty = (np.cumsum(edges)[:-1] == 0) & (self.packed[:n_pages] == 0)
+        for start, n in runs(np.flatnonzero(empty)):
+            self.free.add(start, n)
+
+    def _fit_counts(self) -> None:
+        n_pages = self.file.n_bytes // PAGE
+        if n_pages > len(self.packed):
+            grown = np.zeros(max(n_pages, len(self.packed) * 5 // 4), np.uint16)
+            grown[: len(self.packed)] = self.packed
+            self.packed = grown
+
+    # --- taking ---------------------------------------------------------------------------------------
+    def take(self, n: int) -> int:
+        """First of n pages in a row; the file grows when no free extent has them."""
+        while (start := self.free.take(n)) is None:
+            self._extend(n)
+        return start
+
+    def take_some(self, n: int, least: int) -> Extent:
+        """n pages, or fewer (never fewer than `least`) when no free extent has n but one is large."""
+        start = self.free.take(n)
+        if start is not None:
+            return start, n
+        if self.free.largest >= max(SMALLEST_PIECE, least, n // 8):
+            piece = self.free.take_largest(n)
+            assert piece
+            return piece
+        return self.take(n), n
+
+    def _extend(self, n: int) -> None:
+        at, grown = self.file.extend(n * PAGE)
+        self.free.add(at // PAGE, grown // PAGE)
+        self._fit_counts()
+
+    # --- giving back ----------------------------------------------------------------------------------
+    def retire(self, old: list[Entry], linked: set[int]) -> list[Extent]:
+        """Entries that nobody looks up any more; extents of those in `linked` (offsets) stay. Returns what to hand to `settle`."""
+        gone = [entry for entry in old if entry.end > entry.offset and entry.offset not in linked]
+        retired = [(e.offset // PAGE, pages_of(e.end - e.offset)) for e in gone if e.how & OWN_PAGES]
+        packed = [e for e in gone if not e.how & OWN_PAGES]
+        if packed:
+            columns = np.array([entry[:2] for entry in packed], np.int64)
+            pages = touched(columns[:, 0], columns[:, 1])
+            np.subtract.at(self.packed, pages, 1)
+            pages = np.unique(pages)
+            retired += runs(pages[self.packed[pages] == 0])
+        return retired
+
+    def count(self, offset: np.ndarray, end: np.ndarray) -> None:
+        """Packed blocks that were just committed."""
+        np.add.at(self.packed, touched(offset, end), 1)

@@ -26,7 +26,7 @@ from nbtrade.errors import BlockFileError, BlockNotFound
 from nbtrade.store.blocks.group import Op
 from nbtrade.store.blocks.heal import corrupt, valid_copy
 from nbtrade.store.blocks.index import CACHED
-from nbtrade.store.blocks.layout import BYTES, MAX_NAME, PAGE, STEP, Entry
+from nbtrade.store.blocks.layout import BYTES, MAX_NAME, PAGE, STEP, Entry, check_name
 from nbtrade.store.blocks.opened import Opened, open_to_read, open_to_write
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.blocks.vacuum import rewritten
@@ -292,11 +292,3 @@ class BlockFile(WholeReader):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def check_name(name: str) -> None:
-    """Raises TypeError, ValueError for what is no block name."""
-    if not isinstance(name, str):
-        raise TypeError(f"a block's name is a str, not {type(name).__name__}")
-    if not 0 < len(name.encode()) <= MAX_NAME:
-        raise ValueError(f"a block's name has 1 to {MAX_NAME:,} bytes in UTF-8, {name[:40]!r}... has {len(name.encode()):,}")

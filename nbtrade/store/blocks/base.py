@@ -54,7 +54,6 @@ class Base:
         self.order_at = HEADER.size + self.n * ROW_SIZE
         self.starts_at = self.order_at + (self.n + 1) // 2 * 8
         self.heap_at = self.starts_at + ((1 << self.bits) + 1) * 4
-        self.names = Names(self)
 
     @property
     def rows(self) -> np.ndarray:
@@ -93,7 +92,7 @@ class Base:
 
     def with_prefix(self, prefix: bytes) -> Iterator[str]:
         """Names that start with `prefix`, ascending."""
-        for row in range(bisect_left(self.names, prefix), self.n):
+        for row in range(bisect_left(Names(self), prefix), self.n):
             name = self.name(row)
             if not name.startswith(prefix):
                 return
@@ -112,29 +111,31 @@ def _items(base: Base, keep: np.ndarray) -> tuple[list[bytes], list[bytes]]:
     return [heap[a:b] for a, b in zip(starts, name_ends, strict=True)], [heap[a:b] for a, b in zip(starts, ends, strict=True)]
 
 
-def rows_of(names: Sequence[bytes], entries: Sequence[Entry], hashes: bool) -> tuple[np.ndarray, list[bytes]]:
-    """(ROW[n], heap items) of entries. name_at is set as if the heap were the items behind each other."""
-    rows = np.zeros(len(names), ROW)
-    if not names:
-        return rows, []
-    offset, end, check, kind, how, raw, group, metas = zip(*entries, strict=True)
-    rows["offset"], rows["raw"], rows["check"], rows["group"] = offset, raw, np.array(check, np.uint64), group
-    rows["stored"] = np.array(end, np.uint64) - rows["offset"]
-    rows["kind"], rows["how"] = kind, how
+def rows_of(entries: Sequence[Entry]) -> np.ndarray:
+    """ROW[n] of entries; names and metadata still to be placed."""
+    rows = np.zeros(len(entries), ROW)
+    if len(entries):
+        offset, end, check, kind, how, raw, group, _ = zip(*entries, strict=True)
+        rows["offset"], rows["raw"], rows["check"], rows["group"] = offset, raw, np.array(check, np.uint64), group
+        rows["stored"] = np.array(end, np.uint64) - rows["offset"]
+        rows["kind"], rows["how"] = kind, how
+    return rows
+
+
+def place(rows: np.ndarray, names: Sequence[bytes], entries: Sequence[Entry]) -> Sequence[bytes]:
+    """Give rows their names and metadata: sets sizes and name_at, returns the heap's items."""
     rows["name_size"] = list(map(len, names))
+    items = names
+    metas = [entry[7] for entry in entries]
     if any(metas):
         rows["meta_size"] = list(map(len, metas))
         items = [name + meta for name, meta in zip(names, metas, strict=True)]
-    else:
-        items = list(names)
-    if hashes:
-        rows["hash"] = np.fromiter(map(_hash, names), np.uint64, len(names))
-    _place(rows)
-    return rows, items
+    _set_places(rows)
+    return items
 
 
-def _place(rows: np.ndarray) -> None:
-    """Set name_at: items stand behind each other."""
+def _set_places(rows: np.ndarray) -> None:
+    """name_at: items stand behind each other."""
     sizes = rows["name_size"].astype(np.uint64) + rows["meta_size"]
     rows["name_at"] = np.cumsum(sizes) - sizes
 
@@ -147,13 +148,16 @@ def merged(base: Base, changes: Iterable[tuple[str, Entry | None]]) -> list[byte
     old_names, old_items = _items(base, keep)
     put = [(name, entry) for name, entry in new if entry is not None]
     new_names = [name for name, _ in put]
-    new_rows, new_items = rows_of(new_names, [entry for _, entry in put], hashes=True)
+    new_entries = [entry for _, entry in put]
+    new_rows = rows_of(new_entries)
+    new_rows["hash"] = np.fromiter(map(_hash, new_names), np.uint64, len(new_names))
+    new_items = place(new_rows, new_names, new_entries)
 
     names = old_names + new_names
     order = sorted(range(len(names)), key=names.__getitem__)  # two ascending runs: one merge
     rows = np.concatenate([base.rows[keep], new_rows])[np.array(order, np.int64)]
-    items = old_items + new_items
-    _place(rows)
+    items = [*old_items, *new_items]
+    _set_places(rows)
     return _pieces(rows, b"".join([items[i] for i in order]))
 
 

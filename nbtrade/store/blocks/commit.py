@@ -20,7 +20,7 @@ import xxhash
 
 from nbtrade.errors import BlockWriteError
 from nbtrade.store.blocks import journal
-from nbtrade.store.blocks.base import Base, merged, rows_of
+from nbtrade.store.blocks.base import Base, merged, place, rows_of
 from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.group import Laid, Op, give_back, lay_out
 from nbtrade.store.blocks.index import Index
@@ -48,7 +48,7 @@ class Committer:
         self.broken: OSError | None = None
         self.n_groups = self.n_records = self.n_checkpoints = 0
         self.journal_bytes = 0
-        self.previous: dict[str, Entry | None] = {}  # what the last group replaced; its pages are not written to yet
+        self.previous: dict[str, Entry] = {}  # what the last group replaced; its pages are not written to yet
         self._take_stock()
 
     def _take_stock(self) -> None:
@@ -89,11 +89,11 @@ class Committer:
         latest = {op.name: op for op in ops}
         group = self.registry.group + 1
         pieces = lay_out([op for op in latest.values() if op.data is not None], self.space, group)
-        names, entries = _changes(latest, pieces)
+        names, entries, rows = _changes(latest, pieces)
         synced = False
         try:
             synced = self._write_data(pieces)
-            position = self._write_record(group, names, entries, synced)
+            position = self._write_record(group, names, entries, rows, synced)
         except OSError as error:
             if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
                 self.broken = error
@@ -115,9 +115,9 @@ class Committer:
         self._sync()
         return True
 
-    def _write_record(self, group: int, names: list[str], entries: list[Entry], synced: bool) -> Position:
+    def _write_record(self, group: int, names: list[str], entries: list[Entry], rows: np.ndarray, synced: bool) -> Position:
         """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
-        rows, items = rows_of([name.encode() for name in names], entries, hashes=False)
+        items = place(rows, list(map(str.encode, names)), entries)
         pieces = journal.encode(self.registry.slot.file_id, group, rows, items, synced)
         n, at = sum(map(len, pieces)), self.registry.position
         if not journal.fits(at, n):
@@ -162,16 +162,17 @@ class Committer:
             raise broken_error(self.file.path, error) from error
 
     def _apply(self, group: int, position: Position, names: list[str], entries: list[Entry], pieces: list[Laid]) -> None:
+        n_others = len(entries) - sum(len(piece.entries) for piece in pieces)  # links and deletions, which come last
         index = self.registry.index
-        olds = [index.find(name) for name in names]
-        gone = [old for old in olds if old is not None]
-        linked = {entry.offset for entry in entries if entry.group != group and entry.kind != DELETED}
+        gone = index.found(names)
+        kept = [entry for entry in entries[-n_others:] if entry.kind] if n_others else []
+        linked = {entry.offset for entry in kept}
         for piece in pieces:
             if piece.packed.size:
                 self.space.count(*piece.packed)
-        retired = self.space.retire(gone, linked)
-        index.apply(names, entries, sum(entry.kind != DELETED for entry in entries) - len(gone))
-        self.previous = dict(zip(names, olds, strict=True))
+        retired = self.space.retire(gone.values(), linked)
+        index.apply(names, entries, len(entries) - n_others + len(kept) - len(gone))
+        self.previous = gone
         self.registry.group, self.registry.position = group, position
         self.n_groups += 1
         self._write_slot()
@@ -234,15 +235,18 @@ class Committer:
             raise
 
 
-def _changes(latest: dict[str, Op], pieces: list[Laid]) -> tuple[list[str], list[Entry]]:
-    """Names and entries of a group: what was laid out, then links and deletions."""
-    names = [op.name for piece in pieces for op in piece.ops]
+def _changes(latest: dict[str, Op], pieces: list[Laid]) -> tuple[list[str], list[Entry], np.ndarray]:
+    """Names, entries and ROWs of a group: what was laid out, then links and deletions."""
+    names = [name for piece in pieces for name in piece.names]
     entries = [entry for piece in pieces for entry in piece.entries]
+    rows = [piece.rows for piece in pieces]
     if len(names) < len(latest):
         rest = [op for op in latest.values() if op.data is None]
         names += [op.name for op in rest]
-        entries += [op.link or GONE for op in rest]
-    return names, entries
+        others = [op.link or GONE for op in rest]
+        entries += others
+        rows.append(rows_of(others))
+    return names, entries, np.concatenate(rows) if len(rows) > 1 else rows[0]
 
 
 def _check(pieces: list[bytes]) -> int:

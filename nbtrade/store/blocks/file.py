@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xxhash
 
-from nbtrade.store.blocks.layout import STEP, padded
+from nbtrade.store.blocks.layout import PAGE, STEP, padded
 from nbtrade.store.blocks.mapping import map_ahead
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.disk import Disk
@@ -91,8 +91,12 @@ class PagedFile:
         return None if self.mirror_fd is None else self.disk.pread(self.mirror_fd, n, at)
 
     def is_on_disk(self, start: int, stop: int, check: int) -> bool:
-        """Whether the disk itself, not the page cache, has bytes with this checksum there."""
+        """Whether the disk itself has synced bytes with this checksum there: the page cache's copy is dropped first."""
         os.posix_fadvise(self.fd, start, stop - start, os.POSIX_FADV_DONTNEED)
+        return self.has(start, stop, check)
+
+    def has(self, start: int, stop: int, check: int) -> bool:
+        """Whether the bytes there have this checksum."""
         digest = xxhash.xxh3_64()
         for at in range(start, stop, CHECKED):
             digest.update(self.read(at, min(CHECKED, stop - at)))
@@ -106,14 +110,18 @@ class PagedFile:
 
     def extend(self, n: int) -> tuple[int, int]:
         """Grow by at least n bytes, in steps; (offset, bytes) of what is new. Raises OSError when the disk is full."""
-        n = max(self.step, self.n_bytes // 16, n)
-        n = -(-n // self.step) * self.step
         at = self.n_bytes
+        n = -(-(at + max(self.step, at // 16, n)) // self.step) * self.step - at
         for fd in self.fds:
             self.disk.fallocate(fd, at, n)
         self.n_extended += 1
         self.n_bytes = at + n
         return at, n
+
+    def reach(self, stop: int) -> None:
+        """Make the file at least `stop` bytes and whole pages long: a crash may have left it shorter than what was written before."""
+        if self.n_bytes < stop or self.n_bytes % PAGE:
+            self.extend(max(stop - self.n_bytes, 1))
 
     def close(self) -> None:
         """Close the descriptors. Arrays over the mapping stay good."""

@@ -10,7 +10,7 @@ dicts change in one step under the interpreter's lock, and the overlay is asked 
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from nbtrade.store.blocks.base import Base
 from nbtrade.store.blocks.layout import DELETED, Entry
@@ -51,6 +51,12 @@ class Index:
                 except KeyError:  # other threads have dropped the rest
                     break
         return entry
+
+    def found(self, names: Sequence[str]) -> dict[str, Entry]:
+        """The entries of those names that have one."""
+        overlaid = zip(names, map(self.find_overlay, names), strict=True)
+        found = {name: entry or self.find(name) for name, entry in overlaid}
+        return {name: entry for name, entry in found.items() if entry is not None and entry[3]}
 
     def apply(self, names: Iterable[str], entries: Iterable[Entry], n_added: int) -> None:
         """One group's changes."""

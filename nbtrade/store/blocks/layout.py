@@ -125,3 +125,11 @@ def pages_of(n_bytes: int) -> int:
 def padded(n_bytes: int) -> int:
     """Up to whole pages."""
     return pages_of(n_bytes) * PAGE
+
+
+def check_name(name: str) -> None:
+    """Raises TypeError, ValueError for what is no block name."""
+    if not isinstance(name, str):
+        raise TypeError(f"a block's name is a str, not {type(name).__name__}")
+    if not 0 < len(name.encode()) <= MAX_NAME:
+        raise ValueError(f"a block's name has 1 to {MAX_NAME:,} bytes in UTF-8, {name[:40]!r}... has {len(name.encode()):,}")

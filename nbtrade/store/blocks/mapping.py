@@ -11,7 +11,7 @@ import mmap
 import os
 import weakref
 
-RESERVED = 1 << 42  # 4 TiB of the 128 that a process has
+RESERVED = 1 << 40  # 1 TiB of the 128 that a process has
 LEAST = 1 << 34
 
 _libc = ctypes.CDLL(None, use_errno=True)

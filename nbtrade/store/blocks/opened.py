@@ -185,6 +185,7 @@ def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mi
         registry.load(slot)
         opened = Opened(file, registry, Leases(file.fd, shared=False))
         tail = registry.take_tail()
+        file.reach(max(segment.stop for segment in registry.segments))
         for at, n in tail if mirrored else ():
             file.write(at, [file.read(at, n)])
         _forget_torn(file, registry)

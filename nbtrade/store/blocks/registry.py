@@ -176,7 +176,7 @@ class Registry:
         if record.synced:
             return True
         written = [entry for entry in record.entries if entry.kind != DELETED and entry.group == record.group]
-        return all(self.file.is_on_disk(entry.offset, entry.end, entry.check) for entry in written)
+        return all(self.file.has(entry.offset, entry.end, entry.check) for entry in written)
 
     def damaged_record(self) -> int | None:
         """Offset of the first journal record up to the slot's group that is not valid in the file, or None."""

@@ -8,13 +8,13 @@
 A page that holds bytes of a committed block is never written to again before it has gone through `waiting`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 
 from nbtrade.store.blocks.extents import FreeSpace
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, PAGE, Entry, pages_of
+from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, PAGE, Entry
 
 SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
 
@@ -101,18 +101,22 @@ class Space:
         self._fit_counts()
 
     # --- giving back ----------------------------------------------------------------------------------
-    def retire(self, old: list[Entry], linked: set[int]) -> list[Extent]:
-        """Entries that nobody looks up any more; extents of those in `linked` (offsets) stay. Returns what to hand to `settle`."""
-        gone = [entry for entry in old if entry.end > entry.offset and entry.offset not in linked]
-        retired = [(e.offset // PAGE, pages_of(e.end - e.offset)) for e in gone if e.how & OWN_PAGES]
-        packed = [e for e in gone if not e.how & OWN_PAGES]
-        if packed:
-            columns = np.array([entry[:2] for entry in packed], np.int64)
-            pages = touched(columns[:, 0], columns[:, 1])
-            np.subtract.at(self.packed, pages, 1)
-            pages = np.unique(pages)
-            retired += runs(pages[self.packed[pages] == 0])
-        return retired
+    def retire(self, gone: Collection[Entry], linked: set[int]) -> list[Extent]:
+        """Entries that nobody looks up any more; blocks at the offsets `linked` stay, under another name. Extents to recycle."""
+        if not gone:
+            return []
+        offset, end, _, _, how, _, _, _ = zip(*gone, strict=True)
+        columns = np.array([offset, end, how], np.int64)
+        stay = np.isin(columns[0], list(linked)) if linked else np.zeros(len(offset), bool)
+        own = columns[2] & OWN_PAGES != 0
+        large = columns[:, own & ~stay]
+        firsts = large[0] // PAGE
+        retired = list(zip(firsts.tolist(), (-(-large[1] // PAGE) - firsts).tolist(), strict=True))
+        small = columns[:, ~own & ~stay]
+        pages = touched(small[0], small[1])
+        np.subtract.at(self.packed, pages, 1)
+        pages = np.unique(pages)
+        return retired + runs(pages[self.packed[pages] == 0])
 
     def count(self, offset: np.ndarray, end: np.ndarray) -> None:
         """Packed blocks that were just committed."""

@@ -101,7 +101,9 @@ def value_of(data: Any, entry: Entry, name: str) -> Any:
     if entry.kind == ARRAY:
         dtype, shape = shape_of(entry.meta)
         flat = np.frombuffer(data, np.uint8, entry.raw)
-        return np.ndarray(shape, dtype, flat) if entry.raw else np.empty(shape, dtype)
+        array = np.ndarray(shape, dtype, flat) if entry.raw else np.empty(shape, dtype)
+        array.flags.writeable = False
+        return array
     return data if type(data) is bytes else bytes(data)
 
 

@@ -123,6 +123,7 @@ class WriteQueue:
             self.closing = True
             self.work.notify()
         self.thread.join()
+        self.commit = self.idle = _nothing  # no cycle: the file's mapping goes with its last reference
         with self.mutex:
             self._raise()
 
@@ -188,6 +189,10 @@ class WriteQueue:
         except BaseException as error:
             return error
         return None
+
+
+def _nothing(*_: object) -> bool:
+    return False
 
 
 def _answer(function: Callable[[], Any]) -> Any:

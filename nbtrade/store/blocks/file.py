@@ -10,6 +10,7 @@ from pathlib import Path
 
 import xxhash
 
+from nbtrade.store.blocks import locks
 from nbtrade.store.blocks.layout import PAGE, STEP, padded
 from nbtrade.store.blocks.mapping import map_ahead
 from nbtrade.store.blocks.pool import Pool
@@ -124,7 +125,8 @@ class PagedFile:
             self.extend(max(stop - self.n_bytes, 1))
 
     def close(self) -> None:
-        """Close the descriptors. Arrays over the mapping stay good."""
+        """Close the descriptors and give all locks back. Arrays over the mapping stay good."""
+        locks.unlock_all(self.fd)
         for fd in self.fds:
             self.disk.close(fd)
         self.fd, self.mirror_fd = -1, None

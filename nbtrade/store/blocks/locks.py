@@ -3,7 +3,7 @@
     2**61             the writer
     2**61 + 1 + page  readers with arrays over the extent that starts at that page
 
-They belong to the open file description (F_OFD_*): the kernel frees them when its last descriptor is closed, however the process
+They belong to the open file description (F_OFD_*): the kernel frees them when its last descriptor and mapping are gone, however the process
 ends, so there are no stale locks. They need no bytes in the file and no write permission for readers (shared locks), and another
 process can ask for one without taking it. Weak case: a forked child keeps its parent's descriptor, hence the lock, until it
 exits or closes it; network file systems without byte-range locks.
@@ -35,6 +35,11 @@ def try_lock(fd: int, start: int, shared: bool = False) -> bool:
 def unlock(fd: int, start: int) -> None:
     """Give one byte's lock back."""
     fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, start, 1))
+
+
+def unlock_all(fd: int) -> None:
+    """Give all locks back. Closing the descriptor is not enough: a mapping of the file keeps its description, hence the locks."""
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, WRITER_AT, 0))
 
 
 def is_locked(fd: int, start: int, n: int = 1) -> bool:

@@ -204,7 +204,7 @@ def _locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
         file = PagedFile(path, disk, readonly=False, step=step, create=True, pool=pool)
         try:
             if not locks.try_lock(file.fd, locks.WRITER_AT):
-                pid = file.read(OWNER_AT, 64).split(b"\n")[0].decode(errors="replace") or "unknown"
+                pid = file.read(OWNER_AT, 64).strip(b"\0\n").decode(errors="replace") or "unknown"
                 raise BlockFileLocked(
                     f"{path} is open for writing (pid {pid}). One writer at a time: close it there, or read it with BlockFile(path, mode='r')."
                 )

@@ -172,10 +172,10 @@ class WriteQueue:
 
     def _wait_idly(self) -> None:
         self.mutex.release()
-        try:
-            more = self.idle()
-        finally:
-            self.mutex.acquire()
+        more = _answer(self.idle)
+        self.mutex.acquire()
+        if isinstance(more, BaseException):
+            self.error = self.error or more
         if not more and not self.ops and not self.calls and not self.closing:
             self.work.wait()
 

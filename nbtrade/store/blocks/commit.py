@@ -62,7 +62,7 @@ class Committer:
         offset = np.concatenate([base["offset"].astype(np.int64), columns[:, 0]])
         end = np.concatenate([(base["offset"] + base["stored"]).astype(np.int64), columns[:, 1]])
         own = np.concatenate([base["how"], columns[:, 2]]).astype(np.int64) & OWN_PAGES != 0
-        self.space.load(offset, end, own, self.registry.extents())
+        self.space.load(offset, end, own, self.registry.extents(), self.leases.foreign())
 
     def begin(self, features: int) -> None:
         """Make durable what the last writer left, and say so in a slot."""

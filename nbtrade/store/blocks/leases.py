@@ -1,7 +1,7 @@
 """Which extents somebody still has an array over: their pages are not recycled.
 
-    live   lease number -> (first page, weak reference to the array)        this process's
-    locks  a shared byte lock for each leased page                          other processes' (see locks.py)
+    live   lease number -> (extent, weak reference to the array)     this process's
+    locks  shared locks on the bytes of all leased pages             other processes' (see locks.py)
 
 Taking a lease is writing one dict entry, losing it a weak reference's callback: no lock, in the writer's process. A reader in another
 process also takes a file lock, under a mutex that only such readers of its own process share. The order that makes it safe: lease
@@ -29,23 +29,23 @@ class Leases:
     def __init__(self, fd: int, shared: bool) -> None:
         self.fd = fd
         self.shared = shared
-        self.live: dict[int, tuple[int, weakref.ref[np.ndarray]]] = {}
+        self.live: dict[int, tuple[Extent, weakref.ref[np.ndarray]]] = {}
         self.numbers = itertools.count()
-        self.dropped: deque[int] = deque()  # pages whose file locks wait to be given back
-        self.locked: Counter[int] = Counter()
+        self.dropped: deque[Extent] = deque()  # whose file locks wait to be given back
+        self.locked: Counter[Extent] = Counter()
         self.mutex = threading.Lock()
         self.at_end: Callable[[], None] | None = None
 
-    def take(self, page: int, array: np.ndarray) -> int:
-        """Keep the extent at `page` for as long as `array` lives (any view of it keeps it alive), or until `drop`."""
+    def take(self, extent: Extent, array: np.ndarray) -> int:
+        """Keep the extent for as long as `array` lives (any view of it keeps it alive), or until `drop`."""
         number = next(self.numbers)
-        self.live[number] = (page, weakref.ref(array, lambda _: self.drop(number)))
+        self.live[number] = (extent, weakref.ref(array, lambda _: self.drop(number)))
         if self.shared:
             with self.mutex:
                 self._unlock_dropped()
-                if not self.locked[page]:
-                    locks.try_lock(self.fd, locks.PAGES_AT + page, shared=True)
-                self.locked[page] += 1
+                if not self.locked[extent]:
+                    self._lock(extent)
+                self.locked[extent] += 1
         return number
 
     def drop(self, number: int) -> None:
@@ -61,11 +61,11 @@ class Leases:
 
     def _unlock_dropped(self) -> None:
         while self.dropped:
-            page = self.dropped.popleft()
-            self.locked[page] -= 1
-            if not self.locked[page]:
-                del self.locked[page]
-                locks.unlock(self.fd, locks.PAGES_AT + page)
+            extent = self.dropped.popleft()
+            self.locked[extent] -= 1
+            if not self.locked[extent]:
+                del self.locked[extent]
+                locks.unlock(self.fd, locks.PAGES_AT + extent[0], extent[1])
         if self.at_end and not self.live and not self.locked:
             at_end, self.at_end = self.at_end, None
             at_end()
@@ -79,27 +79,34 @@ class Leases:
             self._unlock_dropped()
             if not self.shared:
                 self.shared = True
-                for page, _ in list(self.live.values()):
-                    self.locked[page] += 1
-                for page in self.locked:
-                    locks.try_lock(self.fd, locks.PAGES_AT + page, shared=True)
+                for extent in self._extents():
+                    self.locked[extent] += 1
+                for extent in self.locked:
+                    self._lock(extent)
             self.at_end = at_end
             self._unlock_dropped()
 
-    def pages(self) -> set[int]:
-        """First pages of the extents leased in this process."""
+    def _lock(self, extent: Extent) -> None:
+        locks.try_lock(self.fd, locks.PAGES_AT + extent[0], extent[1], shared=True)
+
+    def _extents(self) -> list[Extent]:
+        """Those leased in this process, once for each lease."""
         while True:
             try:
-                return {page for page, _ in list(self.live.values())}
+                return [extent for extent, _ in list(self.live.values())]
             except RuntimeError:  # another thread's lease came or went
                 continue
 
+    def foreign(self) -> list[Extent]:
+        """Pages that others hold."""
+        return [(at - locks.PAGES_AT, n) for at, n in locks.locked(self.fd, locks.PAGES_AT, ALL_PAGES)]
+
     def split(self, extents: list[Extent]) -> tuple[list[Extent], list[Extent]]:
         """(free, held) of retired extents, as of now."""
-        mine = self.pages()
+        mine = set(self._extents())
         foreign = locks.is_locked(self.fd, locks.PAGES_AT, ALL_PAGES)
         if not mine and not foreign:
             return extents, []
-        held = [one for one in extents if one[0] in mine or (foreign and locks.is_locked(self.fd, locks.PAGES_AT + one[0]))]
+        held = [one for one in extents if one in mine or (foreign and locks.is_locked(self.fd, locks.PAGES_AT + one[0], one[1]))]
         kept = set(held)
         return [one for one in extents if one not in kept], held

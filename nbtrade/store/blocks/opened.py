@@ -33,6 +33,7 @@ from nbtrade.store.blocks.layout import (
     Slot,
     pack_slot,
     padded,
+    pages_of,
 )
 from nbtrade.store.blocks.leases import Leases
 from nbtrade.store.blocks.pool import Pool
@@ -98,7 +99,7 @@ class Follower(Opened):
         super().__init__(file, registry, leases)
         self.seen = -1  # sequence of the slots when they were last read
         self.mutex = threading.Lock()  # one thread reads new records; taken only when there are any
-        self.base_page = 0  # locked, so that the writer does not recycle the base under us
+        self.base = (0, 0)  # its pages, locked, so that the writer does not recycle the base under us
 
     def refresh(self) -> bool:
         """Take in what was committed since; False when a vacuum has put another file in this one's place."""
@@ -121,7 +122,7 @@ class Follower(Opened):
                 if self.registry.sequence() == sequence:
                     raise
                 continue  # those records were recycled: a new base has been written
-            self._unpin(slot.base_at // PAGE)
+            self._unpin(slot)
             if self.seen < 0 and not locks.is_locked(self.file.fd, locks.WRITER_AT):
                 self.registry.take_tail()
             self.seen = sequence
@@ -129,19 +130,21 @@ class Follower(Opened):
 
     def _pin(self, slot: Slot) -> bool:
         """Lock the slot's base; whether it was still the base after that."""
-        page = slot.base_at // PAGE
-        if page == self.base_page or not slot.base_size:
+        at, n = slot.base_at // PAGE, pages_of(slot.base_size)
+        if (at, n) == self.base or not n:
             return True
-        locks.try_lock(self.file.fd, locks.PAGES_AT + page, shared=True)
+        locks.try_lock(self.file.fd, locks.PAGES_AT + at, n, shared=True)
         if read_slot(self.file, self.registry).base_at == slot.base_at:
             return True
-        locks.unlock(self.file.fd, locks.PAGES_AT + page)
+        locks.unlock(self.file.fd, locks.PAGES_AT + at, n)
         return False
 
-    def _unpin(self, page: int) -> None:
-        if self.base_page not in (0, page):
-            locks.unlock(self.file.fd, locks.PAGES_AT + self.base_page)
-        self.base_page = page
+    def _unpin(self, slot: Slot) -> None:
+        """The slot's base is read; the one before is let go."""
+        base = (slot.base_at // PAGE, pages_of(slot.base_size))
+        if self.base[1] and self.base != base:
+            locks.unlock(self.file.fd, locks.PAGES_AT + self.base[0], self.base[1])
+        self.base = base
 
 
 def read_slot(file: PagedFile, registry: Registry) -> Slot:

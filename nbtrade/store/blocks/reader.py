@@ -18,7 +18,7 @@ import xxhash
 
 from nbtrade.errors import BlockNotFound
 from nbtrade.store.blocks.group import Op
-from nbtrade.store.blocks.layout import ARRAY, BYTES, OWN_PAGES, PAGE, ZSTD, Entry
+from nbtrade.store.blocks.layout import ARRAY, BYTES, OWN_PAGES, PAGE, ZSTD, Entry, pages_of
 from nbtrade.store.blocks.opened import Opened
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.blocks.values import metadata_of, shape_of, value_of
@@ -127,7 +127,7 @@ class BlockReader:
         """A block's stored bytes or a leased view of them, checked; None when it has to be looked up again."""
         if entry.kind == ARRAY and entry.how == OWN_PAGES:
             data: Any = np.frombuffer(opened.view[entry.offset : entry.end], np.uint8)
-            lease = opened.leases.take(entry.offset // PAGE, data)
+            lease = opened.leases.take((entry.offset // PAGE, pages_of(entry.end - entry.offset)), data)
             if not self._still(opened, name, op, entry):
                 opened.leases.drop(lease)
                 return None

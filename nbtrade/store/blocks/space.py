@@ -54,8 +54,8 @@ class Space:
         self.held: list[Extent] = []
 
     # --- at open --------------------------------------------------------------------------------------
-    def load(self, offset: np.ndarray, end: np.ndarray, own: np.ndarray, registry: Iterable[Extent]) -> None:
-        """Take stock: blocks at offset[n] to end[n] (bytes, i8), on pages of their own where own[n], and registry extents."""
+    def load(self, offset: np.ndarray, end: np.ndarray, own: np.ndarray, registry: Iterable[Extent], foreign: Iterable[Extent]) -> None:
+        """Take stock: blocks at offset[n] to end[n] (bytes, i8), on pages of their own where own[n], registry extents, pages that others hold."""
         n_pages = self.file.n_bytes // PAGE
         self._fit_counts()
         np.add.at(self.packed, touched(offset[~own], end[~own]), 1)
@@ -67,7 +67,11 @@ class Space:
             edges[start] += 1
             edges[start + n] -= 1
         empty = (np.cumsum(edges)[:-1] == 0) & (self.packed[:n_pages] == 0)
-        for start, n in runs(np.flatnonzero(empty)):
+        taken = np.zeros(n_pages, bool)
+        for start, n in foreign:
+            taken[start : start + n] = True
+        self.held = runs(np.flatnonzero(empty & taken))
+        for start, n in runs(np.flatnonzero(empty & ~taken)):
             self.free.add(start, n)
 
     def _fit_counts(self) -> None:

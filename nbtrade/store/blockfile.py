@@ -17,7 +17,7 @@ import atexit
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -80,7 +80,7 @@ class BlockFile(WholeReader):
         self.pool = Pool() if pool is None else pool
         self.disk, self.cached, self.step = disk, cached, step
         self.verify_writes = verify_writes
-        self.unchecked: deque[tuple[str, Entry]] = deque()
+        self.unchecked: deque[str] = deque()
         self.queued: dict[str, Op] = {}
         self.writer: WriteQueue | None = None
         self.follows = mode == "r"
@@ -107,16 +107,14 @@ class BlockFile(WholeReader):
     ) -> None:
         """Queue many blocks. Up to `queue` of them (1,000) are one group: after a crash all are there or none."""
         items = list(blocks.items() if isinstance(blocks, Mapping) else blocks)
-        if not items:
-            return
         level = self.compress if compress == -1 else compress
-        if metadata is None and level is None:
-            make = self._plain_op
-        else:
-            make = partial(self._op, metadata=metadata, compress=level)
+        if metadata is None and level is None and (plain := _plain_ops(items)) is not None:
+            self._enqueue(plain)
+            return
         ops: list[Op] = []
         try:
-            ops.extend(map(make, *zip(*items, strict=True)))
+            for name, value in items:
+                ops.append(self._op(name, value, metadata, level))  # noqa: PERF401 - what was made before an error is given back
         except BaseException:
             self._give_back(ops)
             raise
@@ -138,12 +136,6 @@ class BlockFile(WholeReader):
         for op in ops:
             if op.rented is not None:
                 self.pool.give_back(op.rented)
-
-    def _plain_op(self, name: str, value: Any) -> Op:
-        """`_op` without options; the common case in line."""
-        if type(value) is bytes and type(name) is str and name.isascii() and 0 < len(name) <= MAX_NAME:
-            return _new_op(Op, (name, value, BYTES, 0, len(value), b"", None, None))
-        return self._op(name, value, None, None)
 
     def _op(self, name: str, value: Any, metadata: dict[str, Any] | None, compress: int | None) -> Op:
         check_name(name)
@@ -194,16 +186,17 @@ class BlockFile(WholeReader):
     # --- the writer thread ----------------------------------------------------------------------------
     def _commit(self, ops: list[Op]) -> None:
         assert self.opened.committer
-        written = self.opened.committer.commit(ops)
+        names = self.opened.committer.commit(ops)
         if self.verify_writes:
-            self.unchecked.extend(written)
+            self.unchecked.extend(names)
 
     def _check_some(self) -> bool:
         """Check one block that was written lately, on the disk. Whether there are more."""
         if not self.unchecked:
             return False
-        name, entry = self.unchecked.popleft()
-        if entry.kind and self.opened.find(name) == entry and not self.opened.file.is_on_disk(entry.offset, entry.end, entry.check):
+        name = self.unchecked.popleft()
+        entry = self.opened.find(name)
+        if entry is not None and not self.opened.file.is_on_disk(entry.offset, entry.end, entry.check):
             self._heal(self.opened, name, entry)
         return bool(self.unchecked)
 
@@ -292,3 +285,17 @@ class BlockFile(WholeReader):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _plain_ops(items: list[tuple[str, Any]]) -> list[Op] | None:
+    """Changes that put `bytes` under ASCII names, without a Python call for each; None when they are not all that."""
+    if not items:
+        return []
+    names, values = zip(*items, strict=True)
+    if set(map(type, values)) != {bytes} or set(map(type, names)) != {str} or not all(map(str.isascii, names)):
+        return None
+    lengths = list(map(len, names))
+    if min(lengths) < 1 or max(lengths) > MAX_NAME:
+        return None
+    nothing = repeat(None)
+    return list(map(_new_op, repeat(Op), zip(names, values, repeat(BYTES), repeat(0), map(len, values), repeat(b""), nothing, nothing, strict=False)))

@@ -13,7 +13,7 @@ of a file that may be far larger than memory. Prefixes are found by bisection. O
 
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import xxhash
@@ -51,6 +51,7 @@ class Base:
             magic, self.n, self.heap_size, self.bits = HEADER.unpack_from(data)
             if magic != BASE_MAGIC:
                 raise ValueError(f"no registry base: it starts with {magic!r}")
+        self.rows_at = HEADER.size
         self.order_at = HEADER.size + self.n * ROW_SIZE
         self.starts_at = self.order_at + (self.n + 1) // 2 * 8
         self.heap_at = self.starts_at + ((1 << self.bits) + 1) * 4
@@ -59,11 +60,6 @@ class Base:
     def rows(self) -> np.ndarray:
         """ROW[n], a view."""
         return np.frombuffer(self.data, ROW, self.n, HEADER.size) if self.n else np.zeros(0, ROW)
-
-    def find(self, name: str) -> Entry | None:
-        """The entry of `name`, or None."""
-        row = self.row_of(name.encode())
-        return None if row < 0 else self.entry(row)
 
     def row_of(self, key: bytes) -> int:
         """The row of a name, or -1."""
@@ -88,7 +84,9 @@ class Base:
 
     def entry(self, row: int) -> Entry:
         """The entry of a row."""
-        return entry_of(self._fields(row), self.data, self.heap_at)
+        fields = self._fields(row)
+        at = self.heap_at + fields[6] + fields[8]
+        return entry_of(fields, bytes(self.data[at : at + fields[7]]))
 
     def with_prefix(self, prefix: bytes) -> Iterator[str]:
         """Names that start with `prefix`, ascending."""
@@ -122,12 +120,11 @@ def rows_of(entries: Sequence[Entry]) -> np.ndarray:
     return rows
 
 
-def place(rows: np.ndarray, names: Sequence[bytes], entries: Sequence[Entry]) -> Sequence[bytes]:
-    """Give rows their names and metadata: sets sizes and name_at, returns the heap's items."""
+def place(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
+    """Give rows their names and metadata (None: there are none): sets sizes and name_at, returns the heap's items."""
     rows["name_size"] = list(map(len, names))
     items = names
-    metas = [entry[7] for entry in entries]
-    if any(metas):
+    if metas:
         rows["meta_size"] = list(map(len, metas))
         items = [name + meta for name, meta in zip(names, metas, strict=True)]
     _set_places(rows)
@@ -140,25 +137,24 @@ def _set_places(rows: np.ndarray) -> None:
     rows["name_at"] = np.cumsum(sizes) - sizes
 
 
-def merged(base: Base, changes: Iterable[tuple[str, Entry | None]]) -> list[bytes]:
-    """The bytes of a new base, in pieces: `base` with `changes` (None: deleted) applied. Changed names come once."""
-    new = sorted((name.encode(), entry) for name, entry in changes)
-    changed = [row for name, _ in new if (row := base.row_of(name)) >= 0]
-    keep = np.delete(np.arange(base.n), changed)
+def merged(base: Base, changed: Sequence[str], rows: np.ndarray, metas: Sequence[bytes]) -> list[bytes]:
+    """The bytes of a new base, in pieces: `base` with changes applied. changed : names, each once;  rows : ROW[n], kind 0: deleted."""
+    keys = [name.encode() for name in changed]
+    hidden = [row for key in keys if (row := base.row_of(key)) >= 0]
+    keep = np.delete(np.arange(base.n), hidden)
     old_names, old_items = _items(base, keep)
-    put = [(name, entry) for name, entry in new if entry is not None]
-    new_names = [name for name, _ in put]
-    new_entries = [entry for _, entry in put]
-    new_rows = rows_of(new_entries)
+    put = sorted(np.flatnonzero(rows["kind"]).tolist(), key=keys.__getitem__)
+    new_names = [keys[i] for i in put]
+    new_rows = rows[put]
     new_rows["hash"] = np.fromiter(map(_hash, new_names), np.uint64, len(new_names))
-    new_items = place(new_rows, new_names, new_entries)
+    new_items = place(new_rows, new_names, [metas[i] for i in put])
 
     names = old_names + new_names
     order = sorted(range(len(names)), key=names.__getitem__)  # two ascending runs: one merge
-    rows = np.concatenate([base.rows[keep], new_rows])[np.array(order, np.int64)]
+    all_rows = np.concatenate([base.rows[keep], new_rows])[np.array(order, np.int64)]
     items = [*old_items, *new_items]
-    _set_places(rows)
-    return _pieces(rows, b"".join([items[i] for i in order]))
+    _set_places(all_rows)
+    return _pieces(all_rows, b"".join([items[i] for i in order]))
 
 
 def _pieces(rows: np.ndarray, heap: bytes) -> list[bytes]:

@@ -13,6 +13,7 @@ When the journal has outgrown its share, a checkpoint writes a new base, and mov
 """
 
 import errno
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -25,12 +26,14 @@ from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.group import Laid, Op, give_back, lay_out
 from nbtrade.store.blocks.index import Index
 from nbtrade.store.blocks.journal import Position
-from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, SEGMENT, SYNC_FIRST, Entry, Slot, pack_slot, padded, pages_of
+from nbtrade.store.blocks.layout import DELETED, MOVED, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, Slot, pack_slot, padded, pages_of
 from nbtrade.store.blocks.leases import Leases
 from nbtrade.store.blocks.registry import Registry
 from nbtrade.store.blocks.space import Extent, Space
 
 GONE = Entry(0, 0, 0, DELETED, 0, 0, 0, b"")
+Names = Sequence[str]
+Metas = Sequence[bytes] | None  # None: nobody has any
 JOURNAL_LEAST = 4 << 20  # no checkpoint before the journal has so many bytes
 JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
 JOURNAL_MOST = 64 << 20
@@ -48,21 +51,8 @@ class Committer:
         self.broken: OSError | None = None
         self.n_groups = self.n_records = self.n_checkpoints = 0
         self.journal_bytes = 0
-        self.previous: dict[str, Entry] = {}  # what the last group replaced; its pages are not written to yet
-        self._take_stock()
-
-    def _take_stock(self) -> None:
-        """Which pages are in use, from the index."""
-        index = self.registry.index
-        base, overlay = index.base.rows, [entry for entry in index.overlay.values() if entry.kind != DELETED]
-        if index.overlay and len(base):
-            hidden = [row for name in index.overlay if (row := index.base.row_of(name.encode())) >= 0]
-            base = np.delete(base, hidden)
-        columns = np.array([(e.offset, e.end, e.how) for e in overlay], np.int64).reshape(-1, 3)
-        offset = np.concatenate([base["offset"].astype(np.int64), columns[:, 0]])
-        end = np.concatenate([(base["offset"] + base["stored"]).astype(np.int64), columns[:, 1]])
-        own = np.concatenate([base["how"], columns[:, 2]]).astype(np.int64) & OWN_PAGES != 0
-        self.space.load(offset, end, own, self.registry.extents(), self.leases.foreign())
+        self.previous: tuple[Sequence[str], np.ndarray] = ((), np.zeros(0, ROW))  # what the last group replaced: not written over yet
+        self.space.load(registry.index.live_rows(), registry.extents(), leases.foreign())
 
     def begin(self, features: int) -> None:
         """Make durable what the last writer left, and say so in a slot."""
@@ -79,8 +69,8 @@ class Committer:
         self._write_slot(features=self.registry.slot.features | MOVED)
 
     # --- one group ------------------------------------------------------------------------------------
-    def commit(self, ops: list[Op]) -> list[tuple[str, Entry]]:
-        """Make `ops` durable as one group; of several for one name the last counts. Returns what was written.
+    def commit(self, ops: list[Op]) -> Sequence[str]:
+        """Make `ops` durable as one group; of several for one name the last counts. Returns the names that were changed.
 
         Raises OSError, BlockWriteError: then nothing of the group is there.
         """
@@ -88,20 +78,20 @@ class Committer:
             raise broken_error(self.file.path, self.broken)
         latest = {op.name: op for op in ops}
         group = self.registry.group + 1
-        pieces = lay_out([op for op in latest.values() if op.data is not None], self.space, group)
-        names, entries, rows = _changes(latest, pieces)
+        pieces = lay_out([op for op in latest.values() if op[1] is not None], self.space, group)
+        names, metas, rows = _changes(latest, pieces)
         synced = False
         try:
             synced = self._write_data(pieces)
-            position = self._write_record(group, names, entries, rows, synced)
+            position = self._write_record(group, names, metas, rows, synced)
         except OSError as error:
             if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
                 self.broken = error
             give_back(pieces, self.space)
             raise
         self._sync()
-        self._apply(group, position, names, entries, pieces)
-        return list(zip(names, entries, strict=True))
+        self._apply(group, position, names, metas, rows, pieces)
+        return names
 
     def _write_data(self, pieces: list[Laid]) -> bool:
         """Returns whether the data were synced."""
@@ -115,9 +105,9 @@ class Committer:
         self._sync()
         return True
 
-    def _write_record(self, group: int, names: list[str], entries: list[Entry], rows: np.ndarray, synced: bool) -> Position:
+    def _write_record(self, group: int, names: Names, metas: Metas, rows: np.ndarray, synced: bool) -> Position:
         """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
-        items = place(rows, list(map(str.encode, names)), entries)
+        items = place(rows, list(map(str.encode, names)), metas)
         pieces = journal.encode(self.registry.slot.file_id, group, rows, items, synced)
         n, at = sum(map(len, pieces)), self.registry.position
         if not journal.fits(at, n):
@@ -161,18 +151,17 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
 
-    def _apply(self, group: int, position: Position, names: list[str], entries: list[Entry], pieces: list[Laid]) -> None:
-        n_others = len(entries) - sum(len(piece.entries) for piece in pieces)  # links and deletions, which come last
+    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> None:
         index = self.registry.index
-        gone = index.found(names)
-        kept = [entry for entry in entries[-n_others:] if entry.kind] if n_others else []
-        linked = {entry.offset for entry in kept}
+        gone = index.rows(index.numbers(names))
+        was_there = gone["kind"] != DELETED
         for piece in pieces:
             if piece.packed.size:
                 self.space.count(*piece.packed)
-        retired = self.space.retire(gone.values(), linked)
-        index.apply(names, entries, len(entries) - n_others + len(kept) - len(gone))
-        self.previous = gone
+        linked = rows["offset"][(rows["group"] != group) & (rows["kind"] != DELETED)]
+        retired = self.space.retire(gone[was_there] if not was_there.all() else gone, linked)
+        index.apply(names, rows, metas, int(np.count_nonzero(rows["kind"])) - int(was_there.sum()))
+        self.previous = (names, gone)
         self.registry.group, self.registry.position = group, position
         self.n_groups += 1
         self._write_slot()
@@ -202,7 +191,9 @@ class Committer:
     def checkpoint(self) -> bool:
         """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
         r = self.registry
-        pieces = merged(r.index.base, r.index.changes())
+        names, numbers = list(r.index.overlay), np.array(list(r.index.overlay.values()), np.int64)
+        metas = [r.index.metas.get(number, b"") for number in numbers.tolist()]
+        pieces = merged(r.index.base, names, r.index.rows(numbers), metas)
         size = sum(map(len, pieces))
         try:
             start, segment = self._room_for_base(pages_of(size))
@@ -235,18 +226,17 @@ class Committer:
             raise
 
 
-def _changes(latest: dict[str, Op], pieces: list[Laid]) -> tuple[list[str], list[Entry], np.ndarray]:
-    """Names, entries and ROWs of a group: what was laid out, then links and deletions."""
-    names = [name for piece in pieces for name in piece.names]
-    entries = [entry for piece in pieces for entry in piece.entries]
-    rows = [piece.rows for piece in pieces]
-    if len(names) < len(latest):
-        rest = [op for op in latest.values() if op.data is None]
-        names += [op.name for op in rest]
+def _changes(latest: dict[str, Op], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
+    """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
+    rest = [op for op in latest.values() if op[1] is None]
+    if len(pieces) == 1 and not rest:
+        names, metas, rows = pieces[0].names, pieces[0].metas, pieces[0].rows
+    else:
         others = [op.link or GONE for op in rest]
-        entries += others
-        rows.append(rows_of(others))
-    return names, entries, np.concatenate(rows) if len(rows) > 1 else rows[0]
+        names = [*(name for piece in pieces for name in piece.names), *(op.name for op in rest)]
+        metas = [*(meta for piece in pieces for meta in piece.metas), *(entry.meta for entry in others)]
+        rows = np.concatenate([*(piece.rows for piece in pieces), rows_of(others)])
+    return names, metas if any(metas) else None, rows
 
 
 def _check(pieces: list[bytes]) -> int:

@@ -198,7 +198,7 @@ def _parsed(content: bytes) -> tuple[str, Entry | None]:
     stop = HEAD + fields[7] + fields[8]
     if xxhash.xxh3_64_intdigest(content[8:stop]) != fields[0] or fields[1] != stop:
         return "", None
-    return content[HEAD : HEAD + fields[8]].decode(), entry_of(fields, content, HEAD)
+    return content[HEAD : HEAD + fields[8]].decode(), entry_of(fields, content[HEAD + fields[8] : stop])
 
 
 def _name_of(file: Path) -> str | None:

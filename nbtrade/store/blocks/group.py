@@ -8,7 +8,6 @@ of less than a page above. The others stand side by side without gaps. When no f
 """
 
 from collections.abc import Sequence
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +18,6 @@ from nbtrade.store.blocks.space import Extent, Space
 
 _hash = xxhash.xxh3_64_intdigest
 _zeros = memoryview(bytes(PAGE))
-_new_entry = tuple.__new__
 
 
 class Op(NamedTuple):
@@ -42,7 +40,7 @@ class Laid(NamedTuple):
     buffers: list[Any]
     extent: Extent
     names: tuple[str, ...]
-    entries: list[Entry]
+    metas: tuple[bytes, ...]
     rows: np.ndarray  # ROW[n], as the journal has them; names and metadata still to be placed
     packed: np.ndarray  # i8[2, n], offset and end of packed blocks
 
@@ -55,7 +53,7 @@ def own_pages(sizes: np.ndarray) -> np.ndarray:
 
 def lay_out(ops: list[Op], space: Space, group: int) -> list[Laid]:
     """Place the data of `ops` (all have data) on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
-    sizes = np.fromiter((len(op.data) for op in ops), np.int64, len(ops))
+    sizes = np.array([len(op[1]) for op in ops], np.int64)
     own = own_pages(sizes)
     if own.any() and not own.all():
         order = np.argsort(~own, kind="stable")
@@ -95,21 +93,18 @@ def _piece(ops: list[Op], sizes: np.ndarray, own: np.ndarray, extent: Extent, gr
     ends = np.cumsum(taken) + at
     offset = ends - taken
     names, data, kinds, hows, raws, metas, _, _ = zip(*ops, strict=True)
-    how = np.array(hows, np.uint8) & ~np.uint8(OWN_PAGES) | np.where(own, np.uint8(OWN_PAGES), np.uint8(0))
-    checks = list(map(_hash, data))
-
+    how = np.array(hows, np.uint8) & ~np.uint8(OWN_PAGES)
+    how[:n_own] |= OWN_PAGES
     rows = np.zeros(len(ops), ROW)
     rows["offset"], rows["stored"], rows["raw"], rows["group"] = offset, sizes, raws, group
-    rows["check"] = np.array(checks, np.uint64)
+    rows["check"] = np.fromiter(map(_hash, data), np.uint64, len(ops))
     rows["kind"], rows["how"] = kinds, how
-    columns = zip(offset.tolist(), (offset + sizes).tolist(), checks, kinds, how.tolist(), raws, repeat(group), metas, strict=False)
-    entries = list(map(_new_entry, repeat(Entry), columns))  # a third of the time that Entry(...) takes
 
     buffers = _padded(data, (taken - sizes).tolist()) if n_own else list(data)
     tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
     if tail:
         buffers.append(_zeros[:tail])
-    return Laid(at, buffers, extent, names, entries, rows, np.stack([offset, offset + sizes])[:, n_own:])
+    return Laid(at, buffers, extent, names, metas, rows, np.stack([offset, offset + sizes])[:, n_own:])
 
 
 def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:

@@ -43,10 +43,10 @@ def valid_copy(opened: Opened, name: str, entry: Entry) -> bytes | None:
     """Stored bytes of `entry` from elsewhere, or None."""
     n = entry.end - entry.offset
     places: list[Callable[[], bytes | None]] = []
-    before = opened.committer.previous.get(name) if opened.committer else None
-    if before is not None and (before.check, before.end - before.offset) == (entry.check, n):
-        at = before.offset
-        places.append(lambda: opened.file.read(at, n))
+    if opened.committer:
+        names, rows = opened.committer.previous
+        same = [i for i, other in enumerate(names) if other == name and rows["check"][i] == entry.check and rows["stored"][i] == n]
+        places += [lambda i=i: opened.file.read(int(rows["offset"][i]), n) for i in same]  # type: ignore[misc]
     places.append(lambda: opened.file.read_mirror(entry.offset, n))
     for read in places:
         data = read()

@@ -20,10 +20,7 @@ from nbtrade.store.blocks.layout import (
     RECORD_SIZE,
     RECORD_STRUCT,
     ROW,
-    ROW_STRUCT,
     SYNCED,
-    Entry,
-    entry_of,
     padded,
 )
 
@@ -36,7 +33,8 @@ class Record(NamedTuple):
     size: int
     synced: bool
     names: list[str]
-    entries: list[Entry]
+    rows: np.ndarray  # ROW[n]
+    metas: list[bytes] | None
 
 
 class Position(NamedTuple):
@@ -105,20 +103,20 @@ def _body(read: Read, header: bytes, position: Position, n_rows: int, heap_size:
     data = read(position.at + RECORD_SIZE, n_body + heap_size)
     if len(data) < n_body + heap_size or _check(header[: RECORD_STRUCT.size], data[:n_body], data[n_body:]) != header[RECORD_STRUCT.size :]:
         return None
-    names, entries = decode_rows(data, n_rows)
     _, _, group, _, _, _, what, _ = RECORD_STRUCT.unpack_from(header)
-    return Record(group, position.at, size, bool(what & SYNCED), names, entries)
+    return Record(group, position.at, size, bool(what & SYNCED), *_decoded(data, n_rows))
 
 
-def decode_rows(data: "bytes | memoryview", n_rows: int) -> tuple[list[str], list[Entry]]:
-    """Names and entries of ROW[n] with its heap behind it."""
-    n_body = n_rows * ROW.itemsize
-    heap = bytes(data[n_body:])
-    names, entries = [], []
-    for fields in ROW_STRUCT.iter_unpack(data[:n_body]):
-        names.append(heap[fields[6] : fields[6] + fields[8]].decode())
-        entries.append(entry_of(fields, heap))
-    return names, entries
+def _decoded(data: "bytes | memoryview", n_rows: int) -> tuple[list[str], np.ndarray, list[bytes] | None]:
+    """Names, rows and metadata of ROW[n] with its heap behind it."""
+    rows = np.frombuffer(data, ROW, n_rows)
+    heap = bytes(data[n_rows * ROW.itemsize :])
+    starts = rows["name_at"].astype(np.int64)
+    stops = starts + rows["name_size"]
+    names = [heap[a:b].decode() for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+    if not rows["meta_size"].any():
+        return names, rows, None
+    return names, rows, [heap[a:b] for a, b in zip(stops.tolist(), (stops + rows["meta_size"]).tolist(), strict=True)]
 
 
 def fits(position: Position, n_bytes: int) -> bool:

@@ -47,6 +47,7 @@ ROW = np.dtype(
     ]
 )
 ROW_STRUCT = struct.Struct("<QQQQQQQIHBB")
+PLACE_STRUCT = struct.Struct("<8xQQ8xQ22xBB")  # of a ROW: offset, stored, check, kind, how
 
 
 class Entry(NamedTuple):
@@ -62,11 +63,10 @@ class Entry(NamedTuple):
     meta: bytes
 
 
-def entry_of(fields: tuple[int, ...], heap: "memoryview | bytes", heap_at: int = 0) -> Entry:
+def entry_of(fields: tuple[int, ...], meta: bytes) -> Entry:
     """The entry of one unpacked ROW."""
-    _, offset, stored, raw, check, group, name_at, meta_size, name_size, kind, how = fields
-    meta_at = heap_at + name_at + name_size
-    return Entry(offset, offset + stored, check, kind, how, raw, group, bytes(heap[meta_at : meta_at + meta_size]))
+    _, offset, stored, raw, check, group, _, _, _, kind, how = fields
+    return Entry(offset, offset + stored, check, kind, how, raw, group, meta)
 
 
 # --- slots ------------------------------------------------------------------------------------------------

@@ -18,12 +18,13 @@ import xxhash
 
 from nbtrade.errors import BlockNotFound
 from nbtrade.store.blocks.group import Op
-from nbtrade.store.blocks.layout import ARRAY, BYTES, OWN_PAGES, PAGE, ZSTD, Entry, pages_of
+from nbtrade.store.blocks.layout import ARRAY, BYTES, OWN_PAGES, PAGE, PLACE_STRUCT, ZSTD, Entry, pages_of
 from nbtrade.store.blocks.opened import Opened
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.blocks.values import metadata_of, shape_of, value_of
 
 _hash = xxhash.xxh3_64_intdigest
+_place = PLACE_STRUCT.unpack_from
 
 
 class BlockInfo(NamedTuple):
@@ -101,10 +102,13 @@ class BlockReader:
         """
         if name not in self.queued:  # the common case in line: a function call costs as much as a look-up
             opened = self._current() if self.follows else self.opened
-            entry = opened.registry.index.find_overlay(name) or opened.find(name)
-            if entry is not None and entry.kind == BYTES and not entry.how & ZSTD:
-                data = opened.view[entry.offset : entry.end].tobytes()
-                if _hash(data) == entry.check:
+            index = opened.registry.index
+            number = index.find_overlay(name)
+            offset, n, check, kind, how = _place(index.table, number << 6) if number else index.place(name)
+            # A row of a base that was replaced meanwhile may be anything by now: not a place to look at.
+            if kind == BYTES and not how & ZSTD and (number or opened.registry.index is index):
+                data = opened.view[offset : offset + n].tobytes()
+                if _hash(data) == check:
                     return data
         return self._get(name, verify)
 
@@ -170,15 +174,15 @@ class BlockReader:
     # --- many -----------------------------------------------------------------------------------------
     def get_many(self, names: Iterable[str]) -> "list[Any]":
         """Values of blocks, in the order of `names`: about twice as fast as one by one. Raises as `get`."""
-        names = list(names)
-        opened, entries = self._current(), []
-        if self.queued.keys().isdisjoint(names):
-            entries = opened.ask(lambda index: [index.find(name) for name in names])
-        if not entries or not all(entry is not None and entry.kind == BYTES and not entry.how & ZSTD for entry in entries):
+        names, opened = list(names), self._current()
+        if not names or not self.queued.keys().isdisjoint(names):
             return [self.get(name) for name in names]
-        view = opened.view
-        values = [view[entry[0] : entry[1]].tobytes() for entry in entries]
-        if list(map(_hash, values)) == [entry[2] for entry in entries]:
+        rows = opened.ask(lambda index: index.rows(index.numbers(names)))
+        if not ((rows["kind"] == BYTES) & (rows["how"] & ZSTD == 0)).all():
+            return [self.get(name) for name in names]
+        view, offset = opened.view, rows["offset"]
+        values = [view[a:b].tobytes() for a, b in zip(offset.tolist(), (offset + rows["stored"]).tolist(), strict=True)]
+        if list(map(_hash, values)) == rows["check"].tolist():
             return values
         return [self.get(name) for name in names]
 

@@ -10,6 +10,7 @@ blocks have the checksums that it says. Otherwise its group was never acknowledg
 
 import os
 
+import numpy as np
 import xxhash
 
 from nbtrade.errors import BlockFileError, CorruptBlock
@@ -142,7 +143,7 @@ class Registry:
         if record is None:
             self.segments.append(behind)
         else:
-            index.apply(record.names, record.entries, 0)
+            index.apply(record.names, record.rows, record.metas, 0)
             self.group = record.group
 
     # --- the tail -------------------------------------------------------------------------------------
@@ -161,22 +162,21 @@ class Registry:
                 written.append((self.position.at, PAGE))
             else:
                 self._count(record)
-                written += [(e.offset, e.end - e.offset) for e in record.entries if e.kind != DELETED and e.group == record.group]
+                written += [(at, n) for at, n, _ in _written(record)]
                 written.append((record.at, record.size))
             self._pass(behind, record, self.index)
         return written
 
     def _count(self, record: Record) -> None:
-        for name, entry in zip(record.names, record.entries, strict=True):
-            self.index.n_blocks += (entry.kind != DELETED) - (self.index.find(name) is not None)
+        was_there = np.count_nonzero(self.index.numbers(record.names))
+        self.index.n_blocks += int(np.count_nonzero(record.rows["kind"])) - int(was_there)
 
     def _is_whole(self, record: Record | None) -> bool:
         """Whether all blocks that this group wrote are there."""
         assert record
         if record.synced:
             return True
-        written = [entry for entry in record.entries if entry.kind != DELETED and entry.group == record.group]
-        return all(self.file.has(entry.offset, entry.end, entry.check) for entry in written)
+        return all(self.file.has(at, at + n, check) for at, n, check in _written(record))
 
     def damaged_record(self) -> int | None:
         """Offset of the first journal record up to the slot's group that is not valid in the file, or None."""
@@ -193,3 +193,9 @@ class Registry:
         if self.slot.base_size:
             found.append((self.slot.base_at // PAGE, pages_of(self.slot.base_size)))
         return found
+
+
+def _written(record: Record) -> list[tuple[int, int, int]]:
+    """(offset, bytes, checksum) of the blocks that a group wrote."""
+    rows = record.rows[(record.rows["kind"] != DELETED) & (record.rows["group"] == record.group)]
+    return list(zip(rows["offset"].tolist(), rows["stored"].tolist(), rows["check"].tolist(), strict=True))

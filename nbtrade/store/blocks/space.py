@@ -8,13 +8,13 @@
 A page that holds bytes of a committed block is never written to again before it has gone through `waiting`.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
 from nbtrade.store.blocks.extents import FreeSpace
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, PAGE, Entry
+from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, PAGE
 
 SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
 
@@ -54,8 +54,11 @@ class Space:
         self.held: list[Extent] = []
 
     # --- at open --------------------------------------------------------------------------------------
-    def load(self, offset: np.ndarray, end: np.ndarray, own: np.ndarray, registry: Iterable[Extent], foreign: Iterable[Extent]) -> None:
-        """Take stock: blocks at offset[n] to end[n] (bytes, i8), on pages of their own where own[n], registry extents, pages that others hold."""
+    def load(self, rows: np.ndarray, registry: Iterable[Extent], foreign: Iterable[Extent]) -> None:
+        """Take stock: rows : ROW[n] of all blocks;  registry : its extents;  foreign : pages that other processes hold."""
+        offset = rows["offset"].astype(np.int64)
+        end = offset + rows["stored"].astype(np.int64)
+        own = rows["how"] & OWN_PAGES != 0
         n_pages = self.file.n_bytes // PAGE
         self._fit_counts()
         np.add.at(self.packed, touched(offset[~own], end[~own]), 1)
@@ -105,19 +108,19 @@ class Space:
         self._fit_counts()
 
     # --- giving back ----------------------------------------------------------------------------------
-    def retire(self, gone: Collection[Entry], linked: set[int]) -> list[Extent]:
-        """Entries that nobody looks up any more; blocks at the offsets `linked` stay, under another name. Extents to recycle."""
-        if not gone:
-            return []
-        offset, end, _, _, how, _, _, _ = zip(*gone, strict=True)
-        columns = np.array([offset, end, how], np.int64)
-        stay = np.isin(columns[0], list(linked)) if linked else np.zeros(len(offset), bool)
-        own = columns[2] & OWN_PAGES != 0
-        large = columns[:, own & ~stay]
-        firsts = large[0] // PAGE
-        retired = list(zip(firsts.tolist(), (-(-large[1] // PAGE) - firsts).tolist(), strict=True))
-        small = columns[:, ~own & ~stay]
-        pages = touched(small[0], small[1])
+    def retire(self, gone: np.ndarray, linked: np.ndarray) -> list[Extent]:
+        """ROW[n] that nobody looks up any more; blocks at the offsets `linked` stay, under another name. Extents to recycle."""
+        if len(linked):
+            gone = gone[~np.isin(gone["offset"], linked)]
+        offset = gone["offset"].astype(np.int64)
+        end = offset + gone["stored"].astype(np.int64)
+        own = gone["how"] & OWN_PAGES != 0
+        retired = []
+        if own.any():
+            firsts = offset[own] // PAGE
+            retired = list(zip(firsts.tolist(), (-(-end[own] // PAGE) - firsts).tolist(), strict=True))
+            offset, end = offset[~own], end[~own]
+        pages = touched(offset, end)
         np.subtract.at(self.packed, pages, 1)
         pages = np.unique(pages)
         return retired + runs(pages[self.packed[pages] == 0])

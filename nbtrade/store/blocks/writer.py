@@ -14,12 +14,14 @@ An error of a group is kept, and raised by the next put, flush or close: once, i
 import threading
 import time
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 from nbtrade.errors import BlockWriteError
 from nbtrade.store.blocks.group import Op
 from nbtrade.store.blocks.pool import Pool
 
+_name = itemgetter(0)
 CAPACITY_BYTES = 256 << 20
 
 
@@ -53,7 +55,7 @@ class WriteQueue:
     # --- any thread -----------------------------------------------------------------------------------
     def put(self, ops: list[Op]) -> None:
         """Queue changes that belong to one group; waits for room. At most `capacity` at a time."""
-        n_bytes = sum(len(op.data) for op in ops if op.data is not None)
+        n_bytes = _bytes_in(ops)
         with self.mutex:
             self._wait_for_room(len(ops), n_bytes)
             self._add(ops, n_bytes)
@@ -63,7 +65,7 @@ class WriteQueue:
         with self.mutex:
             self._wait_for_room(2, 0)
             ops = make()
-            self._add(ops, sum(len(op.data) for op in ops if op.data is not None))
+            self._add(ops, _bytes_in(ops))
 
     def offer(self, op: Op, wanted: Callable[[], bool]) -> None:
         """Queue a change if there is room at once, nothing newer of that name, and it is still wanted."""
@@ -88,7 +90,7 @@ class WriteQueue:
             self.first_at = time.monotonic()
             self.work.notify()
         self.ops += ops
-        self.queued.update((op.name, op) for op in ops)
+        self.queued.update(zip(map(_name, ops), ops, strict=True))
         self.n_bytes += n_bytes
         self.n_put += len(ops)
         if len(self.ops) >= self.group:
@@ -143,8 +145,8 @@ class WriteQueue:
             answers = [(answer, _answer(function)) for function, answer in calls]
             with self.mutex:
                 for op in ops:
-                    if self.queued.get(op.name) is op:
-                        del self.queued[op.name]
+                    if self.queued.get(op[0]) is op:
+                        del self.queued[op[0]]
                 self.n_done += len(ops)
                 self.error = self.error or error
                 for answer, value in answers:
@@ -189,6 +191,10 @@ class WriteQueue:
         except BaseException as error:
             return error
         return None
+
+
+def _bytes_in(ops: list[Op]) -> int:
+    return sum([len(op[1]) for op in ops if op[1] is not None])
 
 
 def _nothing(*_: object) -> bool:

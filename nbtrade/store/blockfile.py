@@ -17,16 +17,15 @@ import atexit
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from itertools import repeat
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from nbtrade.errors import BlockFileError, BlockNotFound
-from nbtrade.store.blocks.group import Op
+from nbtrade.store.blocks.group import Batch, Op, Queued, as_op
 from nbtrade.store.blocks.heal import corrupt, valid_copy
 from nbtrade.store.blocks.index import CACHED
-from nbtrade.store.blocks.layout import BYTES, MAX_NAME, PAGE, STEP, Entry, check_name
+from nbtrade.store.blocks.layout import MAX_NAME, PAGE, STEP, Entry, check_name
 from nbtrade.store.blocks.opened import Opened, open_to_read, open_to_write
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.blocks.vacuum import rewritten
@@ -36,7 +35,6 @@ from nbtrade.store.blocks.writer import WriteQueue
 from nbtrade.store.disk import DISK, Disk
 
 SNAPSHOT_MOST = 16 << 20  # arrays up to here are copied when they are put; for larger ones `put` waits until they are durable
-_new_op = tuple.__new__
 
 
 class BlockFile(WholeReader):
@@ -81,7 +79,7 @@ class BlockFile(WholeReader):
         self.disk, self.cached, self.step = disk, cached, step
         self.verify_writes = verify_writes
         self.unchecked: deque[str] = deque()
-        self.queued: dict[str, Op] = {}
+        self.queued: dict[str, Queued] = {}
         self.writer: WriteQueue | None = None
         self.follows = mode == "r"
         self.closed = False
@@ -100,7 +98,12 @@ class BlockFile(WholeReader):
         The value is copied unless it is `bytes`, so it may be changed afterwards; above 16 MiB it is not copied and `put`
         returns when it is durable. metadata : JSON;  compress : zstd level, None: as it is, -1: as the file was opened.
         """
-        self._enqueue([self._op(name, value, metadata, compress)])
+        level = self.compress if compress == -1 else compress
+        if type(value) is bytes and metadata is None and level is None:
+            check_name(name)
+            self._queue().put_batch(Batch((name,), (value,)))
+        else:
+            self._enqueue([self._op(name, value, metadata, level)])
 
     def put_many(
         self, blocks: Mapping[str, Any] | Iterable[tuple[str, Any]], *, metadata: dict[str, Any] | None = None, compress: int | None = -1
@@ -108,8 +111,9 @@ class BlockFile(WholeReader):
         """Queue many blocks. Up to `queue` of them (1,000) are one group: after a crash all are there or none."""
         items = list(blocks.items() if isinstance(blocks, Mapping) else blocks)
         level = self.compress if compress == -1 else compress
-        if metadata is None and level is None and (plain := _plain_ops(items)) is not None:
-            self._enqueue(plain)
+        if metadata is None and level is None and (plain := _batch_of(items)) is not None:
+            for i in range(0, len(plain.names), self.queue_size):
+                self._queue().put_batch(Batch(plain.names[i : i + self.queue_size], plain.values[i : i + self.queue_size]))
             return
         ops: list[Op] = []
         try:
@@ -165,9 +169,8 @@ class BlockFile(WholeReader):
 
     def _existing(self, name: str) -> Op:
         """The block `name` as a change that would make it again. The queue's mutex is held."""
-        op = self.queued.get(name)
-        if op is None:
-            op = Op(name, link=self.opened.find(name))
+        queued = self.queued.get(name)
+        op = Op(name, link=self.opened.find(name)) if queued is None else as_op(name, queued)
         if op.data is None and op.link is None:
             raise BlockNotFound(f"there is no block {name!r} in {self.path}. `list(prefix)` shows what there is.")
         return op if op.rented is None else op._replace(data=bytes(op.data), rented=None)
@@ -184,7 +187,7 @@ class BlockFile(WholeReader):
         return self.writer
 
     # --- the writer thread ----------------------------------------------------------------------------
-    def _commit(self, ops: list[Op]) -> None:
+    def _commit(self, ops: list[Op | Batch]) -> None:
         assert self.opened.committer
         names = self.opened.committer.commit(ops)
         if self.verify_writes:
@@ -287,15 +290,12 @@ class BlockFile(WholeReader):
         self.close()
 
 
-def _plain_ops(items: list[tuple[str, Any]]) -> list[Op] | None:
-    """Changes that put `bytes` under ASCII names, without a Python call for each; None when they are not all that."""
+def _batch_of(items: list[tuple[str, Any]]) -> Batch | None:
+    """`bytes` under ASCII names, checked without a Python call for each; None when they are not all that."""
     if not items:
-        return []
+        return Batch((), ())
     names, values = zip(*items, strict=True)
     if set(map(type, values)) != {bytes} or set(map(type, names)) != {str} or not all(map(str.isascii, names)):
         return None
     lengths = list(map(len, names))
-    if min(lengths) < 1 or max(lengths) > MAX_NAME:
-        return None
-    nothing = repeat(None)
-    return list(map(_new_op, repeat(Op), zip(names, values, repeat(BYTES), repeat(0), map(len, values), repeat(b""), nothing, nothing, strict=False)))
+    return Batch(names, values) if min(lengths) > 0 and max(lengths) <= MAX_NAME else None

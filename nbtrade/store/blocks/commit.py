@@ -13,7 +13,7 @@ When the journal has outgrown its share, a checkpoint writes a new base, and mov
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,10 @@ from nbtrade.errors import BlockWriteError
 from nbtrade.store.blocks import journal
 from nbtrade.store.blocks.base import Base, merged, place, rows_of
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.group import Laid, Op, give_back, lay_out
+from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, lay_out, puts_of
 from nbtrade.store.blocks.index import Index
 from nbtrade.store.blocks.journal import Position
-from nbtrade.store.blocks.layout import DELETED, MOVED, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, Slot, pack_slot, padded, pages_of
+from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, Slot, pack_slot, padded, pages_of
 from nbtrade.store.blocks.leases import Leases
 from nbtrade.store.blocks.registry import Registry
 from nbtrade.store.blocks.space import Extent, Space
@@ -37,6 +37,9 @@ Metas = Sequence[bytes] | None  # None: nobody has any
 JOURNAL_LEAST = 4 << 20  # no checkpoint before the journal has so many bytes
 JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
 JOURNAL_MOST = 64 << 20
+JOINED = 1000  # blocks moved in one group
+JOINED_LEAST = 1 << 18  # bytes of waste that are left alone
+_hash = xxhash.xxh3_64_intdigest
 
 
 class Committer:
@@ -69,16 +72,21 @@ class Committer:
         self._write_slot(features=self.registry.slot.features | MOVED)
 
     # --- one group ------------------------------------------------------------------------------------
-    def commit(self, ops: list[Op]) -> Sequence[str]:
-        """Make `ops` durable as one group; of several for one name the last counts. Returns the names that were changed.
+    def commit(self, changes: Iterable[Op | Batch]) -> Sequence[str]:
+        """Make changes durable as one group; of several for one name the last counts. Returns the names that were changed.
 
         Raises OSError, BlockWriteError: then nothing of the group is there.
         """
         if self.broken:
             raise broken_error(self.file.path, self.broken)
-        latest = {op.name: op for op in ops}
+        latest: dict[str, Queued] = {}
+        for one in changes:
+            if type(one) is Batch:
+                latest.update(zip(one.names, one.values, strict=True))
+            else:
+                latest[one[0]] = one  # type: ignore[assignment, index]
         group = self.registry.group + 1
-        pieces = lay_out([op for op in latest.values() if op[1] is not None], self.space, group)
+        pieces = lay_out(puts_of(latest), self.space, group)
         names, metas, rows = _changes(latest, pieces)
         synced = False
         try:
@@ -190,6 +198,8 @@ class Committer:
     # --- checkpoint -----------------------------------------------------------------------------------
     def checkpoint(self) -> bool:
         """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
+        self.journal_bytes = 0  # first, because joining blocks commits groups
+        self._join_sparse_pages()
         r = self.registry
         names, numbers = list(r.index.overlay), np.array(list(r.index.overlay.values()), np.int64)
         metas = [r.index.metas.get(number, b"") for number in numbers.tolist()]
@@ -198,8 +208,7 @@ class Committer:
         try:
             start, segment = self._room_for_base(pages_of(size))
         except OSError:
-            self.journal_bytes = 0  # try again when it has grown as much again
-            return False
+            return False  # tried again when the journal has grown as much again
         at, old = start * PAGE, r.extents()
         try:
             self.file.write(at, [*pieces, bytes(padded(size) - size)])
@@ -217,6 +226,29 @@ class Committer:
         self.n_checkpoints += 1
         return True
 
+    def _join_sparse_pages(self) -> None:
+        """When packed pages are less than half full on the whole, write the blocks of the emptier ones anew, side by side."""
+        rows = self.registry.index.live_rows()
+        small = rows[rows["how"] & OWN_PAGES == 0]
+        n_pages = np.count_nonzero(self.space.packed)
+        if 2 * int(small["stored"].sum()) + JOINED_LEAST > n_pages * PAGE:
+            return
+        live = np.zeros(len(self.space.packed))
+        np.add.at(live, small["offset"].astype(np.int64) // PAGE, small["stored"])
+        sparse = set(np.flatnonzero((live > 0) & (live < PAGE // 2)).tolist())
+        moved: list[Op] = []
+        for name, entry in self.registry.index.items():
+            if not entry.how & OWN_PAGES and entry.offset // PAGE in sparse:
+                data = self.file.view[entry.offset : entry.end].tobytes()
+                if _hash(data) == entry.check:  # a damaged block stays where it is, with its checksum
+                    moved.append(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta))
+        try:
+            for i in range(0, len(moved), JOINED):
+                self.commit(moved[i : i + JOINED])
+        except OSError:
+            if self.broken:
+                raise
+
     def _room_for_base(self, n_pages: int) -> tuple[int, Position]:
         start = self.space.take(n_pages)
         try:
@@ -226,16 +258,16 @@ class Committer:
             raise
 
 
-def _changes(latest: dict[str, Op], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
+def _changes(latest: dict[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
     """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
-    rest = [op for op in latest.values() if op[1] is None]
-    if len(pieces) == 1 and not rest:
+    if len(pieces) == 1 and len(pieces[0].names) == len(latest):
         names, metas, rows = pieces[0].names, pieces[0].metas, pieces[0].rows
-    else:
-        others = [op.link or GONE for op in rest]
-        names = [*(name for piece in pieces for name in piece.names), *(op.name for op in rest)]
-        metas = [*(meta for piece in pieces for meta in piece.metas), *(entry.meta for entry in others)]
-        rows = np.concatenate([*(piece.rows for piece in pieces), rows_of(others)])
+        return names, metas if metas and any(metas) else None, rows
+    rest = [op for op in latest.values() if type(op) is not bytes and op[1] is None]
+    others = [op.link or GONE for op in rest]  # type: ignore[union-attr]
+    names = [*(name for piece in pieces for name in piece.names), *(op.name for op in rest)]  # type: ignore[union-attr]
+    metas = [meta for piece in pieces for meta in piece.metas or [b""] * len(piece.names)] + [entry.meta for entry in others]
+    rows = np.concatenate([*(piece.rows for piece in pieces), rows_of(others)])
     return names, metas if any(metas) else None, rows
 
 

@@ -8,12 +8,12 @@ of less than a page above. The others stand side by side without gaps. When no f
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xxhash
 
-from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry
+from nbtrade.store.blocks.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry
 from nbtrade.store.blocks.space import Extent, Space
 
 _hash = xxhash.xxh3_64_intdigest
@@ -33,14 +33,45 @@ class Op(NamedTuple):
     rented: bytearray | None = None  # to give back once written
 
 
+class Batch(NamedTuple):
+    """Queued `bytes`, stored as they are: the common case, without an Op for each."""
+
+    names: Sequence[str]
+    values: Sequence[bytes]
+
+
+Queued = Op | bytes  # what a name is to be: a change, or bytes as they are
+
+
+def as_op(name: str, queued: Queued) -> Op:
+    """The change that a queued value stands for."""
+    return Op(name, queued, BYTES, 0, len(queued)) if type(queued) is bytes else cast(Op, queued)
+
+
+class Puts(NamedTuple):
+    """Blocks to place. forms : (kind, how, raw size, meta) of each; None: all are bytes as they are."""
+
+    names: Sequence[str]
+    data: Sequence[Any]
+    forms: Sequence[tuple[Any, ...]] | None
+
+    def cut(self, start: int | None, stop: int | None) -> "Puts":
+        """Those from start to stop."""
+        return Puts(self.names[start:stop], self.data[start:stop], self.forms and self.forms[start:stop])
+
+    def pick(self, order: list[int]) -> "Puts":
+        """In another order."""
+        return Puts(*([column[i] for i in order] if column else column for column in self))  # type: ignore[arg-type]
+
+
 class Laid(NamedTuple):
     """A piece of a group: `buffers` are written at offset `at`."""
 
     at: int
     buffers: list[Any]
     extent: Extent
-    names: tuple[str, ...]
-    metas: tuple[bytes, ...]
+    names: Sequence[str]
+    metas: Sequence[bytes] | None
     rows: np.ndarray  # ROW[n], as the journal has them; names and metadata still to be placed
     packed: np.ndarray  # i8[2, n], offset and end of packed blocks
 
@@ -51,15 +82,23 @@ def own_pages(sizes: np.ndarray) -> np.ndarray:
     return (sizes >= OWN_SIZE) | ((waste <= sizes // 8) & (sizes > 0))
 
 
-def lay_out(ops: list[Op], space: Space, group: int) -> list[Laid]:
-    """Place the data of `ops` (all have data) on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
-    sizes = np.array([len(op[1]) for op in ops], np.int64)
+def puts_of(latest: "dict[str, Queued]") -> Puts:
+    """What of a group's changes has data."""
+    if set(map(type, latest.values())) == {bytes}:
+        return Puts(list(latest), list(latest.values()), None)
+    ops = [op for name, one in latest.items() if (op := as_op(name, one)).data is not None]
+    return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
+
+
+def lay_out(puts: Puts, space: Space, group: int) -> list[Laid]:
+    """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
+    sizes = np.array(list(map(len, puts.data)), np.int64)
     own = own_pages(sizes)
     if own.any() and not own.all():
         order = np.argsort(~own, kind="stable")
-        ops, sizes, own = [ops[i] for i in order], sizes[order], own[order]
+        puts, sizes, own = puts.pick(order.tolist()), sizes[order], own[order]
     pieces: list[Laid] = []
-    while ops:
+    while puts.names:
         pages = _cumulated(sizes, own)
         try:
             start, n = space.take_some(int(pages[-1]), int(pages[0])) if pages[-1] else (FIRST_PAGE, 0)
@@ -70,8 +109,8 @@ def lay_out(ops: list[Op], space: Space, group: int) -> list[Laid]:
         used = int(pages[k - 1])
         if used < n:
             space.free.add(start + used, n - used)
-        pieces.append(_piece(ops[:k], sizes[:k], own[:k], (start, used), group))
-        ops, sizes, own = ops[k:], sizes[k:], own[k:]
+        pieces.append(_piece(puts.cut(None, k), sizes[:k], own[:k], (start, used), group))
+        puts, sizes, own = puts.cut(k, None), sizes[k:], own[k:]
     return pieces
 
 
@@ -87,24 +126,25 @@ def _cumulated(sizes: np.ndarray, own: np.ndarray) -> np.ndarray:
     return np.cumsum(np.where(own, -(-sizes // PAGE), 0)) - (-np.cumsum(np.where(own, 0, sizes)) // PAGE)
 
 
-def _piece(ops: list[Op], sizes: np.ndarray, own: np.ndarray, extent: Extent, group: int) -> Laid:
+def _piece(puts: Puts, sizes: np.ndarray, own: np.ndarray, extent: Extent, group: int) -> Laid:
     at, n_own = extent[0] * PAGE, int(own.sum())
-    taken = np.where(own, -(-sizes // PAGE) * PAGE, sizes)  # with padding
+    taken = np.where(own, -(-sizes // PAGE) * PAGE, sizes) if n_own else sizes  # with padding
     ends = np.cumsum(taken) + at
     offset = ends - taken
-    names, data, kinds, hows, raws, metas, _, _ = zip(*ops, strict=True)
-    how = np.array(hows, np.uint8) & ~np.uint8(OWN_PAGES)
-    how[:n_own] |= OWN_PAGES
-    rows = np.zeros(len(ops), ROW)
-    rows["offset"], rows["stored"], rows["raw"], rows["group"] = offset, sizes, raws, group
-    rows["check"] = np.fromiter(map(_hash, data), np.uint64, len(ops))
-    rows["kind"], rows["how"] = kinds, how
+    rows = np.zeros(len(sizes), ROW)
+    rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = offset, sizes, sizes, group, BYTES
+    rows["check"] = np.array(list(map(_hash, puts.data)), np.uint64)
+    metas: Sequence[bytes] | None = None
+    if puts.forms is not None:
+        rows["kind"], rows["how"], rows["raw"], metas = zip(*puts.forms, strict=True)
+        rows["how"] &= ~np.uint8(OWN_PAGES)
+    rows["how"][:n_own] |= OWN_PAGES
 
-    buffers = _padded(data, (taken - sizes).tolist()) if n_own else list(data)
+    buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
     tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
     if tail:
         buffers.append(_zeros[:tail])
-    return Laid(at, buffers, extent, names, metas, rows, np.stack([offset, offset + sizes])[:, n_own:])
+    return Laid(at, buffers, extent, puts.names, metas, rows, np.stack([offset, offset + sizes])[:, n_own:])
 
 
 def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:

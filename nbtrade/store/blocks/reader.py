@@ -17,7 +17,7 @@ import numpy as np
 import xxhash
 
 from nbtrade.errors import BlockNotFound
-from nbtrade.store.blocks.group import Op
+from nbtrade.store.blocks.group import Op, Queued, as_op
 from nbtrade.store.blocks.layout import ARRAY, BYTES, OWN_PAGES, PAGE, PLACE_STRUCT, ZSTD, Entry, pages_of
 from nbtrade.store.blocks.opened import Opened
 from nbtrade.store.blocks.pool import Pool
@@ -44,7 +44,7 @@ class BlockReader:
     """The reading half of BlockFile."""
 
     opened: Opened  # the file as it is now; a vacuum replaces it
-    queued: dict[str, Op]  # newest change of each name that is not committed yet
+    queued: dict[str, Queued]  # newest change of each name that is not committed yet
     pool: Pool
     follows: bool  # `opened` has to be asked for by `_current`: a reader, or closed
 
@@ -57,16 +57,16 @@ class BlockReader:
         raise NotImplementedError
 
     # --- looking up -----------------------------------------------------------------------------------
-    def _look_up(self, name: str) -> tuple[Opened, Op | None, Entry]:
+    def _look_up(self, name: str) -> tuple[Opened, Queued | None, Entry]:
         """The file and the entry of a name; with the queued change that it comes from, if any."""
         opened = self._current()
         op = self.queued.get(name)
-        entry = opened.find(name) if op is None else _entry_of(op)
+        entry = opened.find(name) if op is None else _entry_of(as_op(name, op))
         if entry is None:
             raise BlockNotFound(f"there is no block {name!r} in {opened.file.path}. `list(prefix)` shows what there is.")
         return opened, op, entry
 
-    def _still(self, opened: Opened, name: str, op: Op | None, entry: Entry) -> bool:
+    def _still(self, opened: Opened, name: str, op: Queued | None, entry: Entry) -> bool:
         """Whether a look-up would give the same again."""
         if op is not None:
             return self.queued.get(name) is op
@@ -74,7 +74,7 @@ class BlockReader:
 
     def __contains__(self, name: str) -> bool:
         op = self.queued.get(name)
-        return self._current().find(name) is not None if op is None else _entry_of(op) is not None
+        return self._current().find(name) is not None if op is None else _exists(op)
 
     def list(self, prefix: str = "") -> "list[str]":
         """Names that start with `prefix`, ascending; queued ones included, queued deletions not."""
@@ -83,7 +83,7 @@ class BlockReader:
         if not queued:
             return names
         kept = [name for name in names if name not in queued]
-        return sorted(kept + [name for name, op in queued.items() if _entry_of(op) is not None])
+        return sorted(kept + [name for name, op in queued.items() if _exists(op)])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.list())
@@ -118,6 +118,8 @@ class BlockReader:
     def _get(self, name: str, verify: bool) -> Any:
         while True:
             opened, op, entry = self._look_up(name)
+            if type(op) is bytes:
+                return op
             if op is not None and op.data is not None:
                 data = op.data if type(op.data) is bytes else bytes(op.data)
                 if op.rented is None or self.queued.get(name) is op:  # else its buffer may have been rented again
@@ -127,7 +129,7 @@ class BlockReader:
             if data is not None:
                 return value_of(data, entry, name)
 
-    def _stored(self, opened: Opened, name: str, op: Op | None, entry: Entry, verify: bool) -> Any:
+    def _stored(self, opened: Opened, name: str, op: Queued | None, entry: Entry, verify: bool) -> Any:
         """A block's stored bytes or a leased view of them, checked; None when it has to be looked up again."""
         if entry.kind == ARRAY and entry.how == OWN_PAGES:
             data: Any = np.frombuffer(opened.view[entry.offset : entry.end], np.uint8)
@@ -185,6 +187,10 @@ class BlockReader:
         if list(map(_hash, values)) == rows["check"].tolist():
             return values
         return [self.get(name) for name in names]
+
+
+def _exists(op: Queued) -> bool:
+    return type(op) is bytes or _entry_of(op) is not None  # type: ignore[arg-type]
 
 
 def _entry_of(op: Op) -> Entry | None:

@@ -23,14 +23,13 @@ Extent = tuple[int, int]  # first page, pages
 
 def touched(offset: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Pages of packed blocks, one for each block and page; a block has up to 5. offset, end : i8[n]."""
-    filled = end > offset
-    first, last = offset[filled] // PAGE, (end[filled] - 1) // PAGE
-    pages = [first]
-    step = 1
-    while len(more := first[first + step <= last]):
-        pages.append(more + step)
-        step += 1
-    return np.concatenate(pages)
+    first, last = offset >> 12, (end - 1) >> 12  # an empty block at the start of a page: none
+    if not np.array_equal(first, last):
+        pages = [first[first <= last]]
+        for step in range(1, int((last - first).max(initial=0)) + 1):
+            pages.append(first[first + step <= last] + step)
+        return np.concatenate(pages)
+    return first
 
 
 def runs(pages: np.ndarray) -> list[Extent]:
@@ -120,11 +119,15 @@ class Space:
             firsts = offset[own] // PAGE
             retired = list(zip(firsts.tolist(), (-(-end[own] // PAGE) - firsts).tolist(), strict=True))
             offset, end = offset[~own], end[~own]
-        pages = touched(offset, end)
-        np.subtract.at(self.packed, pages, 1)
-        pages = np.unique(pages)
-        return retired + runs(pages[self.packed[pages] == 0])
+        pages, counts = np.unique(touched(offset, end), return_counts=True)
+        left = self.packed[pages] - counts
+        self.packed[pages] = left
+        return retired + runs(pages[left == 0])
 
     def count(self, offset: np.ndarray, end: np.ndarray) -> None:
-        """Packed blocks that were just committed."""
-        np.add.at(self.packed, touched(offset, end), 1)
+        """Packed blocks that were just committed, side by side."""
+        pages = touched(offset, end)
+        if len(pages):
+            first = int(pages[0])
+            counts = np.bincount(pages - first)
+            self.packed[first : first + len(counts)] += counts.astype(np.uint16)

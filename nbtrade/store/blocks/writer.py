@@ -13,12 +13,12 @@ An error of a group is kept, and raised by the next put, flush or close: once, i
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
 from nbtrade.errors import BlockWriteError
-from nbtrade.store.blocks.group import Op
+from nbtrade.store.blocks.group import Batch, Op, Queued
 from nbtrade.store.blocks.pool import Pool
 
 _name = itemgetter(0)
@@ -30,7 +30,7 @@ class WriteQueue:
 
     def __init__(
         self,
-        commit: Callable[[list[Op]], object],
+        commit: Callable[[list[Op | Batch]], object],
         pool: Pool,
         capacity: int,
         group: int,
@@ -39,9 +39,9 @@ class WriteQueue:
     ) -> None:
         self.commit, self.pool, self.idle = commit, pool, idle
         self.capacity, self.group, self.interval = capacity, group, interval
-        self.queued: dict[str, Op] = {}
-        self.ops: list[Op] = []
-        self.n_bytes = 0
+        self.queued: dict[str, Queued] = {}
+        self.ops: list[Op | Batch] = []
+        self.n_ops = self.n_bytes = 0
         self.calls: list[tuple[Callable[[], Any], list[Any]]] = []
         self.n_put = self.n_done = self.flush_to = 0
         self.first_at = 0.0
@@ -59,6 +59,14 @@ class WriteQueue:
         with self.mutex:
             self._wait_for_room(len(ops), n_bytes)
             self._add(ops, n_bytes)
+
+    def put_batch(self, batch: Batch) -> None:
+        """The same for bytes."""
+        n_bytes = sum(map(len, batch.values))
+        with self.mutex:
+            self._wait_for_room(len(batch.names), n_bytes)
+            self._queue([batch], len(batch.names), n_bytes)
+            self.queued.update(zip(batch.names, batch.values, strict=True))
 
     def change(self, make: Callable[[], list[Op]]) -> None:
         """Queue what `make` returns, of what is queued and committed at that moment."""
@@ -83,17 +91,21 @@ class WriteQueue:
     def _has_room(self, n: int, n_bytes: int) -> bool:
         if not self.ops or self.error:
             return True
-        return len(self.ops) + n <= self.capacity and self.n_bytes + n_bytes <= CAPACITY_BYTES
+        return self.n_ops + n <= self.capacity and self.n_bytes + n_bytes <= CAPACITY_BYTES
 
     def _add(self, ops: list[Op], n_bytes: int) -> None:
+        self._queue(ops, len(ops), n_bytes)
+        self.queued.update(zip(map(_name, ops), ops, strict=True))
+
+    def _queue(self, changes: Sequence[Op | Batch], n: int, n_bytes: int) -> None:
         if not self.ops:
             self.first_at = time.monotonic()
             self.work.notify()
-        self.ops += ops
-        self.queued.update(zip(map(_name, ops), ops, strict=True))
+        self.ops += changes
+        self.n_ops += n
         self.n_bytes += n_bytes
-        self.n_put += len(ops)
-        if len(self.ops) >= self.group:
+        self.n_put += n
+        if self.n_ops >= self.group:
             self.work.notify()
 
     def flush(self) -> None:
@@ -138,37 +150,47 @@ class WriteQueue:
     def _run(self) -> None:
         while True:
             with self.mutex:
-                ops, calls = self._take()
+                n, ops, calls = self._take()
                 if not ops and not calls:
                     return
             error = self._commit(ops) if ops else None
             answers = [(answer, _answer(function)) for function, answer in calls]
             with self.mutex:
-                for op in ops:
-                    if self.queued.get(op[0]) is op:
-                        del self.queued[op[0]]
-                self.n_done += len(ops)
+                self._forget(ops)
+                self.n_done += n
                 self.error = self.error or error
                 for answer, value in answers:
                     answer.append(value)
                 self.done.notify_all()
             for op in ops:
-                if op.rented is not None:
+                if type(op) is Op and op.rented is not None:
                     self.pool.give_back(op.rented)
 
-    def _take(self) -> tuple[list[Op], list[tuple[Callable[[], Any], list[Any]]]]:
+    def _forget(self, ops: list[Op | Batch]) -> None:
+        """They are committed: reads find them in the index."""
+        queued = self.queued
+        if not self.ops:  # nothing else is queued
+            queued.clear()
+            return
+        for op in ops:
+            for name, value in zip(op.names, op.values, strict=True) if type(op) is Batch else [(op[0], op)]:
+                if queued.get(name) is value:
+                    del queued[name]
+
+    def _take(self) -> tuple[int, list[Op | Batch], list[tuple[Callable[[], Any], list[Any]]]]:
         """Wait for a group or for calls; nothing when closed and drained."""
         while not self.ops and not self.calls and not self.closing:
             self._wait_idly()
         while not self._is_due():
             self.work.wait(max(0.0, self.first_at + self.interval - time.monotonic()))
-        ops, self.ops, self.n_bytes = self.ops, [], 0
+        n, ops = self.n_ops, self.ops
+        self.ops, self.n_ops, self.n_bytes = [], 0, 0
         calls, self.calls = self.calls, []
         self.room.notify_all()
-        return ops, calls
+        return n, ops, calls
 
     def _is_due(self) -> bool:
-        if self.closing or self.calls or len(self.ops) >= self.group or self.flush_to > self.n_done:
+        if self.closing or self.calls or self.n_ops >= self.group or self.flush_to > self.n_done:
             return True
         return time.monotonic() >= self.first_at + self.interval
 
@@ -181,13 +203,13 @@ class WriteQueue:
         if not more and not self.ops and not self.calls and not self.closing:
             self.work.wait()
 
-    def _commit(self, ops: list[Op]) -> BaseException | None:
+    def _commit(self, ops: list[Op | Batch]) -> BaseException | None:
         try:
             self.commit(ops)
         except BlockWriteError as error:
             return error
         except OSError as error:
-            return not_written(error, (op.name for op in ops))
+            return not_written(error, (name for op in ops for name in (op.names if type(op) is Batch else (op[0],))))
         except BaseException as error:
             return error
         return None

@@ -206,7 +206,7 @@ def read_ratios(size, repeats):
     return ratios | {f"{name}_ms": t for name, t in ms.items()}
 
 
-def scan_ratio(repeats, n_mb=256, size=64 << 10):
+def scan_ratio(repeats, n_mb=64, size=4096):
     """Cold sequential scan: rate with read-ahead over rate without. The page cache is dropped for the file before each scan."""
     folder = Path(tempfile.mkdtemp(dir=bench_dir()))
     try:

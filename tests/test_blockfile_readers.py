@@ -1,4 +1,4 @@
-"""Readers of a BlockFile, in threads and processes, while one writes: whole and current blocks, views that never change, pages that come back."""
+"""Readers of a BlockFile, in threads and processes, while one writes: whole, current blocks, views that never change."""
 
 import gc
 import os
@@ -39,7 +39,7 @@ def version_of(name, data):
 
 
 class Traffic:
-    """One writer and n readers in threads, for some seconds. `written[name]` is the last version that was put before any later read began."""
+    """One writer and n readers in threads, for some seconds. `written[name]`: the last version that was put before a later read began."""
 
     def __init__(self, path, seconds, n_readers, n_names=60):
         self.names = [str(i) for i in range(n_names)]
@@ -118,7 +118,6 @@ def test_ten_reader_threads_and_a_writer(path, monkeypatch, seconds):
     assert traffic.n_puts > 50 * seconds
     assert traffic.stats["groups"] > 5 * seconds
     assert traffic.stats["file_bytes"] < 64 << 20  # pages are recycled
-    print(f"{sum(traffic.n_reads):,} reads, {traffic.n_puts:,} puts, {traffic.stats}")
 
 
 # --- other processes ---------------------------------------------------------------------------------------------
@@ -177,7 +176,6 @@ def test_processes_follow_a_writer(path, monkeypatch):
     for n, newest in struct.iter_unpack("<qq", said):
         assert n > 300
         assert newest > 5
-    print(version, "versions,", [n for n, _ in struct.iter_unpack("<qq", said)], "reads")
 
 
 def test_a_reader_sees_a_commit_at_once(path):
@@ -276,7 +274,7 @@ def test_steady_updates_need_no_more_room(path, monkeypatch):
 
 
 def test_scattered_updates_do_not_fill_the_file(path):
-    """Packed pages with one live block each are joined at checkpoints: random updates of small blocks stay within a few times their size."""
+    """Packed pages with few live blocks are joined at checkpoints: random updates of small blocks take a few times their size."""
     rng = np.random.default_rng(1)
     with BlockFile(path, step=STEP) as blocks:
         blocks.put_many({f"{k}": os.urandom(200) for k in range(1000)})

@@ -118,7 +118,7 @@ class BlockFile(WholeReader):
         ops: list[Op] = []
         try:
             for name, value in items:
-                ops.append(self._op(name, value, metadata, level))  # noqa: PERF401 - what was made before an error is given back
+                ops.append(self._op(name, value, metadata, level))
         except BaseException:
             self._give_back(ops)
             raise
@@ -154,7 +154,6 @@ class BlockFile(WholeReader):
 
     def delete(self, name: str) -> None:
         """Queue a deletion. Raises BlockNotFound."""
-
 
         def deletion() -> list[Op]:
             self._existing(name)

@@ -26,7 +26,7 @@ from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, lay_out, puts_of
 from nbtrade.store.blocks.index import Index
 from nbtrade.store.blocks.journal import Position
-from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, Slot, pack_slot, padded, pages_of
+from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, pack_slot, padded, pages_of
 from nbtrade.store.blocks.leases import Leases
 from nbtrade.store.blocks.registry import Registry
 from nbtrade.store.blocks.space import Extent, Space

@@ -133,4 +133,3 @@ class PagedFile:
         for fd in self.fds:
             self.disk.close(fd)
         self.fd, self.mirror_fd = -1, None
-

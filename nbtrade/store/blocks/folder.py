@@ -2,13 +2,14 @@
 
     FOLDER/features%2F2025-01-06.block      64-byte ROW, name, metadata, stored bytes
 
-Each put is durable when it returns: written to a side file, synced, renamed over the old one, the folder synced by `flush`. Reads open, read and
-check one file. Names longer than a file name may be are stored under their hash. Weak cases: a sync for each block, and no groups.
+Each put is durable when it returns, but for its name: written to a side file, synced, renamed over the old one; `flush` syncs the folder.
+Reads open, read and check one file. Long names are stored under their hash.
+Weak cases: a sync for each block, and no groups.
 """
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -117,7 +118,7 @@ class BlockFolder:
 
     __getitem__ = get
 
-    def get_many(self, names: Iterable[str]) -> "list[Any]":
+    def get_many(self, names: Sequence[str]) -> Sequence[Any]:
         """Values of blocks, in the order of `names`."""
         return [self.get(name) for name in names]
 
@@ -135,7 +136,9 @@ class BlockFolder:
         """As BlockFile's."""
         entry, _ = self._read(name)
         dtype, shape = shape_of(entry.meta) if entry.kind == ARRAY else (None, None)
-        return BlockInfo(entry.raw, entry.end - entry.offset, bool(entry.how & ZSTD), dtype, shape, queued=False, group=0, offset=entry.offset)
+        return BlockInfo(
+            entry.raw, entry.end - entry.offset, bool(entry.how & ZSTD), dtype, shape, queued=False, group=0, offset=entry.offset
+        )
 
     def __contains__(self, name: str) -> bool:
         return self._file(name).exists()

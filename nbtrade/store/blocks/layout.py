@@ -1,6 +1,6 @@
 """The block file's bytes: slots, rows and records, as struct formats and dtypes. Little-endian, version 1.
 
-    SLOT    magic, version, features, file_id, sequence, group, n_blocks, base (at, size, check), journal (at, stop, tail), n_bytes, checksum
+    SLOT    magic, version, features, file_id, sequence, group, n_blocks, base and journal (where), n_bytes, checksum
     RECORD  magic, file_id, group, n_rows, heap_size, size, what, target, checksum
     ROW     one block's entry; its name and metadata stand behind each other in the heap of the record or base that the row is in
 

@@ -206,11 +206,7 @@ def _locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
     while True:
         file = PagedFile(path, disk, readonly=False, step=step, create=True, pool=pool)
         try:
-            if not locks.try_lock(file.fd, locks.WRITER_AT):
-                pid = file.read(OWNER_AT, 64).strip(b"\0\n").decode(errors="replace") or "unknown"
-                raise BlockFileLocked(
-                    f"{path} is open for writing (pid {pid}). One writer at a time: close it there, or read it with BlockFile(path, mode='r')."
-                )
+            _take_lock(file)
             if os.path.samestat(os.fstat(file.fd), os.stat(path)):
                 return file
         except FileNotFoundError:
@@ -219,6 +215,14 @@ def _locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
             file.close()
             raise
         file.close()  # a vacuum has put another file there between our open and our lock
+
+
+def _take_lock(file: PagedFile) -> None:
+    if not locks.try_lock(file.fd, locks.WRITER_AT):
+        pid = file.read(OWNER_AT, 64).strip(b"\0\n").decode(errors="replace") or "unknown"
+        raise BlockFileLocked(
+            f"{file.path} is open for writing (pid {pid}). One writer at a time: close it there, or read it with BlockFile(path, mode='r')."
+        )
 
 
 def _is_new(file: PagedFile) -> bool:

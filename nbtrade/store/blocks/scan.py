@@ -1,7 +1,9 @@
 """All blocks in file order, by large positional reads, the next ones under way while the last are checked.
 
-    entries by offset  | b1 b2 b3 ... | b7 |........| b9 b12 |      windows of up to 4 MiB; larger blocks have one of their own
-                         checked        being read, DEPTH at a time, by a thread each, into rented buffers
+    entries by offset  | b1 b2 b3 ... | b7 |........| b9 b12 |      windows of up to 1 MiB; larger blocks have one of their own
+                         checked        being read by a thread, DEPTH ahead, into rented buffers
+
+Without read-ahead each block is read when it is its turn.
 
 Weak case: what was put in another order lies in another order, so a scan by prefix may read little of each window. Gaps of
 up to 64 KiB are read and dropped. Speed: see BlockFile.
@@ -16,9 +18,9 @@ from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.layout import Entry
 from nbtrade.store.blocks.pool import Pool
 
-WINDOW = 4 << 20
+WINDOW = 1 << 20  # fits the second-level cache: 4 MiB windows are 1.6 times slower
 GAP = 64 << 10
-DEPTH = 3  # windows being read ahead
+DEPTH = 2  # windows being read ahead, by one thread: two take turns with the one that checks
 
 Item = tuple[str, Entry]
 
@@ -31,13 +33,13 @@ class Window(NamedTuple):
     items: list[Item]
 
 
-def windows(items: list[Item]) -> Iterator[Window]:
-    """Entries, in file order, cut into windows."""
+def windows(items: list[Item], most: int) -> Iterator[Window]:
+    """Entries, in file order, cut into windows of at most so many bytes, or one block."""
     start = stop = 0
     held: list[Item] = []
     for item in sorted(items, key=lambda item: item[1].offset):
         entry = item[1]
-        if held and (entry.offset > stop + GAP or max(stop, entry.end) - start > WINDOW):
+        if held and (entry.offset > stop + GAP or max(stop, entry.end) - start > most):
             yield Window(start, stop, held)
             held = []
         if not held:
@@ -51,13 +53,13 @@ def windows(items: list[Item]) -> Iterator[Window]:
 def read_windows(file: PagedFile, pool: Pool, items: list[Item], read_ahead: bool) -> Iterator[tuple[Window, memoryview]]:
     """Each window with its bytes, which are good until the next one is asked for. Raises OSError."""
     if not read_ahead:
-        for window in windows(items):
+        for window in windows(items, 0):
             with pool.buffer(window.stop - window.start) as view:
                 file.read_into(window.start, view)
                 yield window, view
         return
-    with ThreadPoolExecutor(DEPTH, "nbtrade-scan") as executor:
-        yield from _ahead(windows(items), pool, lambda window, buffer: executor.submit(_fill, file, window, buffer))
+    with ThreadPoolExecutor(1, "nbtrade-scan") as executor:
+        yield from _ahead(windows(items, WINDOW), pool, lambda window, buffer: executor.submit(_fill, file, window, buffer))
 
 
 def _fill(file: PagedFile, window: Window, buffer: bytearray) -> None:

@@ -25,10 +25,8 @@ def touched(offset: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Pages of packed blocks, one for each block and page; a block has up to 5. offset, end : i8[n]."""
     first, last = offset >> 12, (end - 1) >> 12  # an empty block at the start of a page: none
     if not np.array_equal(first, last):
-        pages = [first[first <= last]]
-        for step in range(1, int((last - first).max(initial=0)) + 1):
-            pages.append(first[first + step <= last] + step)
-        return np.concatenate(pages)
+        steps = range(int((last - first).max(initial=0)) + 1)
+        return np.concatenate([first[first + step <= last] + step for step in steps])
     return first
 
 

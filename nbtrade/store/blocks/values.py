@@ -27,7 +27,7 @@ def stored_form(value: Any, metadata: dict[str, Any] | None, level: int | None) 
         data = memoryview(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
     else:
         kind, meta = BYTES, json.dumps({"user": metadata}).encode() if metadata else b""
-        data = value if type(value) is bytes else _as_bytes(value)
+        data = value if type(value) is bytes else _as_bytes(value)  # type: ignore[assignment]
     raw = len(data)
     if level is not None and raw:
         packed = zstandard.ZstdCompressor(level=level).compress(data)

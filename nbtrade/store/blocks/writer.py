@@ -173,7 +173,7 @@ class WriteQueue:
             queued.clear()
             return
         for op in ops:
-            for name, value in zip(op.names, op.values, strict=True) if type(op) is Batch else [(op[0], op)]:
+            for name, value in zip(op.names, op.values, strict=True) if isinstance(op, Batch) else [(op.name, op)]:
                 if queued.get(name) is value:
                     del queued[name]
 
@@ -209,7 +209,7 @@ class WriteQueue:
         except BlockWriteError as error:
             return error
         except OSError as error:
-            return not_written(error, (name for op in ops for name in (op.names if type(op) is Batch else (op[0],))))
+            return not_written(error, (name for op in ops for name in (op.names if isinstance(op, Batch) else (op.name,))))
         except BaseException as error:
             return error
         return None

@@ -1,4 +1,4 @@
-"""asv: BlockFile against SQLite, LMDB, the directory mode and the naive design; one class for each bar. The measurements are in blockfile.py."""
+"""asv: BlockFile against SQLite, LMDB, the directory mode and the naive design; a class for each bar, measured in blockfile.py."""
 
 import sys
 from pathlib import Path

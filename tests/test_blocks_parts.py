@@ -97,7 +97,7 @@ def test_locks_are_of_descriptions(tmp_path):
     os.close(theirs)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(st.text(min_size=1, max_size=5), st.tuples(st.booleans(), st.binary(max_size=5)), max_size=30), max_size=4))
 def test_a_base_is_a_sorted_dict(generations):
     """Bases merged with changes, generation after generation, find what a dict finds, with metadata, and list prefixes in order."""

@@ -11,6 +11,10 @@
 
 nbtrade/store/blocks/__init__.py has the file's picture, each trick and its weak case. This module is the shell: it checks what it is given,
 makes queued changes of it, and joins the parts.
+
+Measured (python benchmarks/blockfile.py, AMD EPYC Zen 3, 2 shared virtual cores, 2026-11-21): 500 durable updates of 4 KiB 5.5 ms (SQLite
+22.8, LMDB 8.1), of 256 B 2.1 to 3.4 ms (SQLite 3.9 to 5.6, LMDB 1.3 to 1.8): small blocks are bound by Python. 500 verified reads of
+256 B 0.8 ms (SQLite 4.3, LMDB unverified 0.43).
 """
 
 import atexit
@@ -45,7 +49,7 @@ class BlockFile(WholeReader):
     compress : zstd level for what is put, unless `put` says otherwise; None stores as it is
     mirror   : keep NAME.mirror, a second copy from which damage is healed; None: as the file had it
     queue    : changes that may wait;  group: changes that start a commit;  interval: s after which the first of them is committed anyway
-    cached   : entries of the base kept decoded (about 400 bytes each)
+    cached   : names of the base kept in memory
     step     : bytes by which the file grows, at least
     verify_writes : read what was committed back from the disk, in the writer's idle time; damage is healed or raised by the next write
     pool, disk    : buffers and disk operations, to share or to replace them

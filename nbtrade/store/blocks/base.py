@@ -6,9 +6,8 @@
     starts   u4[2**bits + 1], where in `order` the hashes with these top bits start
     heap     name, metadata, name, metadata, ...
 
-A look-up hashes the name, takes its bucket's one or two rows, and compares the names: about 2 us in plain Python, from pages
-of a file that may be far larger than memory. Prefixes are found by bisection. One checksum over all of it is checked when it is opened
-(10 ms for 100 MB).
+A look-up hashes the name, takes its bucket's one or two rows, and compares the names, from pages
+of a file that may be far larger than memory. Prefixes are found by bisection. One checksum over all of it is checked when it is opened.
 """
 
 import struct

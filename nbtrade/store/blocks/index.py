@@ -19,7 +19,7 @@ import numpy as np
 from nbtrade.store.blocks.base import Base
 from nbtrade.store.blocks.layout import PLACE_STRUCT, ROW, ROW_STRUCT, Entry, entry_of
 
-CACHED = 100_000  # names of the base kept: about 20 MB
+CACHED = 100_000  # names of the base kept
 ROW_SIZE = ROW.itemsize
 
 

@@ -6,7 +6,7 @@
 No lock is taken, and there is no file position: bytes come from the mapping, or by positional reads. A block that is replaced while it
 is read fails its checksum and is looked up again, so what comes back is always one whole version, current during the call.
 
-Speed: see BlockFile. Weak case: arrays are verified at every `get`, at about 10 GB/s; `verify=False` skips it.
+Speed: see BlockFile. Weak case: arrays are verified as a whole at every `get`; `verify=False` skips it.
 """
 
 from collections.abc import Iterator, Sequence

@@ -19,6 +19,7 @@ _HOMES = {
     "Tape": "nbtrade.store.tape",
     "Column": "nbtrade.store.column",
     "CompactColumn": "nbtrade.store.compact",
+    "BlockFile": "nbtrade.store.blockfile",
     "backtest": "nbtrade.runner",
     "sweep": "nbtrade.sweeps",
     "Latency": "nbtrade.terms",
@@ -79,6 +80,7 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
     from nbtrade.store.column import Column as Column
     from nbtrade.store.compact import CompactColumn as CompactColumn
+    from nbtrade.store.blockfile import BlockFile as BlockFile
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
     from nbtrade.terms import Fees as Fees, Instrument as Instrument, Latency as Latency, Risk as Risk
     from nbtrade.sweeps import sweep as sweep

@@ -39,3 +39,30 @@ class StoreBusy(NbtradeError, BlockingIOError):
 
 class StoreWriteError(NbtradeError, OSError):
     """The disk refused a write or a sync: full, or failing. What was committed before is intact."""
+
+
+class BlockFileError(NbtradeError, ValueError):
+    """A block file cannot be opened or used as asked."""
+
+
+class BlockFileLocked(NbtradeError, BlockingIOError):
+    """Another process, or another part of this one, has the block file open for writing."""
+
+
+class BlockWriteError(NbtradeError, OSError):
+    """Queued blocks could not be written (disk full, I/O error). What was committed before is intact."""
+
+
+class BlockNotFound(NbtradeError, KeyError):
+    """There is no block of that name."""
+
+    __str__ = Exception.__str__  # KeyError would show the message's repr
+
+
+class CorruptBlock(BlockFileError):
+    """Stored bytes are not what was written, and no valid copy was found. `name`: of the block, `offset`: in the file."""
+
+    def __init__(self, message: str, name: str = "", offset: int = -1) -> None:
+        super().__init__(message)
+        self.name = name
+        self.offset = offset

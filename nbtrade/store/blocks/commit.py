@@ -1,0 +1,288 @@
+"""Group commit: queued changes become one durable group, in at most two syncs and without reading anything.
+
+    1  lay the group's blocks out on free pages, write them in offset order
+    2  write one journal record: rows with checksums, names
+    3  fdatasync                                                  the group is durable
+    4  apply it to the index, count packed pages, retire old extents
+    5  write a slot (not synced)                                  other processes see the group
+    6  free the extents that the group before this one retired
+
+A failure in 1 or 2 (disk full) leaves everything as it was, and later groups may succeed. A failed sync does not: what the system then
+holds in memory may never reach the disk, so nothing more is written until the file is opened again.
+When the journal has outgrown its share, a checkpoint writes a new base, and moves blocks off sparsely used packed pages.
+"""
+
+import errno
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from nbtrade.errors import BlockWriteError
+from nbtrade.store.blocks import journal
+from nbtrade.store.blocks.base import Base, merged, place, rows_of
+from nbtrade.store.blocks.file import PagedFile
+from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, lay_out, puts_of
+from nbtrade.store.blocks.index import Index
+from nbtrade.store.blocks.journal import Position
+from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, pack_slot, padded, pages_of
+from nbtrade.store.blocks.leases import Leases
+from nbtrade.store.blocks.registry import Registry
+from nbtrade.store.blocks.space import Extent, Space
+
+GONE = Entry(0, 0, 0, DELETED, 0, 0, 0, b"")
+Names = Sequence[str]
+Metas = Sequence[bytes] | None  # None: nobody has any
+JOURNAL_LEAST = 4 << 20  # no checkpoint before the journal has so many bytes
+JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
+JOURNAL_MOST = 64 << 20
+JOINED = 1000  # blocks moved in one group
+JOINED_LEAST = 1 << 18  # bytes of waste that are left alone
+_hash = xxhash.xxh3_64_intdigest
+
+
+class Committer:
+    """Writes groups to `file`, whose registry is loaded. Used by one thread at a time."""
+
+    def __init__(self, file: PagedFile, registry: Registry, leases: Leases) -> None:
+        self.file = file
+        self.registry = registry
+        self.leases = leases
+        self.space = Space(file)
+        self.segment = padded(min(SEGMENT, max(4 * PAGE, file.step // 8)))
+        self.broken: OSError | None = None
+        self.n_groups = self.n_records = self.n_checkpoints = 0
+        self.journal_bytes = 0
+        self.previous: tuple[Sequence[str], np.ndarray] = ((), np.zeros(0, ROW))  # what the last group replaced: not written over yet
+        self.space.load(registry.index.live_rows(), registry.extents(), leases.foreign())
+
+    def begin(self, features: int) -> None:
+        """Make durable what the last writer left, and say so in a slot."""
+        self._sync()
+        self._write_slot(features=features)
+
+    def finish(self) -> None:
+        """The last slot becomes durable too: the next open has no tail to look for."""
+        if not self.broken:
+            self._sync()
+
+    def mark_moved(self) -> None:
+        """Tell readers that another file has taken this one's place."""
+        self._write_slot(features=self.registry.slot.features | MOVED)
+
+    # --- one group ------------------------------------------------------------------------------------
+    def commit(self, changes: Iterable[Op | Batch]) -> Sequence[str]:
+        """Make changes durable as one group; of several for one name the last counts. Returns the names that were changed.
+
+        Raises OSError, BlockWriteError: then nothing of the group is there.
+        """
+        if self.broken:
+            raise broken_error(self.file.path, self.broken)
+        latest: dict[str, Queued] = {}
+        for one in changes:
+            if type(one) is Batch:
+                latest.update(zip(one.names, one.values, strict=True))
+            else:
+                latest[one[0]] = one  # type: ignore[assignment, index]
+        group = self.registry.group + 1
+        pieces = lay_out(puts_of(latest), self.space, group)
+        names, metas, rows = _changes(latest, pieces)
+        synced = False
+        try:
+            synced = self._write_data(pieces)
+            position = self._write_record(group, names, metas, rows, synced)
+        except OSError as error:
+            if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
+                self.broken = error
+            give_back(pieces, self.space)
+            raise
+        self._sync()
+        self._apply(group, position, names, metas, rows, pieces)
+        return names
+
+    def _write_data(self, pieces: list[Laid]) -> bool:
+        """Returns whether the data were synced."""
+        n = 0
+        for piece in sorted(pieces, key=lambda piece: piece.at):
+            if piece.extent[1]:
+                self.file.write(piece.at, piece.buffers)
+                n += piece.extent[1] * PAGE
+        if n <= SYNC_FIRST:
+            return False
+        self._sync()
+        return True
+
+    def _write_record(self, group: int, names: Names, metas: Metas, rows: np.ndarray, synced: bool) -> Position:
+        """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
+        items = place(rows, list(map(str.encode, names)), metas)
+        pieces = journal.encode(self.registry.slot.file_id, group, rows, items, synced)
+        n, at = sum(map(len, pieces)), self.registry.position
+        if not journal.fits(at, n):
+            jumped, at = at, self._new_segment(n + PAGE)
+            try:
+                self._write_registry(jumped.at, journal.encode_jump(self.registry.slot.file_id, group, at))
+                self._write_registry(at.at, pieces)
+            except OSError:
+                self.space.free.add(at.at // PAGE, (at.stop - at.at) // PAGE)
+                raise
+            self.registry.segments.append(at)
+        else:
+            self._write_registry(at.at, pieces)
+        self.n_records += 1
+        self.journal_bytes += n
+        return Position(at.at + n, at.stop)
+
+    def _write_registry(self, at: int, pieces: list[bytes]) -> None:
+        try:
+            self.file.write(at, pieces)
+        except OSError as error:
+            self._wipe(at, error)
+            raise
+
+    def _wipe(self, at: int, cause: OSError) -> None:
+        """A record may be there in part: it must never be taken for one."""
+        try:
+            self.file.write(at, [bytes(PAGE)])
+        except OSError:
+            self.broken = cause
+
+    def _new_segment(self, n: int) -> Position:
+        n_pages = pages_of(max(n, self.segment))
+        start = self.space.take(n_pages)
+        return Position(start * PAGE, (start + n_pages) * PAGE)
+
+    def _sync(self) -> None:
+        try:
+            self.file.sync()
+        except OSError as error:
+            self.broken = error
+            raise broken_error(self.file.path, error) from error
+
+    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> None:
+        index = self.registry.index
+        gone = index.rows(index.numbers(names))
+        was_there = gone["kind"] != DELETED
+        for piece in pieces:
+            if piece.packed.size:
+                self.space.count(*piece.packed)
+        linked = rows["offset"][(rows["group"] != group) & (rows["kind"] != DELETED)]
+        retired = self.space.retire(gone[was_there] if not was_there.all() else gone, linked)
+        index.apply(names, rows, metas, int(np.count_nonzero(rows["kind"])) - int(was_there.sum()))
+        self.previous = (names, gone)
+        self.registry.group, self.registry.position = group, position
+        self.n_groups += 1
+        self._write_slot()
+        self._recycle(retired)
+        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
+            self.checkpoint()
+
+    def _write_slot(self, **changes: int) -> None:
+        r = self.registry
+        changes |= {"sequence": r.slot.sequence + 1, "group": r.group, "n_blocks": r.index.n_blocks}
+        slot = r.slot._replace(tail_at=r.position.at, tail_stop=r.position.stop, n_bytes=self.file.n_bytes, **changes)
+        try:
+            self.file.write(slot.sequence % 2 * PAGE, [pack_slot(slot)])
+        except OSError as error:
+            self.broken = error
+            raise broken_error(self.file.path, error) from error
+        r.slot = slot
+
+    def _recycle(self, retired: list[Extent]) -> None:
+        """A commit is through: what the one before it retired is free, if nobody holds it; `retired` waits for the next."""
+        free, self.space.held = self.leases.split(self.space.waiting + self.space.held)
+        for start, n in free:
+            self.space.free.add(start, n)
+        self.space.waiting = retired
+
+    # --- checkpoint -----------------------------------------------------------------------------------
+    def checkpoint(self) -> bool:
+        """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
+        self.journal_bytes = 0  # first, because joining blocks commits groups
+        self._join_sparse_pages()
+        r = self.registry
+        names, numbers = list(r.index.overlay), np.array(list(r.index.overlay.values()), np.int64)
+        metas = [r.index.metas.get(number, b"") for number in numbers.tolist()]
+        pieces = merged(r.index.base, names, r.index.rows(numbers), metas)
+        size = sum(map(len, pieces))
+        try:
+            start, segment = self._room_for_base(pages_of(size))
+        except OSError:
+            return False  # tried again when the journal has grown as much again
+        at, old = start * PAGE, r.extents()
+        try:
+            self.file.write(at, [*pieces, bytes(padded(size) - size)])
+        except OSError as error:
+            self.broken = error
+            raise broken_error(self.file.path, error) from error
+        self._sync()
+        index = Index(Base(self.file.view[at : at + size], at), r.index.n_blocks, r.cached)
+        r.segments, r.position = [segment], segment
+        base = {"base_at": at, "base_size": size, "base_check": _check(pieces), "base_group": r.group}
+        self._write_slot(**base, journal_at=segment.at, journal_stop=segment.stop)
+        r.index = index
+        self.space.waiting = self.space.waiting + old
+        self.journal_bytes = 0
+        self.n_checkpoints += 1
+        return True
+
+    def _join_sparse_pages(self) -> None:
+        """When packed pages are less than half full on the whole, write the blocks of the emptier ones anew, side by side."""
+        rows = self.registry.index.live_rows()
+        small = rows[rows["how"] & OWN_PAGES == 0]
+        n_pages = np.count_nonzero(self.space.packed)
+        if 2 * int(small["stored"].sum()) + JOINED_LEAST > n_pages * PAGE:
+            return
+        live = np.zeros(len(self.space.packed))
+        np.add.at(live, small["offset"].astype(np.int64) // PAGE, small["stored"])
+        sparse = set(np.flatnonzero((live > 0) & (live < PAGE // 2)).tolist())
+        moved: list[Op] = []
+        for name, entry in self.registry.index.items():
+            if not entry.how & OWN_PAGES and entry.offset // PAGE in sparse:
+                data = self.file.view[entry.offset : entry.end].tobytes()
+                if _hash(data) == entry.check:  # a damaged block stays where it is, with its checksum
+                    moved.append(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta))
+        try:
+            for i in range(0, len(moved), JOINED):
+                self.commit(moved[i : i + JOINED])
+        except OSError:
+            if self.broken:
+                raise
+
+    def _room_for_base(self, n_pages: int) -> tuple[int, Position]:
+        start = self.space.take(n_pages)
+        try:
+            return start, self._new_segment(0)
+        except OSError:
+            self.space.free.add(start, n_pages)
+            raise
+
+
+def _changes(latest: dict[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
+    """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
+    if len(pieces) == 1 and len(pieces[0].names) == len(latest):
+        names, metas, rows = pieces[0].names, pieces[0].metas, pieces[0].rows
+        return names, metas if metas and any(metas) else None, rows
+    rest = [op for op in latest.values() if type(op) is not bytes and op[1] is None]
+    others = [op.link or GONE for op in rest]  # type: ignore[union-attr]
+    names = [*(name for piece in pieces for name in piece.names), *(op.name for op in rest)]  # type: ignore[union-attr]
+    metas = [meta for piece in pieces for meta in piece.metas or [b""] * len(piece.names)] + [entry.meta for entry in others]
+    rows = np.concatenate([*(piece.rows for piece in pieces), rows_of(others)])
+    return names, metas if any(metas) else None, rows
+
+
+def _check(pieces: list[bytes]) -> int:
+    digest = xxhash.xxh3_64()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.intdigest()
+
+
+def broken_error(path: Any, cause: OSError) -> BlockWriteError:
+    """What to say when a write or a sync of the registry failed."""
+    return BlockWriteError(
+        cause.errno or errno.EIO,
+        f"the disk failed ({cause.strerror or cause}): what was committed before is intact, nothing more is written. "
+        "Look at the disk, close this and open the file again.",
+        str(path),
+    )

@@ -1,0 +1,156 @@
+"""One group of queued changes, laid out: which block goes where, and what is written for it.
+
+    own pages                          packed
+    | block 7 ....pad| block 2 ....pad| b1 | b3| b4 |  b5 | b6 ..pad|       one write, in offset order
+
+Large blocks, and small ones that nearly fill their pages, start on pages of their own: a waste of at most an eighth up to 16 KiB, and
+of less than a page above. The others stand side by side without gaps. When no free extent takes the whole group, it is cut into pieces.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import xxhash
+
+from nbtrade.store.blocks.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry
+from nbtrade.store.blocks.space import Extent, Space
+
+_hash = xxhash.xxh3_64_intdigest
+_zeros = memoryview(bytes(PAGE))
+
+
+class Op(NamedTuple):
+    """A queued change. data : what to store, or None;  link : an entry that gets this name; neither: the name is deleted."""
+
+    name: str
+    data: Any = None
+    kind: int = 0
+    how: int = 0
+    raw: int = 0
+    meta: bytes = b""
+    link: Entry | None = None
+    rented: bytearray | None = None  # to give back once written
+
+
+class Batch(NamedTuple):
+    """Queued `bytes`, stored as they are: the common case, without an Op for each."""
+
+    names: Sequence[str]
+    values: Sequence[bytes]
+
+
+Queued = Op | bytes  # what a name is to be: a change, or bytes as they are
+
+
+def as_op(name: str, queued: Queued) -> Op:
+    """The change that a queued value stands for."""
+    return Op(name, queued, BYTES, 0, len(queued)) if type(queued) is bytes else cast(Op, queued)
+
+
+class Puts(NamedTuple):
+    """Blocks to place. forms : (kind, how, raw size, meta) of each; None: all are bytes as they are."""
+
+    names: Sequence[str]
+    data: Sequence[Any]
+    forms: Sequence[tuple[Any, ...]] | None
+
+    def cut(self, start: int | None, stop: int | None) -> "Puts":
+        """Those from start to stop."""
+        return Puts(self.names[start:stop], self.data[start:stop], self.forms and self.forms[start:stop])
+
+    def pick(self, order: list[int]) -> "Puts":
+        """In another order."""
+        return Puts(*([column[i] for i in order] if column else column for column in self))  # type: ignore[arg-type]
+
+
+class Laid(NamedTuple):
+    """A piece of a group: `buffers` are written at offset `at`."""
+
+    at: int
+    buffers: list[Any]
+    extent: Extent
+    names: Sequence[str]
+    metas: Sequence[bytes] | None
+    rows: np.ndarray  # ROW[n], as the journal has them; names and metadata still to be placed
+    packed: np.ndarray  # i8[2, n], offset and end of packed blocks
+
+
+def own_pages(sizes: np.ndarray) -> np.ndarray:
+    """Which blocks get pages of their own. sizes : i8[n]."""
+    waste = -sizes % PAGE
+    return (sizes >= OWN_SIZE) | ((waste <= sizes // 8) & (sizes > 0))
+
+
+def puts_of(latest: "dict[str, Queued]") -> Puts:
+    """What of a group's changes has data."""
+    if set(map(type, latest.values())) == {bytes}:
+        return Puts(list(latest), list(latest.values()), None)
+    ops = [op for name, one in latest.items() if (op := as_op(name, one)).data is not None]
+    return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
+
+
+def lay_out(puts: Puts, space: Space, group: int) -> list[Laid]:
+    """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
+    sizes = np.array(list(map(len, puts.data)), np.int64)
+    own = own_pages(sizes)
+    if own.any() and not own.all():
+        order = np.argsort(~own, kind="stable")
+        puts, sizes, own = puts.pick(order.tolist()), sizes[order], own[order]
+    pieces: list[Laid] = []
+    while puts.names:
+        pages = _cumulated(sizes, own)
+        try:
+            start, n = space.take_some(int(pages[-1]), int(pages[0])) if pages[-1] else (FIRST_PAGE, 0)
+        except OSError:
+            give_back(pieces, space)
+            raise
+        k = int(np.searchsorted(pages, n, "right"))
+        used = int(pages[k - 1])
+        if used < n:
+            space.free.add(start + used, n - used)
+        pieces.append(_piece(puts.cut(None, k), sizes[:k], own[:k], (start, used), group))
+        puts, sizes, own = puts.cut(k, None), sizes[k:], own[k:]
+    return pieces
+
+
+def give_back(pieces: list[Laid], space: Space) -> None:
+    """Nothing was committed: the pages are free again."""
+    for piece in pieces:
+        if piece.extent[1]:
+            space.free.add(*piece.extent)
+
+
+def _cumulated(sizes: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """Pages that the first 1, 2, ... blocks take. Own pages come first."""
+    return np.cumsum(np.where(own, -(-sizes // PAGE), 0)) - (-np.cumsum(np.where(own, 0, sizes)) // PAGE)
+
+
+def _piece(puts: Puts, sizes: np.ndarray, own: np.ndarray, extent: Extent, group: int) -> Laid:
+    at, n_own = extent[0] * PAGE, int(own.sum())
+    taken = np.where(own, -(-sizes // PAGE) * PAGE, sizes) if n_own else sizes  # with padding
+    ends = np.cumsum(taken) + at
+    offset = ends - taken
+    rows = np.zeros(len(sizes), ROW)
+    rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = offset, sizes, sizes, group, BYTES
+    rows["check"] = np.array(list(map(_hash, puts.data)), np.uint64)
+    metas: Sequence[bytes] | None = None
+    if puts.forms is not None:
+        rows["kind"], rows["how"], rows["raw"], metas = zip(*puts.forms, strict=True)
+        rows["how"] &= ~np.uint8(OWN_PAGES)
+    rows["how"][:n_own] |= OWN_PAGES
+
+    buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
+    tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
+    if tail:
+        buffers.append(_zeros[:tail])
+    return Laid(at, buffers, extent, puts.names, metas, rows, np.stack([offset, offset + sizes])[:, n_own:])
+
+
+def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:
+    buffers = []
+    for one, pad in zip(data, pads, strict=True):
+        buffers.append(one)
+        if pad:
+            buffers.append(_zeros[:pad])
+    return buffers

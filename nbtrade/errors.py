@@ -23,3 +23,7 @@ class StrategyError(NbtradeError, RuntimeError):
 
 class CapacityError(NbtradeError, RuntimeError):
     """A preallocated part of the engine is full."""
+
+
+class FeatureError(NbtradeError, ValueError):
+    """A feature set cannot be compiled or computed as it was asked for."""

@@ -1,0 +1,41 @@
+"""Small formulas that compiled feature sets use, besides windows (kernels/windows.py) and intervals (kernels/grids.py)."""
+
+import numpy as np
+
+from nbtrade._jit import helper
+
+
+@helper
+def moved(mean, x, weight):
+    """An average that moves towards `x`, keeping `weight` of itself; an undefined x leaves it."""
+    return x + (mean - x) * weight if x == x else mean  # noqa: PLR0124 - not NaN
+
+
+@helper
+def difference(x, before):
+    """x - before; 0 where one is undefined."""
+    d = x - before
+    return d if d == d else 0.0  # noqa: PLR0124
+
+
+@helper
+def sign_of(x):
+    """1, 0, -1; NaN stays."""
+    return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else x)
+
+
+@helper
+def clipped(x, low, high):
+    """x, at least low and at most high; NaN stays."""
+    return low if x < low else (high if x > high else x)
+
+
+@helper
+def table_of(rings, start, n_rows, n_columns, share, step):
+    """Number in row floor(share * n_rows) and column step - 1 of a table, the nearest one beyond its edges; NaN for NaN."""
+    if not (share == share and step == step):  # noqa: PLR0124
+        return np.nan
+    row = min(max(int(share * n_rows), 0), int(n_rows) - 1)
+    column = min(max(int(step) - 1, 0), int(n_columns) - 1)
+    return rings[int(start) + row * int(n_columns) + column]
+

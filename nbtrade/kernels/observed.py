@@ -14,7 +14,7 @@ import ctypes
 import numpy as np
 
 from nbtrade._jit import JIT
-from nbtrade.kernels.views import floats_at, new_record_class, record_type
+from nbtrade.kernels.views import floats_at
 
 LEVELS = 16  # levels a side that can be followed
 N_SCANS = 16
@@ -149,14 +149,6 @@ FAR = 2**62  # no next time
 # Where a compiled feature set finds its memory: addresses of OBSERVED, f8 state, WINDOW, PAIRS, own records, f8 rings.
 PLAN = np.dtype([(name, "i8") for name in ("observed", "state", "windows", "pairs", "own", "rings", "full")], align=True)
 ADVANCE, ABSORB, WRITE = 1, 2, 4  # what a compiled feature set is asked to do
-
-
-class ObservedRecord(np.record):
-    """OBSERVED without the JIT."""
-
-
-ObservedType = new_record_class("ObservedType")
-OBSERVED_TYPE = record_type(OBSERVED, ObservedType)
 
 
 def _python_floats(address: int) -> np.ndarray:

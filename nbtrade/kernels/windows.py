@@ -15,7 +15,7 @@ Weak case: an hour's window over every event holds them all.
 import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
-from nbtrade.kernels.views import new_record_class, record_at, record_type
+from nbtrade.kernels.views import record_at, record_type
 
 WINDOW = np.dtype(
     [
@@ -61,17 +61,7 @@ PAIRS = np.dtype(
 )
 
 
-class WindowRecord(np.record):
-    """WINDOW without the JIT."""
-
-
-class PairsRecord(np.record):
-    """PAIRS without the JIT."""
-
-
-WindowType, PairsType = new_record_class("WindowType"), new_record_class("PairsType")
-window_at = record_at(WINDOW, record_type(WINDOW, WindowType), WindowRecord)
-pairs_at = record_at(PAIRS, record_type(PAIRS, PairsType), PairsRecord)
+window_at, pairs_at = (record_at(dtype, record_type(dtype)) for dtype in (WINDOW, PAIRS))
 
 
 # --- rings -------------------------------------------------------------------------------------------

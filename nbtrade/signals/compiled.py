@@ -17,8 +17,8 @@ from numba import types
 from nbtrade._jit import JIT, use_cache
 from nbtrade.errors import FeatureError
 from nbtrade.kernels import formulas, grids, windows
-from nbtrade.kernels.observed import OBSERVED, OBSERVED_TYPE, PLAN, ObservedRecord, floats
-from nbtrade.kernels.views import PYTHON_STRATEGIES, new_record_class, record_at, record_type
+from nbtrade.kernels.observed import OBSERVED, PLAN, floats
+from nbtrade.kernels.views import PYTHON_STRATEGIES, record_at, record_type
 from nbtrade.signals.program import Program
 
 SIGNATURE = (types.int64,) * 4, types.int64
@@ -33,8 +33,7 @@ HELPERS = {
     ),
 }  # fmt: skip
 
-plan_of = record_at(PLAN, record_type(PLAN, new_record_class("PlanType")))
-observed_at = record_at(OBSERVED, OBSERVED_TYPE, ObservedRecord)
+plan_of, observed_at = (record_at(dtype, record_type(dtype)) for dtype in (PLAN, OBSERVED))
 _compiled: dict[Any, tuple[int, Any]] = {}
 
 

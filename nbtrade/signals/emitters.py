@@ -77,10 +77,10 @@ def _now(p: Program, node: Expression, xs: list[str]) -> Emitted:
 
 @emits("clock")
 def _clock(p: Program, node: Expression, xs: list[str]) -> Emitted:
-    """ns since the epoch modulo a length of time: the pass knows when it begins."""
-    begin = p.slot(0.0)
-    p.origins.append((int(begin[2:-1]), node.params[0]))
-    return Emitted(f"(now + {begin}) % {p.slot(node.params[0])}")
+    """(ns since the epoch + an offset) modulo a length: the pass knows when it begins."""
+    begin, (length, offset) = p.slot(0.0), node.params
+    p.origins.append((int(begin[2:-1]), length, offset))
+    return Emitted(f"(now + {begin}) % {p.slot(length)}")
 
 
 @emits("scan")
@@ -103,6 +103,8 @@ def _own(p: Program, node: Expression, xs: list[str]) -> Emitted:
     """A user's function, called at every event's end."""
     held = p.slot(0.0 if isinstance(node, Flow) else np.nan)
     k, offset = p.own_record(node.own)
+    p.n_levels, p.n_ofi = max(p.n_levels, node.own.levels), max(p.n_ofi, node.own.levels)
+    p.follow_orders = p.follow_ages = True
     arguments = ", ".join(["observed_at(plan.observed)", f"own_record_{k}(plan.own + {offset})", *xs])
     return Emitted(held, [f"{held} = float(own_{k}({arguments}))"])
 

@@ -33,8 +33,8 @@ class SetMemory:
         self._lay_out(program)
         self._set_intervals(program, t0)
         self._set_own(program)
-        for slot, length in program.origins:
-            self.state[slot] = t0 % int(length)
+        for slot, length, offset in program.origins:
+            self.state[slot] = (t0 + int(offset)) % int(length)
         self._point()
 
     def _lay_out(self, program: Program) -> None:

@@ -39,13 +39,15 @@ class Program:
         self.grids: list[int] = []  # pairs whose first grid point depends on when the pass begins
         self.scans: list[tuple[int, int, int]] = []  # kind, side, slot of the amount
         self.always: list[bool] = []
-        self.origins: list[tuple[int, float]] = []  # (slot, ns): when the pass begins, modulo ns
+        self.origins: list[tuple[int, float, float]] = []  # (slot, length, offset): when the pass begins, modulo length
         self.own: list[Any] = []  # OwnFeature.record of each use
         self.own_bytes = 0
         self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
         self.decays: dict[tuple[str, float], int] = {}
         self.n_levels, self.n_ofi, self.follow_orders, self.follow_ages = 1, 0, False, False
         self._emit([_column(e) for e in outputs])
+        # the function's code; its own names are helpers of kernels/windows.py, grids.py, formulas.py, and own_0, own_1...
+        self.source = self._written()
 
     # --- what emitters use -------------------------------------------------------------------------
     def slot(self, value: float) -> str:
@@ -143,13 +145,6 @@ class Program:
                 unit = self.slot(length / (1e9 if clock == TIME else 1.0))
             write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing}))")
         return lines[TIME], [*lines[EVENTS], *lines[VOLUME]], write
-
-    @property
-    def source(self) -> str:
-        """The function's code. Its own names are helpers of kernels/windows.py and kernels/grids.py, and own_0, own_1..."""
-        if not hasattr(self, "_source"):
-            self._source = self._written()
-        return self._source
 
     def _written(self) -> str:
         time, others, rates = self._decays()

@@ -1,8 +1,12 @@
 """Small formulas that compiled feature sets use, besides windows (kernels/windows.py) and intervals (kernels/grids.py)."""
 
+import math
+
 import numpy as np
 
 from nbtrade._jit import helper
+
+NEAR = 1 / 64  # up to here six terms of exp are exact to the last bit but one
 
 
 @helper
@@ -39,3 +43,13 @@ def table_of(rings, start, n_rows, n_columns, share, step):
     column = min(max(int(step) - 1, 0), int(n_columns) - 1)
     return rings[int(start) + row * int(n_columns) + column]
 
+
+
+@helper
+def decay_of(x):
+    """exp(-x) for x >= 0: 2 ns where x is small, as it is between most events; a call of the library's took 15 ns of an event's 60."""
+    if x > NEAR:
+        return math.exp(-x)
+    square = x * x
+    low = 1.0 - x + square * (0.5 - x * (1.0 / 6.0))
+    return low + square * square * ((1.0 / 24.0 - x * (1.0 / 120.0)) + square * (1.0 / 720.0))

@@ -1,6 +1,6 @@
 """What a pass over a tape shows to features: one record of floats, brought up to date at every event's end.
 
-    OBSERVED   clock | flows of the event | last trade, last quote | touch | 16 levels a side | order-flow imbalance | scans
+    OBSERVED   clock | flows of the event | last trade, last quote | touch | 10 levels a side | order-flow imbalance | scans
 
 All fields are f8, so a feature's formula loads a number and nothing is converted: prices in ticks, sizes in lots, times in ns since the
 pass began (`WATCH.t0`), exact up to 104 days. An empty level has a NaN price and zeros. The same memory is an array of f8 in the pass
@@ -16,7 +16,8 @@ import numpy as np
 from nbtrade._jit import JIT
 from nbtrade.kernels.views import floats_at
 
-LEVELS = 16  # levels a side that can be followed
+LEVELS = 10  # levels a side that can be followed
+WIDTH = 16  # floats of a side's prices, sizes or counts: those beyond the levels followed stay empty
 N_SCANS = 16
 
 OBSERVED = np.dtype(
@@ -56,17 +57,17 @@ OBSERVED = np.dtype(
         ("bid_since", "f8"),  # sum of the arrival times of the orders at the touch, ns
         ("ask_since", "f8"),
         # the book's best levels
-        ("bid_px", "f8", (LEVELS,)),
-        ("bid_qty", "f8", (LEVELS,)),
-        ("bid_orders", "f8", (LEVELS,)),
-        ("ask_px", "f8", (LEVELS,)),
-        ("ask_qty", "f8", (LEVELS,)),
-        ("ask_orders", "f8", (LEVELS,)),
-        ("old_bid_px", "f8", (LEVELS,)),  # the same at the end of the event before
-        ("old_bid_qty", "f8", (LEVELS,)),
-        ("old_ask_px", "f8", (LEVELS,)),
-        ("old_ask_qty", "f8", (LEVELS,)),
-        ("ofi", "f8", (LEVELS,)),  # the event's order-flow imbalance at each level
+        ("bid_px", "f8", (WIDTH,)),
+        ("bid_qty", "f8", (WIDTH,)),
+        ("bid_orders", "f8", (WIDTH,)),
+        ("ask_px", "f8", (WIDTH,)),
+        ("ask_qty", "f8", (WIDTH,)),
+        ("ask_orders", "f8", (WIDTH,)),
+        ("old_bid_px", "f8", (WIDTH,)),  # the same at the end of the event before
+        ("old_bid_qty", "f8", (WIDTH,)),
+        ("old_ask_px", "f8", (WIDTH,)),
+        ("old_ask_qty", "f8", (WIDTH,)),
+        ("ofi", "f8", (WIDTH,)),  # the event's order-flow imbalance at each level
         ("scans", "f8", (N_SCANS,)),  # answers of walks over the book (SCAN)
     ],
     align=True,
@@ -88,8 +89,8 @@ FLOWS, FLOWS_END = at("buy_qty"), at("bid_sweep")
 LAST_PX, LAST_QTY, LAST_SIGN, RUN, LAST_TRADE, LAST_QUOTE = (at("last_px") + k for k in range(6))
 MID_BEFORE = at("mid_before")
 TOP, OLD, OFI, SCANS = at("bid_px"), at("old_bid_px"), at("ofi"), at("scans")
-SIDE_FLOATS = 3 * LEVELS  # px, qty, orders of one side
-OLD_FLOATS = 2 * LEVELS
+SIDE_FLOATS = 3 * WIDTH  # px, qty, orders of one side
+OLD_FLOATS = 2 * WIDTH
 
 # One walk over the book, done anew when a side of it changed.
 SCAN = np.dtype(
@@ -112,10 +113,12 @@ WATCH = np.dtype(
         ("begun", "i8"),  # 1: rows of an event without its end are in the book
         ("event_flags", "i8"),  # of the event's rows, together
         ("changes", "i8", (2,)),  # of each side
-        ("top_changes", "i8"),  # of the levels followed; > 0: since the last event end
-        ("n_levels", "i8"),  # levels followed: 1..16
+        ("top_changes", "i8"),  # in the event, of the levels followed: 1 of bids, 2 of asks
+        ("n_levels", "i8"),  # levels followed: 1..10
         ("n_ofi", "i8"),
         ("ofi_live", "i8"),  # 1: the last event's order-flow imbalance stands there
+        ("stateful", "i8"),  # 1: the set takes in every event; 0: it is called for samples only
+        ("flowed", "i8"),  # 1: the event has flows
         ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
         ("follow_ages", "i8"),  # 1: ages at the touch are wanted
         ("prev_kind", "i8"),  # kind, id, side of the event's row before
@@ -146,8 +149,8 @@ SAMPLE_EVENTS, SAMPLE_TIME, SAMPLE_TIMES, SAMPLE_TRADES, SAMPLE_VOLUME, SAMPLE_V
 DONE, OUT_FULL, PAGES_FULL, RINGS_FULL, FAILED = range(5)
 FAR = 2**62  # no next time
 
-# Where a compiled feature set finds its memory: addresses of OBSERVED, f8 state, WINDOW, PAIRS, own records, f8 rings.
-PLAN = np.dtype([(name, "i8") for name in ("observed", "state", "windows", "pairs", "own", "rings", "full")], align=True)
+# Where a compiled feature set finds its memory: addresses of OBSERVED, f8 state and constants, WINDOW, PAIRS, own records, f8 rings.
+PLAN = np.dtype([(name, "i8") for name in ("observed", "state", "constants", "windows", "pairs", "own", "rings", "full")], align=True)
 ADVANCE, ABSORB, WRITE = 1, 2, 4  # what a compiled feature set is asked to do
 
 

@@ -32,7 +32,6 @@ from nbtrade.kernels.observed import (
     LAST_QUOTE,
     LAST_SIGN,
     LAST_TRADE,
-    LEVELS,
     MID_BEFORE,
     MODIFIES,
     N_EVENTS,
@@ -56,18 +55,16 @@ from nbtrade.kernels.observed import (
     SAMPLE_VOLUME,
     SCANS,
     SELL_QTY,
-    SIDE_FLOATS,
     SIGNED_VALUE,
     SINCE,
     SWEEP,
     SWEPT,
-    TOP,
     TRADE_VALUE,
     UNSIGNED_QTY,
     VOLUME,
     WRITE,
 )
-from nbtrade.kernels.tops import find_ofi, keep_old, scan, touch
+from nbtrade.kernels.tops import add_inflow, keep_old, moved, scan, touch
 from nbtrade.kernels.views import call_strategy as call
 from nbtrade.schema import ADD, ASK, BID, CANCEL, CLEARED, EXEC, LAST, NO_SIDE, NONE, SNAPSHOT, TRADE
 
@@ -80,6 +77,7 @@ def note_trade(row, obs, w, now):
     """Take in a trade: the event's flows, and the last trade."""
     qty = float(row.qty)
     value = qty * row.px
+    w.flowed = 1
     obs[N_TRADES] += 1.0
     obs[TRADE_VALUE] += value
     obs[LAST_PX] = row.px
@@ -138,6 +136,7 @@ def note_order(row, level, order_id, ts_event, obs, w):
     """Count what a row does to an order; snapshots and clears are nobody's doing."""
     if row["flags"] & (SNAPSHOT | CLEARED):
         return
+    w.flowed = 1
     if row.kind == ADD:
         note_arrival(row, order_id, obs, w)
     else:
@@ -173,7 +172,8 @@ def take_rows(
             side = np.int64(row.side)
             level = levels[np.uint64(at)]
             w.changes[side] += 1
-            w.top_changes += touch(row.px, side, level, obs, n_levels, levels, pages, words, tree, sides)
+            if touch(row.px, side, level, obs, n_levels, levels, pages, words, tree, sides):
+                w.top_changes |= 1 + side
             if w.follow_orders:
                 note_order(row, level, order_id[np.uint64(i)], ts_event[np.uint64(i)], obs, w)
             if w.follow_ages:
@@ -192,36 +192,32 @@ def take_rows(
 
 # --- the event's end ---------------------------------------------------------------------------------
 @helper
-def note_quotes(obs, w, now):
-    """The followed levels changed: the time of a change at the touch, order-flow imbalance. Returns True for a change at the touch."""
-    bid, ask, old = TOP, TOP + SIDE_FLOATS, OLD
-    changed = False
-    if obs[bid + LEVELS] != obs[old + LEVELS] or obs[ask + LEVELS] != obs[old + OLD_FLOATS + LEVELS]:
-        changed = True
-    # a NaN price has no lots: sizes tell
-    if obs[bid + LEVELS] > 0.0 and obs[bid] != obs[old]:
-        changed = True
-    if obs[ask + LEVELS] > 0.0 and obs[ask] != obs[old + OLD_FLOATS]:
-        changed = True
-    if changed:
-        obs[LAST_QUOTE] = now
-    if w.n_ofi:
+def note_side(side, obs, w):
+    """A side's followed levels changed: its part of the order-flow imbalance. Returns True for a change at the touch."""
+    changed = moved(obs, side)
+    if w.n_ofi and not w.event_flags & (SNAPSHOT | CLEARED):
         w.ofi_live = 1
-        if w.event_flags & (SNAPSHOT | CLEARED):
-            clear_ofi(obs, w)
-        else:
-            find_ofi(obs, w.n_ofi)
-    keep_old(obs, w.n_levels)
-    w.top_changes = 0
+        add_inflow(obs, side, w.n_ofi)
+    keep_old(obs, side, w.n_levels)
     return changed
 
 
 @helper
-def clear_ofi(obs, w):
-    """No order-flow imbalance in this event."""
-    w.ofi_live = 0
-    for k in range(w.n_ofi):
-        obs[OFI + k] = 0.0
+def note_quotes(obs, w, now):
+    """What the event did to the followed levels. Returns True for a change at the touch."""
+    if w.ofi_live:
+        w.ofi_live = 0
+        for k in range(w.n_ofi):
+            obs[OFI + k] = 0.0
+    changed = False
+    if w.top_changes & 1:
+        changed = note_side(BID, obs, w)
+    if w.top_changes & 2:
+        changed |= note_side(ASK, obs, w)
+    if changed:
+        obs[LAST_QUOTE] = now
+    w.top_changes = 0
+    return changed
 
 
 @helper
@@ -288,10 +284,8 @@ def end_event(now, w, obs, plan, scans, out_ts, since, levels, pages, words, tre
     obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
     obs[MID_BEFORE] = 0.5 * (obs[OLD] + obs[OLD + OLD_FLOATS])
     quotes_changed = False
-    if w.top_changes:
+    if w.top_changes | w.ofi_live:
         quotes_changed = note_quotes(obs, w, now)
-    elif w.ofi_live:
-        clear_ofi(obs, w)
     if w.follow_ages:
         note_touch_ages(obs, since, pages, sides)
     sampled = is_sample(w, obs, quotes_changed)
@@ -302,10 +296,12 @@ def end_event(now, w, obs, plan, scans, out_ts, since, levels, pages, words, tre
     if sampled:
         if not write_sample(w, plan, out_ts, now, ADVANCE | ABSORB | WRITE):
             status = FAILED
-    elif call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) != 0:
+    elif w.stateful and call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) != 0:
         status = FAILED
-    for k in range(FLOWS, FLOWS_END):
-        obs[k] = 0.0
+    if w.flowed:
+        w.flowed = 0
+        for k in range(FLOWS, FLOWS_END):
+            obs[k] = 0.0
     w.event_flags = 0
     w.prev_kind = NONE
     w.exec_side = NONE

@@ -14,7 +14,7 @@ import numpy as np
 
 from nbtrade.kernels import grids, observed
 from nbtrade.signals.expression import EVENTS, TIME, Expression, Flow
-from nbtrade.signals.program import LEVEL_FIELDS, START, Program, observed_float
+from nbtrade.signals.program import LEVEL_FIELDS, Program, observed_float
 
 
 @dataclass
@@ -52,7 +52,7 @@ def emits(*ops: str) -> Callable[[Emitter], Emitter]:
 # --- leaves ------------------------------------------------------------------------------------------
 @emits("const")
 def _const(p: Program, node: Expression, xs: list[str]) -> Emitted:
-    return Emitted(p.slot(node.params[0]))
+    return Emitted(p.constant(node.params[0]))
 
 
 @emits("observed")
@@ -80,7 +80,7 @@ def _clock(p: Program, node: Expression, xs: list[str]) -> Emitted:
     """(ns since the epoch + an offset) modulo a length: the pass knows when it begins."""
     begin, (length, offset) = p.slot(0.0), node.params
     p.origins.append((int(begin[2:-1]), length, offset))
-    return Emitted(f"(now + {begin}) % {p.slot(length)}")
+    return Emitted(f"(now + {begin}) % {p.constant(length)}")
 
 
 @emits("scan")
@@ -93,7 +93,7 @@ def _scan(p: Program, node: Expression, xs: list[str]) -> Emitted:
 def _table(p: Program, node: Expression, xs: list[str]) -> Emitted:
     """A number from a table of params: rows by the first input (0 to 1), columns by the second (1, 2, ...); the nearest beyond its edges."""
     n_rows, n_columns, *values = node.params
-    start, rows, columns = p.slot(0.0), p.slot(n_rows), p.slot(n_columns)
+    start, rows, columns = p.slot(0.0), p.constant(n_rows), p.constant(n_columns)
     p.tables.append((int(start[2:-1]), tuple(values)))
     return Emitted(f"table_of(rings, {start}, {rows}, {columns}, {xs[0]}, {xs[1]})")
 
@@ -137,7 +137,7 @@ def _sign(p: Program, node: Expression, xs: list[str]) -> Emitted:
 
 @emits("clip")
 def _clip(p: Program, node: Expression, xs: list[str]) -> Emitted:
-    return Emitted(f"clipped({xs[0]}, {p.slot(node.params[0])}, {p.slot(node.params[1])})")
+    return Emitted(f"clipped({xs[0]}, {p.constant(node.params[0])}, {p.constant(node.params[1])})")
 
 
 @emits("log")
@@ -159,7 +159,7 @@ def _first_of(p: Program, node: Expression, xs: list[str]) -> Emitted:
 @emits("reaches")
 def _reaches(p: Program, node: Expression, xs: list[str]) -> Emitted:
     """1 where the event's part (second input) takes the total (first) to a bound it had not reached."""
-    bound = p.slot(node.params[0])
+    bound = p.constant(node.params[0])
     return Emitted(f"1.0 if {xs[0]} >= {bound} and {xs[0]} - {xs[1]} < {bound} else 0.0")
 
 
@@ -193,7 +193,7 @@ def _hold(p: Program, node: Expression, xs: list[str]) -> Emitted:
 def _ema(p: Program, node: Expression, xs: list[str]) -> Emitted:
     (clock,), (length,) = node.shape, node.params
     mean, since, k = p.slot(np.nan), p.slot(np.inf), p.decay(clock, length)
-    value = f"{mean} if {p.clock(clock)} - {since} >= {p.slot(length)} else nan"
+    value = f"{mean} if {p.clock(clock)} - {since} >= {p.constant(length)} else nan"
     if clock == EVENTS:
         first = [f"if {mean} != {mean} and {xs[0]} == {xs[0]}:", f"    {mean} = {xs[0]}", f"    {since} = {p.clock(clock)} - 1.0"]
         return Emitted(value, [*first, f"{mean} = moved({mean}, {xs[0]}, d{k})"])
@@ -208,8 +208,7 @@ def _ema(p: Program, node: Expression, xs: list[str]) -> Emitted:
 def _rate(p: Program, node: Expression, xs: list[str]) -> Emitted:
     (clock,), (length,) = node.shape, node.params
     total, k = p.slot(0.0), p.decay(clock, length)
-    begin = f"s[{START}]" if clock == TIME else "0.0"
-    value = f"{total} * k{k} if {p.clock(clock)} - {begin} >= {p.slot(length)} else nan"
+    value = f"{total} * k{k}"  # NaN before it is warm
     if clock == TIME:
         return Emitted(value, [f"{total} += {xs[0]}"], [f"{total} *= d{k}"])
     return Emitted(value, [f"{total} = {total} * d{k} + {xs[0]}"])

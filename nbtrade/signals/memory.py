@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nbtrade._jit import attributes
-from nbtrade.kernels.observed import OBSERVED, PLAN, at
+from nbtrade.kernels.observed import OBSERVED, PLAN, WIDTH, at
 from nbtrade.kernels.windows import PAIRS, WINDOW
 from nbtrade.signals.program import Program
 
@@ -23,8 +23,8 @@ class SetMemory:
         for name in UNKNOWN:
             self.observed[at(name)] = np.nan
         for name in ("bid_px", "ask_px", "old_bid_px", "old_ask_px"):
-            self.observed[at(name) : at(name, 16)] = np.nan
-        self.state = np.array(program.state)
+            self.observed[at(name) : at(name, WIDTH)] = np.nan
+        self.state, self.constants = np.array(program.state), np.array([*program.constants, 0.0])
         self.windows = attributes(np.zeros(max(len(program.windows), 1), WINDOW))
         self.pairs = attributes(np.zeros(max(len(program.pairs), 1), PAIRS))
         self.own = np.zeros(program.own_bytes // 8 + 2)
@@ -73,7 +73,7 @@ class SetMemory:
             at_byte += -(-len(data) // 16) * 16
 
     def _point(self) -> None:
-        for name in ("observed", "state", "windows", "pairs", "own", "rings"):
+        for name in ("observed", "state", "constants", "windows", "pairs", "own", "rings"):
             self.plan[name] = getattr(self, name).ctypes.data
 
     def grow(self) -> None:

@@ -27,14 +27,15 @@ class Pass:
     values : f8[rows, features] and ts : i8[rows] are filled as it goes; n_out rows of them so far.
     """
 
-    def __init__(self, program: Program, tape: Tape, sampling: Sampling, rows: int) -> None:
+    def __init__(self, program: Program, tape: Tape, sampling: Sampling, out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
         self.program, self.sampling = program, sampling
         self.tape = tape
         t0 = int(tape.ts_recv[0]) if len(tape) else 0
         self.set = SetMemory(program, t0)
-        self.n_columns = sum(line.startswith("out[") for line in program.write)
-        self.values = np.empty((rows, self.n_columns))
-        self.ts = np.empty(rows, np.int64)
+        self.n_columns = program.n_columns
+        rows = sampling.most(tape)
+        self.values, self.ts = out or (np.empty((rows, self.n_columns)), np.empty(rows, np.int64))
+        self.given = out is not None
         self.times = np.zeros(0, np.int64) if sampling.times is None else sampling.times
         self.book = book_arrays(tape)
         self.since = np.zeros(len(self.book.levels) if program.follow_ages else 1, np.int64)
@@ -50,8 +51,8 @@ class Pass:
     # --- setting up --------------------------------------------------------------------------------
     def _new_scans(self) -> np.ndarray:
         scans = attributes(np.zeros(len(self.program.scans), observed.SCAN))
-        for scan, (kind, side, slot), always in zip(scans, self.program.scans, self.program.always, strict=True):
-            scan["kind"], scan["side"], scan["amount"] = kind, side, self.program.state[slot]
+        for scan, (kind, side, amount), always in zip(scans, self.program.scans, self.program.always, strict=True):
+            scan["kind"], scan["side"], scan["amount"] = kind, side, amount
             scan["always"], scan["seen"] = always, -1
         return scans
 
@@ -59,6 +60,7 @@ class Pass:
         p, s = self.program, self.sampling
         w = attributes(np.zeros(1, observed.WATCH))
         w["t0"], w["n_levels"], w["n_ofi"] = t0, p.n_levels, p.n_ofi
+        w["stateful"] = bool(p.absorb)
         w["follow_orders"], w["follow_ages"] = p.follow_orders, p.follow_ages
         w["prev_kind"] = w["exec_side"] = -1
         w["sweep_ts"] = -UNDEF_PRICE
@@ -137,6 +139,8 @@ class Pass:
     def matrix(self) -> tuple[np.ndarray, np.ndarray]:
         """(values, ts) written so far, and no more memory than they need."""
         n = self.n_out
+        if self.given:
+            return self.values[:n], self.ts[:n]
         self.values.resize((n, self.n_columns), refcheck=False)
         self.ts.resize(n, refcheck=False)
         return self.values, self.ts

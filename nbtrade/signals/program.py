@@ -2,8 +2,9 @@
 
     expressions ──equal nodes once──> order ──emit (signals/emitters.py)──> source of
         evaluate(plan, out, now, what)      what: ADVANCE | ABSORB | WRITE, see kernels/watch.py
-    s[...]     f8: constants, averages, values in force        w1, w2...  WINDOW   moving windows
-    o[...]     OBSERVED, as floats                               p1, p2...  PAIRS    intervals, buckets
+    s[...]   f8: averages, values in force, totals     w0, w1...  WINDOW   moving windows
+    c[...]   f8: constants and parameters               p0, p1...  PAIRS    intervals, buckets
+    o[...]   OBSERVED, as floats                        rings      what windows and intervals hold, and tables
 
 The source has no numbers in it but positions, so sets that differ in parameters are one function, and the disk cache finds it again in
 another process. Values are worked out where they are needed: at every event's end for what averages and windows take in, and where a
@@ -33,11 +34,12 @@ class Program:
         self.write: list[str] = []
         self.after_write: list[str] = []
         self.state = [0.0, np.inf, 0.0, 0.0]
+        self.constants: list[float] = []
         self.windows: list[dict[str, float]] = []
         self.pairs: list[dict[str, float]] = []
         self.tables: list[tuple[int, tuple[float, ...]]] = []  # (slot of its place in the rings, values)
         self.grids: list[int] = []  # pairs whose first grid point depends on when the pass begins
-        self.scans: list[tuple[int, int, int]] = []  # kind, side, slot of the amount
+        self.scans: list[tuple[int, int, float]] = []  # kind, side, amount
         self.always: list[bool] = []
         self.origins: list[tuple[int, float, float]] = []  # (slot, length, offset): when the pass begins, modulo length
         self.own: list[Any] = []  # OwnFeature.record of each use
@@ -45,7 +47,9 @@ class Program:
         self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
         self.decays: dict[tuple[str, float], int] = {}
         self.n_levels, self.n_ofi, self.follow_orders, self.follow_ages = 1, 0, False, False
-        self._emit([_column(e) for e in outputs])
+        columns = [_column(e) for e in outputs]
+        self.n_columns = len(columns)
+        self._emit(columns)
         # the function's code; its own names are helpers of kernels/windows.py, grids.py, formulas.py, and own_0, own_1...
         self.source = self._written()
 
@@ -54,6 +58,11 @@ class Program:
         """A new float of the state with this initial value."""
         self.state.append(float(value))
         return f"s[{len(self.state) - 1}]"
+
+    def constant(self, value: float) -> str:
+        """A new constant. They stand apart, so that what changes lies together and is worked on four at a time."""
+        self.constants.append(float(value))
+        return f"c[{len(self.constants) - 1}]"
 
     def window(self, length: float, clock: str, stride: int = 2) -> str:
         """A new moving window; by events its ring can't fill up."""
@@ -97,8 +106,7 @@ class Program:
 
     def scan(self, kind: int, side: int, amount: float) -> str:
         """A walk over the book at every event's end, or where samples are taken if nothing else takes it in."""
-        slot = int(self.slot(amount)[2:-1])
-        self.scans.append((kind, side, slot))
+        self.scans.append((kind, side, amount))
         self.always.append(False)
         if len(self.scans) > observed.N_SCANS:
             raise ValueError(f"a set has room for {observed.N_SCANS} features of depth within ticks and cost to fill")
@@ -136,21 +144,23 @@ class Program:
         for (clock, length), k in self.decays.items():
             missing = self.slot(1.0)
             if clock == EVENTS:
-                lines[clock] += [f"d{k} = {self.slot(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
-                unit = self.slot(1.0 / (1.0 - np.exp(-1.0 / length)))
+                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
+                unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
-                lines[clock] += [f"d{k} = math.exp(-{step} * {self.slot(1.0 / length)})" + (" if dv > 0.0 else 1.0" if clock == VOLUME else "")]
+                lines[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
                 lines[clock] += [f"{missing} *= d{k}"]
-                unit = self.slot(length / (1e9 if clock == TIME else 1.0))
-            write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing}))")
+                unit = self.constant(length / (1e9 if clock == TIME else 1.0))
+            begin = f"s[{START}]" if clock == TIME else "0.0"
+            warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
+            write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing})) if {warm} else nan")
         return lines[TIME], [*lines[EVENTS], *lines[VOLUME]], write
 
     def _written(self) -> str:
         time, others, rates = self._decays()
         size, pair = WINDOW.itemsize, PAIRS.itemsize
         text = " ".join([*self.advance, *self.absorb, *self.write])
-        head = ["plan = plan_of(plan_at)", "o = floats(plan.observed)", "s = floats(plan.state)", "rings = floats(plan.rings)"]
+        head = ["plan = plan_of(plan_at)", "o = floats(plan.observed)", "s = floats(plan.state)", "c = floats(plan.constants)", "rings = floats(plan.rings)"]
         head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
         head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
         first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]

@@ -6,6 +6,7 @@ import numpy as np
 
 from nbtrade._jit import helper
 
+TINY = 1e-280
 NEAR = 1 / 64  # up to here six terms of exp are exact to the last bit but one
 
 
@@ -13,6 +14,13 @@ NEAR = 1 / 64  # up to here six terms of exp are exact to the last bit but one
 def moved(mean, x, weight):
     """An average that moves towards `x`, keeping `weight` of itself; an undefined x leaves it."""
     return x + (mean - x) * weight if x == x else mean  # noqa: PLR0124 - not NaN
+
+
+@helper
+def faded(total, weight):
+    """total * weight; 0 where it gets so small that numbers lose digits, because the processor takes 50 ns for each of those."""
+    total *= weight
+    return total if abs(total) > TINY else 0.0
 
 
 @helper

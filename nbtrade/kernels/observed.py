@@ -118,7 +118,7 @@ WATCH = np.dtype(
         ("n_ofi", "i8"),
         ("ofi_live", "i8"),  # 1: the last event's order-flow imbalance stands there
         ("stateful", "i8"),  # 1: the set takes in every event; 0: it is called for samples only
-        ("flowed", "i8"),  # 1: the event has flows
+        ("flowed", "i8"),  # the event has flows: 1 of trades, 2 of orders
         ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
         ("follow_ages", "i8"),  # 1: ages at the touch are wanted
         ("prev_kind", "i8"),  # kind, id, side of the event's row before

@@ -68,6 +68,7 @@ from nbtrade.kernels.tops import add_inflow, keep_old, moved, scan, touch
 from nbtrade.kernels.views import call_strategy as call
 from nbtrade.schema import ADD, ASK, BID, CANCEL, CLEARED, EXEC, LAST, NO_SIDE, NONE, SNAPSHOT, TRADE
 
+TRADED, ORDERED = 1, 2  # kinds of flows that an event has
 AHEAD = 16  # rows: by then the arrival time of the order that a row removes is in the cache
 
 
@@ -77,7 +78,7 @@ def note_trade(row, obs, w, now):
     """Take in a trade: the event's flows, and the last trade."""
     qty = float(row.qty)
     value = qty * row.px
-    w.flowed = 1
+    w.flowed |= TRADED
     obs[N_TRADES] += 1.0
     obs[TRADE_VALUE] += value
     obs[LAST_PX] = row.px
@@ -136,7 +137,7 @@ def note_order(row, level, order_id, ts_event, obs, w):
     """Count what a row does to an order; snapshots and clears are nobody's doing."""
     if row["flags"] & (SNAPSHOT | CLEARED):
         return
-    w.flowed = 1
+    w.flowed |= ORDERED
     if row.kind == ADD:
         note_arrival(row, order_id, obs, w)
     else:
@@ -281,8 +282,9 @@ def end_event(now, w, obs, plan, scans, out_ts, since, levels, pages, words, tre
         return RINGS_FULL
     obs[NOW] = now
     obs[N_EVENTS] += 1.0
-    obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
-    obs[MID_BEFORE] = 0.5 * (obs[OLD] + obs[OLD + OLD_FLOATS])
+    if w.flowed & TRADED:
+        obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
+        obs[MID_BEFORE] = 0.5 * (obs[OLD] + obs[OLD + OLD_FLOATS])
     quotes_changed = False
     if w.top_changes | w.ofi_live:
         quotes_changed = note_quotes(obs, w, now)
@@ -298,10 +300,13 @@ def end_event(now, w, obs, plan, scans, out_ts, since, levels, pages, words, tre
             status = FAILED
     elif w.stateful and call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) != 0:
         status = FAILED
-    if w.flowed:
-        w.flowed = 0
-        for k in range(FLOWS, FLOWS_END):
+    if w.flowed & TRADED:
+        for k in range(FLOWS, ADDS):
             obs[k] = 0.0
+    if w.flowed & ORDERED:
+        for k in range(ADDS, FLOWS_END):
+            obs[k] = 0.0
+    w.flowed = 0
     w.event_flags = 0
     w.prev_kind = NONE
     w.exec_side = NONE

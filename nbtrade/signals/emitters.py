@@ -210,8 +210,8 @@ def _rate(p: Program, node: Expression, xs: list[str]) -> Emitted:
     total, k = p.slot(0.0), p.decay(clock, length)
     value = f"{total} * k{k}"  # NaN before it is warm
     if clock == TIME:
-        return Emitted(value, [f"{total} += {xs[0]}"], [f"{total} *= d{k}"])
-    return Emitted(value, [f"{total} = {total} * d{k} + {xs[0]}"])
+        return Emitted(value, [f"{total} += {xs[0]}"], [f"{total} = faded({total}, d{k})"])
+    return Emitted(value, [f"{total} = faded({total}, d{k}) + {xs[0]}"])
 
 
 @emits("mean", "std", "zscore", "lag")

@@ -144,12 +144,12 @@ class Program:
         for (clock, length), k in self.decays.items():
             missing = self.slot(1.0)
             if clock == EVENTS:
-                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
+                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} = faded({missing}, d{k})"]
                 unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
                 lines[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
-                lines[clock] += [f"{missing} *= d{k}"]
+                lines[clock] += [f"{missing} = faded({missing}, d{k})"]
                 unit = self.constant(length / (1e9 if clock == TIME else 1.0))
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"

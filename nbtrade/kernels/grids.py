@@ -38,7 +38,7 @@ def to_grid(p, rings, now, what):
     """Close the intervals that ended by `now`, which is at or after the next point."""
     apart()
     skipped = np.floor((now - p.next) / p.every)
-    x = p.x if p.x == p.x else p.last  # noqa: PLR0124
+    x = p.x
     if p.last == p.last:  # noqa: PLR0124
         close_interval(p, rings, x - p.last, what)
     p.last = x
@@ -95,7 +95,7 @@ def roll_of(p):
     if not is_full(p):
         return np.nan
     n = float(p.n)
-    covariance = (p.sxy - p.sx * p.sy / n) / n
+    covariance = (n * p.sxy - p.sx * p.sy) / (n * n)  # of whole ticks: its sign is exact
     return 2.0 * np.sqrt(-covariance) if covariance <= 0.0 else np.nan
 
 

@@ -165,12 +165,18 @@ def mean_of(w):
 
 
 @helper
+def variance_of(w):
+    """Variance of the level over the window; 0 where it is but what rounding leaves of a constant. The window is warm."""
+    mean = w.s1 / w.s0
+    square = w.s2 / w.s0
+    variance = square - mean * mean
+    return variance if variance > 1e-12 * square else 0.0
+
+
+@helper
 def std_of(w):
     """Standard deviation of the level over the window (of the population); NaN as `mean_of`."""
-    if not is_warm(w) or w.s0 <= 0.0:
-        return np.nan
-    mean = w.s1 / w.s0
-    return np.sqrt(max(w.s2 / w.s0 - mean * mean, 0.0))
+    return np.sqrt(variance_of(w)) if is_warm(w) and w.s0 > 0.0 else np.nan
 
 
 @helper
@@ -178,11 +184,8 @@ def zscore_of(w):
     """(x - mean) / std over the window; NaN as `mean_of`, or where the level did not move."""
     if not is_warm(w) or w.s0 <= 0.0:
         return np.nan
-    mean = w.s1 / w.s0
-    variance = w.s2 / w.s0 - mean * mean
-    if variance <= 1e-12 * (w.s2 / w.s0):  # what rounding leaves of a constant
-        return np.nan
-    return (w.x - w.shift - mean) / np.sqrt(variance)
+    variance = variance_of(w)
+    return (w.x - w.shift - w.s1 / w.s0) / np.sqrt(variance) if variance > 0.0 else np.nan
 
 
 @helper

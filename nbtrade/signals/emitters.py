@@ -251,7 +251,7 @@ def _grid(p: Program, node: Expression, xs: list[str]) -> Emitted:
     every, most = node.params
     g = p.intervals(most, every, True)
     what, value = VALUES[node.op]
-    take = [f"{g}.x = {xs[0]}"] + [f"{g}.flow += {x}" for x in xs[1:]]
+    take = [f"{g}.x = {xs[0]} if {xs[0]} == {xs[0]} else {g}.x"] + [f"{g}.flow += {x}" for x in xs[1:]]
     return Emitted(f"{value}({g})", take, [f"if now >= {g}.next:", f"    to_grid({g}, rings, now, {what})"])
 
 

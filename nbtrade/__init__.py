@@ -23,11 +23,18 @@ _HOMES = {
     "Result": "nbtrade.results",
     "strategy": "nbtrade.seam",
     "Strategy": "nbtrade.seam",
+    "features": "nbtrade.signals.compute",
+    "targets": "nbtrade.signals.compute",
+    "asof": "nbtrade.signals.compute",
+    "Matrix": "nbtrade.signals.matrix",
+    "feature": "nbtrade.signals",
+    "target": "nbtrade.signals",
     "market_maker": "nbtrade.strategies.market_maker",
     "BID": "nbtrade.schema",
     "ASK": "nbtrade.schema",
     "UNDEF_PRICE": "nbtrade.schema",
 }
+_MODULES = ("synthetic", "feature", "target")  # names that are modules themselves
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # `as`: exported, as mypy sees it
@@ -35,6 +42,9 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.runner import Latency as Latency, backtest as backtest
     from nbtrade.schema import ASK as ASK, BID as BID, UNDEF_PRICE as UNDEF_PRICE
     from nbtrade.seam import Strategy as Strategy, strategy as strategy
+    from nbtrade.signals import feature as feature, target as target
+    from nbtrade.signals.compute import asof as asof, features as features, targets as targets
+    from nbtrade.signals.matrix import Matrix as Matrix
     from nbtrade.sources import synthetic as synthetic
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
     from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
@@ -46,7 +56,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'nbtrade' has no attribute {name!r}")
     module = import_module(home)
-    value = import_module(f"{home}.{name}") if name == "synthetic" else getattr(module, name)
+    value = import_module(f"{home}.{name}") if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -5,6 +5,7 @@
 A level feature is a list with a value for each event's end; a flow feature the same. Undefined is NaN.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -74,9 +75,7 @@ def market(rows):
             count_order(m, event, i)
         m.sweep = list(sweep)
         best = (sorted(queues[0], reverse=True), sorted(queues[1]))
-        m.levels = tuple(
-            [(px, sum(q for q, _ in queues[s][px].values()), len(queues[s][px])) for px in best[s]] for s in (0, 1)
-        )
+        m.levels = tuple([(px, sum(q for q, _ in queues[s][px].values()), len(queues[s][px])) for px in best[s]] for s in (0, 1))
         m.arrivals = tuple([t for _, t in queues[s][best[s][0]].values()] if best[s] else [] for s in (0, 1))
         moments.append(m)
         event = []
@@ -304,7 +303,7 @@ def roll(ms, n):
     prices, out = [], []
     for m in ms:
         prices += [trades_of(m)[-1][1]] if trades_of(m) else []
-        d = [b - a for a, b in zip(prices, prices[1:], strict=False)]
+        d = [b - a for a, b in itertools.pairwise(prices)]
         pairs = list(zip(d[1:], d, strict=False))[-n:]
         if len(pairs) < n:
             out.append(NAN)
@@ -333,7 +332,7 @@ def intervals(ms, xs, flow, k, every, n):
         value = value if math.isnan(x) else x
         held.append(value)
     pairs = []
-    for i, j in zip(points, points[1:], strict=False):
+    for i, j in itertools.pairwise(points):
         if i >= 0 and not math.isnan(held[i]):
             pairs.append((held[j] - held[i], sum(flow[i + 1 : j + 1])))
     return pairs[-n:] if len(pairs) >= n else None
@@ -359,7 +358,7 @@ def bipower(ms, every, n):
     """n products, so n + 1 returns."""
     return over_grid(
         ms, log(mid(ms)), [0] * len(ms), every, n + 1,
-        lambda p: math.pi / 2 * sum(abs(a) * abs(b) for (a, _), (b, _) in zip(p, p[1:], strict=False)),
+        lambda p: math.pi / 2 * sum(abs(a) * abs(b) for (a, _), (b, _) in itertools.pairwise(p)),
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "results": CORE | {"kernels", "report"},  # report: when a plot is asked for
     "runner": CORE | {"kernels", "store", "sources", "seam", "simulation", "results", "progress", "times"},
     "sweep": CORE | {"kernels", "store", "sources", "seam", "simulation", "results", "runner"},
-    "features": CORE | {"kernels", "store"},
+    "signals": CORE | {"kernels", "store", "signals", "times"},
 }
 ENDS = {"__init__", "__main__", "cli", "demo"}  # they may import all, and nobody may import them
 HEAVY = ("numpy", "pandas", "numba", "llvmlite", "matplotlib", "tqdm", "databento_dbn", "zstandard")

@@ -39,7 +39,7 @@ def sign_of(x):
 @helper
 def clipped(x, low, high):
     """x, at least low and at most high; NaN stays."""
-    return low if x < low else (high if x > high else x)
+    return low if x < low else (min(x, high))
 
 
 @helper
@@ -50,7 +50,6 @@ def table_of(rings, start, n_rows, n_columns, share, step):
     row = min(max(int(share * n_rows), 0), int(n_rows) - 1)
     column = min(max(int(step) - 1, 0), int(n_columns) - 1)
     return rings[int(start) + row * int(n_columns) + column]
-
 
 
 @helper

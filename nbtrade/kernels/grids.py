@@ -21,7 +21,7 @@ def close_interval(p, rings, y, what):
     if what == REALISED:
         push_pair(p, rings, y * y, 0.0)
     elif what == BIPOWER:
-        if p.before == p.before:  # noqa: PLR0124 - not NaN
+        if p.before == p.before:
             push_pair(p, rings, abs(y) * abs(p.before), 0.0)
         p.before = y
     elif what == IMPACT:
@@ -39,7 +39,7 @@ def to_grid(p, rings, now, what):
     apart()
     skipped = np.floor((now - p.next) / p.every)
     x = p.x
-    if p.last == p.last:  # noqa: PLR0124
+    if p.last == p.last:
         close_interval(p, rings, x - p.last, what)
     p.last = x
     p.flow = 0.0
@@ -81,9 +81,9 @@ def illiquidity_of(p):
 @helper
 def step_trade(p, rings, px):
     """A trade at `px`: pair its change with the change before."""
-    if p.last == p.last:  # noqa: PLR0124
+    if p.last == p.last:
         change = px - p.last
-        if p.before == p.before:  # noqa: PLR0124
+        if p.before == p.before:
             push_pair(p, rings, change, p.before)
         p.before = change
     p.last = px

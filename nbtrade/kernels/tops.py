@@ -15,7 +15,7 @@ import numpy as np
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
-from nbtrade.kernels.observed import COST, WIDTH, OFI, OLD, OLD_FLOATS, SIDE_FLOATS, TOP, WITHIN
+from nbtrade.kernels.observed import COST, OFI, OLD, OLD_FLOATS, SIDE_FLOATS, TOP, WIDTH, WITHIN
 from nbtrade.schema import ASK, BID
 
 
@@ -132,7 +132,7 @@ def moved(obs, side):
 
 @helper
 def add_inflow(obs, side, n):
-    """Add to the order-flow imbalance of the first n levels what joined a side less what left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
+    """Add to the order-flow imbalance of n levels what joined a side less what left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
     new = TOP + side * SIDE_FLOATS
     old = OLD + side * OLD_FLOATS
     sign = 1.0 if side == BID else -1.0

@@ -361,9 +361,7 @@ def watch(
                     if w.status != DONE:
                         return i
                 w.begun = 1
-            i = take_rows(
-                events, ts_event, ts_recv, order_id, first_seen, i, stop, w, obs, since, levels, pages, words, tree, free, sides
-            )
+            i = take_rows(events, ts_event, ts_recv, order_id, first_seen, i, stop, w, obs, since, levels, pages, words, tree, free, sides)
             if w.status != DONE:
                 return i
             if w.at_end == 0:

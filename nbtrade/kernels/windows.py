@@ -8,7 +8,7 @@
 
 A value that does not change makes no entry. Sums are kept by adding and subtracting, and taken anew each time the ring wraps, so rounding
 does not pile up over a day; levels are summed less their first value, so a price's variance keeps its digits.
-An entry costs 16 bytes while the window holds it. A full ring sets PLAN.full: the pass stops before the next event and the shell doubles it.
+An entry costs 16 bytes while the window holds it. A full ring sets PLAN.full: the pass stops before the next event, the shell doubles it.
 Weak case: an hour's window over every event holds them all.
 """
 
@@ -137,6 +137,11 @@ def expire(w, rings, cut):
     if w.n > 0 and cut > w.cut:
         count(w, rings[place(w, 0) + 1], w.cut - cut)
         w.cut = cut
+    if w.n == 1:  # one value fills the window: no rounding stays from what was before
+        w.s0 = 0.0
+        w.s1 = 0.0
+        w.s2 = 0.0
+        count(w, w.x, w.c - w.cut)
 
 
 @kernel

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nbtrade.kernels import grids, observed
+from nbtrade.kernels import grids
 from nbtrade.signals.expression import EVENTS, TIME, Expression, Flow
 from nbtrade.signals.program import LEVEL_FIELDS, Program, observed_float
 
@@ -85,13 +85,14 @@ def _clock(p: Program, node: Expression, xs: list[str]) -> Emitted:
 
 @emits("scan")
 def _scan(p: Program, node: Expression, xs: list[str]) -> Emitted:
-    value = p.scan(*node.shape, node.params[0])
+    kind, side = node.shape
+    value = p.scan(kind, side, node.params[0])
     return Emitted(value, scan=len(p.scans) - 1)
 
 
 @emits("table")
 def _table(p: Program, node: Expression, xs: list[str]) -> Emitted:
-    """A number from a table of params: rows by the first input (0 to 1), columns by the second (1, 2, ...); the nearest beyond its edges."""
+    """A number from a table of params: rows by the first input (0 to 1), columns by the second (1, 2, ...)."""
     n_rows, n_columns, *values = node.params
     start, rows, columns = p.slot(0.0), p.constant(n_rows), p.constant(n_columns)
     p.tables.append((int(start[2:-1]), tuple(values)))
@@ -274,7 +275,9 @@ def _vpin(p: Program, node: Expression, xs: list[str]) -> Emitted:
 def _effective(p: Program, node: Expression, xs: list[str]) -> Emitted:
     """2 * mean of sign * (px - mid before) over the event's lots. Inputs: mid before, signed value, lots bought, lots sold."""
     held, (mid, value, bought, sold) = p.slot(np.nan), xs
-    return Emitted(held, [f"if {bought} + {sold} > 0.0:", f"    {held} = 2.0 * ({value} - {mid} * ({bought} - {sold})) / ({bought} + {sold})"])
+    return Emitted(
+        held, [f"if {bought} + {sold} > 0.0:", f"    {held} = 2.0 * ({value} - {mid} * ({bought} - {sold})) / ({bought} + {sold})"]
+    )
 
 
 @emits("realised")

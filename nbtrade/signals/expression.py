@@ -27,6 +27,8 @@ class Expression:
 
     __slots__ = ("inputs", "key", "label", "op", "own", "params", "shape")
     op: str
+    key: str
+    label: str
     inputs: tuple["Expression", ...]
     shape: tuple[Any, ...]
     params: tuple[float, ...]
@@ -53,28 +55,28 @@ class Expression:
         raise TypeError(f"{self.label} has no truth value: it is worked out in the pass over a tape. Use where, clip or sign.")
 
     # --- arithmetic ------------------------------------------------------------------------------
-    def __add__(self, other: Any) -> "Expression":
+    def __add__(self, other: Any) -> Any:
         return _binary("+", self, other)
 
-    def __radd__(self, other: Any) -> "Expression":
+    def __radd__(self, other: Any) -> Any:
         return _binary("+", other, self)
 
-    def __sub__(self, other: Any) -> "Expression":
+    def __sub__(self, other: Any) -> Any:
         return _binary("-", self, other)
 
-    def __rsub__(self, other: Any) -> "Expression":
+    def __rsub__(self, other: Any) -> Any:
         return _binary("-", other, self)
 
-    def __mul__(self, other: Any) -> "Expression":
+    def __mul__(self, other: Any) -> Any:
         return _binary("*", self, other)
 
-    def __rmul__(self, other: Any) -> "Expression":
+    def __rmul__(self, other: Any) -> Any:
         return _binary("*", other, self)
 
-    def __truediv__(self, other: Any) -> "Expression":
+    def __truediv__(self, other: Any) -> Any:
         return _binary("/", self, other)
 
-    def __rtruediv__(self, other: Any) -> "Expression":
+    def __rtruediv__(self, other: Any) -> Any:
         return _binary("/", other, self)
 
     def __neg__(self) -> Self:
@@ -128,7 +130,7 @@ class Level(Expression):
     def diff(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
         """x - x.lag(...)."""
         text = span_text(*span_of(window, events, volume))
-        return (self - self.lag(window, events=events, volume=volume)).named(f"{_part(self)}.diff({text})")  # type: ignore[return-value]
+        return (self - self.lag(window, events=events, volume=volume)).named(f"{_part(self)}.diff({text})")
 
     def ema(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
         """Exponential average with time constant `window`: the weight of what held a clock distance d ago is exp(-d / window).
@@ -157,7 +159,7 @@ class Flow(Expression):
         """Its sum over the window by the second, by the event, or by the lot."""
         clock, length = span_of(window, events, volume)
         out = self.sum(window, events=events, volume=volume) / (length / CLOCK_UNIT[clock])
-        return out.named(f"{_part(self)}.mean({span_text(clock, length)})")  # type: ignore[return-value]
+        return out.named(f"{_part(self)}.mean({span_text(clock, length)})")
 
     def ema(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> Level:
         """Exponentially weighted rate by the second, by the event, or by the lot.
@@ -188,7 +190,7 @@ def lift(value: Any) -> Expression:
     raise TypeError(f"{value!r} is neither a feature nor a number.{forward}")
 
 
-def _binary(op: str, a: Any, b: Any) -> Expression:
+def _binary(op: str, a: Any, b: Any) -> Any:
     a, b = lift(a), lift(b)
     label = f"{_part(a)} {op} {_part(b)}"
     flows = isinstance(a, Flow), isinstance(b, Flow)
@@ -200,12 +202,12 @@ def _binary(op: str, a: Any, b: Any) -> Expression:
 
 
 def _part(e: Expression) -> str:
-    return f"({e.label})" if " " in e.label and not e.label.endswith(")") or e.op in "+-*/" and " " in e.label else e.label
+    return f"({e.label})" if (" " in e.label and not e.label.endswith(")")) or (e.op in "+-*/" and " " in e.label) else e.label
 
 
 def span_of(window: Any, events: int | None, volume: float | None) -> tuple[str, float]:
     """(clock, length) of a window: ns, event ends or lots. Raises ValueError unless exactly one is given and it is positive."""
-    given = [(c, v) for c, v in ((TIME, window), (EVENTS, events), (VOLUME, volume)) if v is not None]
+    given: list[tuple[str, Any]] = [(c, v) for c, v in ((TIME, window), (EVENTS, events), (VOLUME, volume)) if v is not None]
     if len(given) != 1:
         raise ValueError("a window is one of: a time span such as '1s', events=n, volume=lots")
     clock, value = given[0]

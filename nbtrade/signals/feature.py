@@ -16,11 +16,55 @@ from nbtrade.signals.own import own
 from nbtrade.times import ns_of
 
 __all__ = [
-    "adds", "amihud", "ask_px", "ask_qty", "bid_px", "bid_qty", "bipower", "cancel_to_add", "cancel_to_trade", "cancels", "cost_to_fill",
-    "depth", "depth_imbalance", "depth_within", "effective_spread", "imbalance", "kyle_lambda", "last_px", "last_qty", "mean_age",
-    "mean_size", "microprice", "mid", "modifies", "ofi", "own", "qty_at", "realised_spread", "realised_volatility", "refilled", "refills",
-    "roll", "run_length", "session", "signed_volume", "slope", "spread", "swept", "sweeps", "time_of_day", "time_since_quote",
-    "time_since_trade", "trade_imbalance", "trade_sign", "trade_value", "trades", "volume", "vpin", "weighted_mid",
+    "adds",
+    "amihud",
+    "ask_px",
+    "ask_qty",
+    "bid_px",
+    "bid_qty",
+    "bipower",
+    "cancel_to_add",
+    "cancel_to_trade",
+    "cancels",
+    "cost_to_fill",
+    "depth",
+    "depth_imbalance",
+    "depth_within",
+    "effective_spread",
+    "imbalance",
+    "kyle_lambda",
+    "last_px",
+    "last_qty",
+    "mean_age",
+    "mean_size",
+    "microprice",
+    "mid",
+    "modifies",
+    "ofi",
+    "own",
+    "qty_at",
+    "realised_spread",
+    "realised_volatility",
+    "refilled",
+    "refills",
+    "roll",
+    "run_length",
+    "session",
+    "signed_volume",
+    "slope",
+    "spread",
+    "sweeps",
+    "swept",
+    "time_of_day",
+    "time_since_quote",
+    "time_since_trade",
+    "trade_imbalance",
+    "trade_sign",
+    "trade_value",
+    "trades",
+    "volume",
+    "vpin",
+    "weighted_mid",
 ]  # fmt: skip
 
 SIDES = {BID: "bid", ASK: "ask", "bid": "bid", "ask": "ask"}
@@ -185,20 +229,23 @@ def cancels(side: Any) -> Flow:
 
 
 def modifies(side: Any) -> Flow:
-    """Orders of a side that were moved, made larger, or reduced (on the tape: taken out and put back in one event, or cancelled in part)."""
+    """Orders of a side that were moved, made larger, or reduced.
+
+    On the tape: taken out and put back in one event, or cancelled in part.
+    """
     return _flow(f"{_side(side)}_modifies").named(f"modifies({_side(side)})")
 
 
 def cancel_to_add(side: Any, window: Any = "1s") -> Level:
     """Cancels over adds of a side, both exponentially weighted."""
     out = cancels(side).ema(window) / adds(side).ema(window)
-    return out.named(f"cancel_to_add({_side(side)}, {_text(window)})")  # type: ignore[return-value]
+    return out.named(f"cancel_to_add({_side(side)}, {_text(window)})")
 
 
 def cancel_to_trade(window: Any = "1s") -> Level:
     """Cancels of both sides over trades, exponentially weighted."""
-    out = (cancels(BID) + cancels(ASK)).ema(window) / trades().ema(window)  # type: ignore[attr-defined]
-    return out.named(f"cancel_to_trade({_text(window)})")  # type: ignore[no-any-return]
+    out = (cancels(BID) + cancels(ASK)).ema(window) / trades().ema(window)
+    return out.named(f"cancel_to_trade({_text(window)})")
 
 
 # --- trades ------------------------------------------------------------------------------------------
@@ -209,12 +256,12 @@ def trades() -> Flow:
 
 def volume() -> Flow:
     """Lots traded."""
-    return (_flow("buy_qty") + _flow("sell_qty") + _flow("unsigned_qty")).named("volume()")  # type: ignore[return-value]
+    return (_flow("buy_qty") + _flow("sell_qty") + _flow("unsigned_qty")).named("volume()")
 
 
 def signed_volume() -> Flow:
     """Lots bought less lots sold by aggressors; trades without a side bring none."""
-    return (_flow("buy_qty") - _flow("sell_qty")).named("signed_volume()")  # type: ignore[return-value]
+    return (_flow("buy_qty") - _flow("sell_qty")).named("signed_volume()")
 
 
 def trade_value() -> Flow:
@@ -225,7 +272,7 @@ def trade_value() -> Flow:
 def trade_imbalance(window: Any = "1s") -> Level:
     """Signed volume over volume, both exponentially weighted: -1 to 1."""
     out = signed_volume().ema(window) / volume().ema(window)
-    return out.named(f"trade_imbalance({_text(window)})")  # type: ignore[return-value]
+    return out.named(f"trade_imbalance({_text(window)})")
 
 
 def last_px() -> Level:
@@ -329,24 +376,24 @@ def _now() -> Level:
 
 def time_since_trade() -> Level:
     """Seconds since the last trade was received."""
-    return ((_now() - _level("last_trade")) * 1e-9).named("time_since_trade()")  # type: ignore[return-value]
+    return ((_now() - _level("last_trade")) * 1e-9).named("time_since_trade()")
 
 
 def time_since_quote() -> Level:
     """Seconds since a best price or its size changed last."""
-    return ((_now() - _level("last_quote")) * 1e-9).named("time_since_quote()")  # type: ignore[return-value]
+    return ((_now() - _level("last_quote")) * 1e-9).named("time_since_quote()")
 
 
 def time_of_day(utc_offset: Any = "0s") -> Level:
     """Seconds since midnight, UTC plus an offset such as "-5h"."""
-    return (_clock(ns_of(utc_offset)) * 1e-9).named(f"time_of_day({utc_offset})")  # type: ignore[return-value]
+    return (_clock(ns_of(utc_offset)) * 1e-9).named(f"time_of_day({utc_offset})")
 
 
 def session(begin: Any, end: Any) -> Level:
     """How far the session is: 0 at `begin`, 1 at `end` (time spans after midnight UTC, such as "13.5h"); below 0 and above 1 outside."""
     first, last = ns_of(begin), ns_of(end)
     _check(last > first, f"session: end {end!r} is not after begin {begin!r}")
-    return ((_clock(0) - float(first)) * (1.0 / (last - first))).named(f"session({begin}, {end})")  # type: ignore[return-value]
+    return ((_clock(0) - float(first)) * (1.0 / (last - first))).named(f"session({begin}, {end})")
 
 
 def _clock(offset: int) -> Level:
@@ -358,12 +405,12 @@ def mean_age(side: Any) -> Level:
     """Mean time since the orders at the best price of a side joined it, seconds; NaN when it is empty."""
     name = _side(side)
     n = _level(f"{name}_orders")
-    return ((_now() - _level(f"{name}_since") / n) * 1e-9).named(f"mean_age({name})")  # type: ignore[return-value]
+    return ((_now() - _level(f"{name}_since") / n) * 1e-9).named(f"mean_age({name})")
 
 
 def mean_size(side: Any) -> Level:
     """Mean lots of the orders at the best price of a side; NaN when it is empty."""
-    return (_level(f"{_side(side)}_qty") / _level(f"{_side(side)}_orders")).named(f"mean_size({_side(side)})")  # type: ignore[return-value]
+    return (_level(f"{_side(side)}_qty") / _level(f"{_side(side)}_orders")).named(f"mean_size({_side(side)})")
 
 
 def refills(side: Any) -> Flow:
@@ -388,7 +435,7 @@ def sweeps(levels: int = 2) -> Flow:
     """
     _check(levels >= 1, f"levels={levels!r}: 1 or more")
     bid, ask = (Flow("reaches", (_level(f"{s}_sweep"), _flow(f"{s}_swept")), (), (levels,), s) for s in ("bid", "ask"))
-    return (ask - bid).named(f"sweeps({levels})")  # type: ignore[return-value]
+    return (ask - bid).named(f"sweeps({levels})")
 
 
 def _text(window: Any) -> str:

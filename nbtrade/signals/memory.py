@@ -1,6 +1,6 @@
 """The memory of one pass of a feature set: what the compiled function points to, made once, grown between two calls.
 
-    rings f8[...]   | tables | ring of window 0 | ring of window 1 | ... | ring of pairs 0 | ...
+rings f8[...]   | tables | ring of window 0 | ring of window 1 | ... | ring of pairs 0 | ...
 """
 
 from typing import Any
@@ -93,5 +93,3 @@ class SetMemory:
         self.rings = np.concatenate(parts)
         self.plan["full"] = 0
         self._point()
-
-

@@ -34,7 +34,9 @@ class Pass:
         self.set = SetMemory(program, t0)
         self.n_columns = program.n_columns
         rows = sampling.most(tape)
-        self.values, self.ts = out or (np.empty((rows, self.n_columns)), np.empty(rows, np.int64))
+        arrays = out or (np.empty((rows, self.n_columns)), np.empty(rows, np.int64))
+        self.values: np.ndarray = arrays[0]
+        self.ts: np.ndarray = arrays[1]
         self.given = out is not None
         self.times = np.zeros(0, np.int64) if sampling.times is None else sampling.times
         self.book = book_arrays(tape)

@@ -160,7 +160,13 @@ class Program:
         time, others, rates = self._decays()
         size, pair = WINDOW.itemsize, PAIRS.itemsize
         text = " ".join([*self.advance, *self.absorb, *self.write])
-        head = ["plan = plan_of(plan_at)", "o = floats(plan.observed)", "s = floats(plan.state)", "c = floats(plan.constants)", "rings = floats(plan.rings)"]
+        head = [
+            "plan = plan_of(plan_at)",
+            "o = floats(plan.observed)",
+            "s = floats(plan.state)",
+            "c = floats(plan.constants)",
+            "rings = floats(plan.rings)",
+        ]
         head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
         head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
         first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]

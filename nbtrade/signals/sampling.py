@@ -1,9 +1,9 @@
 """When rows of the matrix are written.
 
-    "event"  every event's end          n         every n-th            "100ms"    at multiples of a time span since the epoch
-    "trade"  events with a trade        "quote"   changes of the best prices or their sizes
-    ("volume", lots)   each time so many lots were traded      ("value", amount)   each time so much value in currency was traded
-    i8[n]    at given times, ascending, ns: another matrix's `ts`, say
+"event"  every event's end          n         every n-th            "100ms"    at multiples of a time span since the epoch
+"trade"  events with a trade        "quote"   changes of the best prices or their sizes
+("volume", lots)   each time so many lots were traded      ("value", amount)   each time so much value in currency was traded
+i8[n]    at given times, ascending, ns: another matrix's `ts`, say
 """
 
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ def address_of(program: Program) -> int:
 
 
 def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list[np.dtype]) -> tuple[int, Any]:
-    scope = {**_scope(functions, dtypes), "__name__": "nbtrade.signals.generated"}
+    scope = {**_scope(functions, dtypes), "__name__": __name__}  # of a module there is: the disk cache imports it
     exec(compile(program.source, f"<features {program.digest}>", "exec"), scope)
     evaluate = scope["evaluate"]
     if functions:

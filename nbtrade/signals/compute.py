@@ -92,7 +92,7 @@ def targets(tape: Tape | str | os.PathLike[str], wanted: Any, *, sample: Any = "
     tape = tape if isinstance(tape, Tape) else open_tape(tape)
     if isinstance(wanted, Mapping):
         wanted = [target.named(name) for name, target in wanted.items()]
-    wanted = [wanted] if isinstance(wanted, Target) else list(wanted)
+    wanted = [wanted] if isinstance(wanted, (Target, Expression)) else list(wanted)
     for one in wanted:
         if not isinstance(one, Target):
             raise TypeError(f"{one!r} is no target: compute it with nbtrade.features")

@@ -33,15 +33,10 @@ def fit(tape: Tape, *, buckets: int = 10, spreads: int = 2, sample: Any = "quote
         raise FeatureError("the tape has fewer than two samples with both sides: there is nothing to fit")
     share, move = m[:, 0] / (m[:, 0] + m[:, 1]), np.diff(m[:, 3])
     column = np.minimum(m[:, 2].astype(np.int64), spreads) - 1
-    steps = [
-        _steps(np.minimum((x * buckets).astype(np.int64), buckets - 1) * spreads + column, sign * move)
-        for x, sign in ((share, 1), (1 - share, -1))
-    ]
-    return adjustment(*(np.concatenate(parts) for parts in zip(*steps, strict=True)), buckets * spreads).reshape(buckets, spreads)
-
-
-def _steps(state: np.ndarray, move: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return state[:-1], state[1:], move
+    bucket = np.minimum((share * buckets).astype(np.int64), buckets - 1)
+    states = [row * spreads + column for row in (bucket, buckets - 1 - bucket)]  # as it is, and with bids and asks exchanged
+    x, y = (np.concatenate([state[part] for state in states]) for part in (slice(-1), slice(1, None)))
+    return adjustment(x, y, np.concatenate([move, -move]), buckets * spreads).reshape(buckets, spreads)
 
 
 def adjustment(x: np.ndarray, y: np.ndarray, move: np.ndarray, n: int) -> np.ndarray:

@@ -379,7 +379,7 @@ sys.path.insert(0, {tests!r})
 import feature_cases as cases
 import nbtrade as nt
 from nbtrade.signals import compiled
-named = {{name: e for name, (e, _) in cases.everything().items()}}
+named = {{name: e for name, (e, _) in (cases.flows() | cases.statistics()).items()}}
 m = nt.features(cases.noise(9, 60), named)
 print(hashlib.sha256(m.values.tobytes()).hexdigest(), m.values[-1].tolist())
 """
@@ -396,7 +396,7 @@ def elsewhere(**environment):
 
 def test_without_the_jit():
     """Plain Python gives the compiled set's matrix."""
-    expected = nt.features(cases.noise(9, 60), wanted(cases.everything()))
+    expected = nt.features(cases.noise(9, 60), wanted(cases.flows() | cases.statistics()))
     _, row = elsewhere(NUMBA_DISABLE_JIT="1")
     np.testing.assert_allclose(row, expected.values[-1], rtol=1e-9, atol=1e-9)
 
@@ -415,7 +415,7 @@ def test_second_process_compiles_nothing(tmp_path):
 def test_order_flow_moves_the_price(source, tmp_path):
     """Mid changes over intervals rise with their order-flow imbalance: a positive slope, far from 0 (Cont, Kukanov and Stoikov 2014)."""
     whole = nt.ingest(real.real_path(*source), tmp_path / "day.tape", progress=False)
-    m = nt.features(whole, {"ofi": f.ofi(), "dm": f.mid().change(), "spread": f.spread()}, sample="10s" if source is real.CLX5 else "1m")
+    m = nt.features(whole, {"ofi": f.ofi(), "dm": f.mid().change(), "spread": f.spread()}, sample="10s")
     m = m.values[np.isfinite(m["spread"]) & (m["spread"] > 0) & (m["ofi"] != 0)]
     x, y = m[:, 0] - m[:, 0].mean(), m[:, 1] - m[:, 1].mean()
     slope = (x @ y) / (x @ x)

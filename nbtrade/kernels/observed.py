@@ -112,6 +112,7 @@ WATCH = np.dtype(
         ("at_end", "i8"),  # 1: an event's rows are in the book, its end is still to be dealt with
         ("begun", "i8"),  # 1: rows of an event without its end are in the book
         ("event_flags", "i8"),  # of the event's rows, together
+        ("n_scans", "i8"),
         ("changes", "i8", (2,)),  # of each side
         ("top_changes", "i8"),  # in the event, of the levels followed: 1 of bids, 2 of asks
         ("n_levels", "i8"),  # levels followed: 1..10

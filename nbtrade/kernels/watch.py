@@ -95,55 +95,52 @@ def note_trade(row, obs, w, now):
     obs[LAST_SIGN] = sign
 
 
-@helper
-def note_removal(row, level, order_id, ts_event, obs, w):
-    """A CANCEL or EXEC: an order withdrawn, reduced or executed; levels that executions empty."""
-    side = np.int64(row.side)
-    if row.kind == EXEC:
-        w.exec_id = order_id
-        w.exec_px = row.px
-        w.exec_side = side
-        if ts_event != w.sweep_ts:
-            w.sweep_ts = ts_event
-            obs[SWEEP] = 0.0
-            obs[SWEEP + 1] = 0.0
-        if level.n == 0:
-            obs[SWEPT + side] += 1.0
-            obs[SWEEP + side] += 1.0
-    elif row.d_orders == 0:
+@kernel
+def note_execution(px, side, emptied, order_id, ts_event, obs, w):
+    """An order was executed: what a refill is known by, and levels that executions empty. Out of line: rare."""
+    apart()
+    w.exec_id = order_id
+    w.exec_px = px
+    w.exec_side = side
+    if ts_event != w.sweep_ts:
+        w.sweep_ts = ts_event
+        obs[SWEEP] = 0.0
+        obs[SWEEP + 1] = 0.0
+    if emptied:
+        obs[SWEPT + side] += 1.0
+        obs[SWEEP + side] += 1.0
+
+
+@kernel
+def note_return(px, side, qty, order_id, obs, w):
+    """An order came back right after its removal: it was moved or made larger, or is an iceberg's refill. Out of line: rare."""
+    apart()
+    if w.prev_kind == CANCEL:
+        obs[CANCELS + w.prev_side] -= 1.0
+    if w.exec_id == order_id and w.exec_px == px and w.exec_side == side:
+        obs[REFILLS + side] += 1.0
+        obs[REFILLED + side] += qty
+    else:
         obs[MODIFIES + side] += 1.0
-    else:
-        obs[CANCELS + side] += 1.0
-
-
-@helper
-def note_arrival(row, order_id, obs, w):
-    """An ADD: a new order, one that was moved or made larger (its removal is the row before), or an iceberg's refill."""
-    side = np.int64(row.side)
-    if w.prev_kind != NONE and w.prev_id == order_id:
-        if w.prev_kind == CANCEL:
-            obs[CANCELS + w.prev_side] -= 1.0
-        if w.exec_id == order_id and w.exec_px == row.px and w.exec_side == side:
-            obs[REFILLS + side] += 1.0
-            obs[REFILLED + side] += row.qty
-        else:
-            obs[MODIFIES + side] += 1.0
-    else:
-        obs[ADDS + side] += 1.0
 
 
 @helper
 def note_order(row, level, order_id, ts_event, obs, w):
-    """Count what a row does to an order; snapshots and clears are nobody's doing."""
+    """Count what a row does to an order; snapshots and clears are nobody's doing. Adds and cancels without a branch: they alternate."""
     if row["flags"] & (SNAPSHOT | CLEARED):
         return
+    side = np.int64(row.side)
+    kind = np.int64(row.kind)
     w.flowed |= ORDERED
-    if row.kind == ADD:
-        note_arrival(row, order_id, obs, w)
+    if kind == EXEC:
+        note_execution(row.px, side, level.n == 0, order_id, ts_event, obs, w)
+    elif kind == ADD and w.prev_kind != NONE and w.prev_id == order_id:
+        note_return(row.px, side, row.qty, order_id, obs, w)
     else:
-        note_removal(row, level, order_id, ts_event, obs, w)
-    w.prev_kind = row.kind
-    w.prev_side = row.side
+        removal = CANCELS if row.d_orders != 0 else MODIFIES
+        obs[np.uint64((ADDS if kind == ADD else removal) + side)] += 1.0
+    w.prev_kind = kind
+    w.prev_side = side
     w.prev_id = order_id
 
 
@@ -172,7 +169,8 @@ def take_rows(
                 return i
             side = np.int64(row.side)
             level = levels[np.uint64(at)]
-            w.changes[side] += 1
+            if w.n_scans:
+                w.changes[side] += 1
             if touch(row.px, side, level, obs, n_levels, levels, pages, words, tree, sides):
                 w.top_changes |= 1 + side
             if w.follow_orders:
@@ -211,9 +209,9 @@ def note_quotes(obs, w, now):
         for k in range(w.n_ofi):
             obs[OFI + k] = 0.0
     changed = False
-    if w.top_changes & 1:
-        changed = note_side(BID, obs, w)
-    if w.top_changes & 2:
+    if w.top_changes:
+        changed = note_side(np.int64(w.top_changes == 2), obs, w)  # not one branch a side: which one it is can't be predicted
+    if w.top_changes == 3:
         changed |= note_side(ASK, obs, w)
     if changed:
         obs[LAST_QUOTE] = now

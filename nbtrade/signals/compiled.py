@@ -23,7 +23,7 @@ from nbtrade.signals.program import Program
 
 SIGNATURE = (types.int64,) * 4, types.int64
 HELPERS = {
-    formulas: ("moved", "faded", "difference", "sign_of", "clipped", "table_of", "decay_of"),
+    formulas: ("moved", "flushed", "difference", "sign_of", "clipped", "table_of", "decay_of"),
     windows: (
         "window_at", "pairs_at", "hold", "forward", "mean_of", "std_of", "zscore_of", "lag_of", "forward_flow", "pour", "sum_of",
     ),

@@ -209,10 +209,11 @@ def _ema(p: Program, node: Expression, xs: list[str]) -> Emitted:
 def _rate(p: Program, node: Expression, xs: list[str]) -> Emitted:
     (clock,), (length,) = node.shape, node.params
     total, k = p.slot(0.0), p.decay(clock, length)
+    p.fading[k].append(total)
     value = f"{total} * k{k}"  # NaN before it is warm
     if clock == TIME:
-        return Emitted(value, [f"{total} += {xs[0]}"], [f"{total} = faded({total}, d{k})"])
-    return Emitted(value, [f"{total} = faded({total}, d{k}) + {xs[0]}"])
+        return Emitted(value, [f"{total} += {xs[0]}"], [f"{total} *= d{k}"])
+    return Emitted(value, [f"{total} = {total} * d{k} + {xs[0]}"])
 
 
 @emits("mean", "std", "zscore", "lag")

@@ -62,6 +62,7 @@ class Pass:
         p, s = self.program, self.sampling
         w = attributes(np.zeros(1, observed.WATCH))
         w["t0"], w["n_levels"], w["n_ofi"] = t0, p.n_levels, p.n_ofi
+        w["n_scans"], w["changes"] = len(p.scans), 1
         w["stateful"] = bool(p.absorb)
         w["follow_orders"], w["follow_ages"] = p.follow_orders, p.follow_ages
         w["prev_kind"] = w["exec_side"] = -1

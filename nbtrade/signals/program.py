@@ -46,6 +46,7 @@ class Program:
         self.own_bytes = 0
         self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
         self.decays: dict[tuple[str, float], int] = {}
+        self.fading: list[list[str]] = []  # totals that each weight multiplies
         self.n_levels, self.n_ofi, self.follow_orders, self.follow_ages = 1, 0, False, False
         columns = [_column(e) for e in outputs]
         self.n_columns = len(columns)
@@ -102,6 +103,8 @@ class Program:
 
     def decay(self, clock: str, length: float) -> int:
         """Number k of the exponential weight of this clock and length: local d{k} is exp(-step / length), see `_decays`."""
+        if (clock, length) not in self.decays:
+            self.fading.append([])
         return self.decays.setdefault((clock, length), len(self.decays))
 
     def scan(self, kind: int, side: int, amount: float) -> str:
@@ -144,13 +147,16 @@ class Program:
         for (clock, length), k in self.decays.items():
             missing = self.slot(1.0)
             if clock == EVENTS:
-                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} = faded({missing}, d{k})"]
+                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
                 unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
                 lines[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
-                lines[clock] += [f"{missing} = faded({missing}, d{k})"]
+                lines[clock] += [f"{missing} *= d{k}"]
                 unit = self.constant(length / (1e9 if clock == TIME else 1.0))
+            flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
+            lines[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
+            lines[clock] += [f"    {total} = flushed({total})" for total in (missing, *self.fading[k])]
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
             write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing})) if {warm} else nan")

@@ -3,6 +3,7 @@
 import random
 
 import model_features as slow
+import model_windows as windowed
 import numpy as np
 from lockstep import array_of, resolved
 from model import F_LAST, UNDEF_PRICE, Record
@@ -60,7 +61,7 @@ def flows():
         "signed_volume": (f.signed_volume(), slow.signed_volume),
         "trade_value": (f.trade_value(), slow.trade_value),
         "sweeps": (f.sweeps(2), lambda ms: slow.sweeps(ms, 2)),
-        "mid_change": (f.mid().change(), lambda ms: slow.change(slow.mid(ms))),
+        "mid_change": (f.mid().change(), lambda ms: windowed.change(slow.mid(ms))),
     }
     for name in ("adds", "cancels", "modifies", "refills", "refilled", "swept"):
         for side, word in ((BID, "bid"), (ASK, "ask")):
@@ -77,16 +78,16 @@ def windows(w=40 * MS, n=7, v=30):
         unit = S if clock == "time" else 1
         for name, x, xs in (("mid", m, slow.mid), ("imbalance", i, lambda ms: slow.balance(slow.qty(ms, 0), slow.qty(ms, 1)))):
             for op in ("mean", "std", "zscore"):
-                statistic = getattr(slow, f"{op}_of")
+                statistic = getattr(windowed, f"{op}_of")
 
                 def form(ms, xs=xs, c=clock, w=length, s=statistic):
-                    return slow.windowed(ms, xs(ms), c, w, s)
+                    return windowed.windowed(ms, xs(ms), c, w, s)
 
                 named[f"{name}_{op}_{clock}"] = (getattr(x, op)(**given), form)
-            named[f"{name}_lag_{clock}"] = (x.lag(**given), lambda ms, xs=xs, c=clock, w=length: slow.lag(ms, xs(ms), c, w))
-            named[f"{name}_ema_{clock}"] = (x.ema(**given), lambda ms, xs=xs, c=clock, w=length: slow.ema(ms, xs(ms), c, w))
-        named[f"ofi_sum_{clock}"] = (fl.sum(**given), lambda ms, c=clock, w=length: slow.window_sum(ms, slow.ofi(ms, 2), c, w))
-        named[f"ofi_ema_{clock}"] = (fl.ema(**given), lambda ms, c=clock, w=length, u=unit: slow.rate(ms, slow.ofi(ms, 2), c, w, u))
+            named[f"{name}_lag_{clock}"] = (x.lag(**given), lambda ms, xs=xs, c=clock, w=length: windowed.lag(ms, xs(ms), c, w))
+            named[f"{name}_ema_{clock}"] = (x.ema(**given), lambda ms, xs=xs, c=clock, w=length: windowed.ema(ms, xs(ms), c, w))
+        named[f"ofi_sum_{clock}"] = (fl.sum(**given), lambda ms, c=clock, w=length: windowed.window_sum(ms, slow.ofi(ms, 2), c, w))
+        named[f"ofi_ema_{clock}"] = (fl.ema(**given), lambda ms, c=clock, w=length, u=unit: windowed.rate(ms, slow.ofi(ms, 2), c, w, u))
     return named
 
 
@@ -94,10 +95,10 @@ def statistics(every=20 * MS, n=4):
     """name -> (feature, slow form): volatility, impact, toxicity."""
     window = every * n
     return {
-        "realised_volatility": (f.realised_volatility(window, every), lambda ms: slow.realised_volatility(ms, every, n)),
-        "bipower": (f.bipower(window, every), lambda ms: slow.bipower(ms, every, n)),
-        "kyle_lambda": (f.kyle_lambda(window, every), lambda ms: slow.kyle_lambda(ms, every, n)),
-        "amihud": (f.amihud(window, every), lambda ms: slow.amihud(ms, every, n)),
+        "realised_volatility": (f.realised_volatility(window, every), lambda ms: windowed.realised_volatility(ms, every, n)),
+        "bipower": (f.bipower(window, every), lambda ms: windowed.bipower(ms, every, n)),
+        "kyle_lambda": (f.kyle_lambda(window, every), lambda ms: windowed.kyle_lambda(ms, every, n)),
+        "amihud": (f.amihud(window, every), lambda ms: windowed.amihud(ms, every, n)),
         "roll": (f.roll(5), lambda ms: slow.roll(ms, 5)),
         "vpin": (f.vpin(12, 3), lambda ms: slow.vpin(ms, 12, 3)),
         "realised_spread": (f.realised_spread(every), lambda ms: slow.realised_spread(ms, every)),
@@ -106,7 +107,9 @@ def statistics(every=20 * MS, n=4):
             lambda ms: [
                 slow.ratio(a, b)
                 for a, b in zip(
-                    slow.rate(ms, slow.signed_volume(ms), "time", window, S), slow.rate(ms, slow.volume(ms), "time", window, S), strict=True
+                    windowed.rate(ms, slow.signed_volume(ms), "time", window, S),
+                    windowed.rate(ms, slow.volume(ms), "time", window, S),
+                    strict=True,
                 )
             ],
         ),
@@ -115,8 +118,8 @@ def statistics(every=20 * MS, n=4):
             lambda ms: [
                 slow.ratio(a, b)
                 for a, b in zip(
-                    slow.rate(ms, slow.of_side(ms, "cancels", 0), "time", window, S),
-                    slow.rate(ms, slow.of_side(ms, "adds", 0), "time", window, S),
+                    windowed.rate(ms, slow.of_side(ms, "cancels", 0), "time", window, S),
+                    windowed.rate(ms, slow.of_side(ms, "adds", 0), "time", window, S),
                     strict=True,
                 )
             ],
@@ -126,8 +129,8 @@ def statistics(every=20 * MS, n=4):
             lambda ms: [
                 slow.ratio(a, b)
                 for a, b in zip(
-                    slow.rate(ms, [sum(m.cancels) for m in ms], "time", window, S),
-                    slow.rate(ms, slow.n_trades(ms), "time", window, S),
+                    windowed.rate(ms, [sum(m.cancels) for m in ms], "time", window, S),
+                    windowed.rate(ms, slow.n_trades(ms), "time", window, S),
                     strict=True,
                 )
             ],

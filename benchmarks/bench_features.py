@@ -3,8 +3,8 @@
     python benchmarks/bench_features.py [--records 2000000] [--repeats 7]      prints every bar
 
 Peers get the book's levels and the events' flows as columns, for free; ours starts from the tape. pandas' averages are weighed by time
-exactly as ours, and all twenty columns are compared before the clock counts. Polars has no rate of a flow: its time-weighted mean of the same
-column stands in (less work than ours), and what is the same is compared. The dict's order flow is simplified, too, in its favour.
+exactly as ours, and all twenty columns are compared before the clock counts. Polars has no rate of a flow: its time-weighted mean of the
+same column stands in (less work than ours), and what is the same is compared. The dict's order flow is simplified, too, in its favour.
 """
 
 import argparse

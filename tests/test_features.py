@@ -190,6 +190,8 @@ def test_expression_arithmetic(tape):
     np.testing.assert_array_equal(n["abs"], np.abs(m["b"]))
     np.testing.assert_array_equal(n["sign"], np.sign(m["b"]))
     np.testing.assert_array_equal(n["clip"], np.clip(-m["b"], -0.5, 0.5))
+    rates = nt.features(tape, {"mean": f.ofi().ema("1s").mean(events=3), "rate": f.ofi().ema("1s")})  # a rate taken in by a window
+    np.testing.assert_allclose(rates["mean"][-1], rates["rate"][-3:].mean())
     assert nt.features(tape, {"total": f.volume().cumsum()})["total"][-1] == nt.features(tape, f.volume()).values.sum()
 
 

@@ -25,6 +25,7 @@ WINDOW = np.dtype(
         ("since", "f8"),  # clock at which the first value came into force; infinite before
         ("cut", "f8"),  # clock from which the sums count
         ("shift", "f8"),  # the first value: sums are of x - shift
+        ("far", "f8"),  # the largest distance from it so far
         ("s0", "f8"),  # integrals of 1, x, x*x where x is defined
         ("s1", "f8"),
         ("s2", "f8"),
@@ -92,6 +93,8 @@ def hold(w, rings, x, plan):
     if w.since == np.inf and x == x:  # noqa: PLR0124
         w.since = w.c
         w.shift = x
+    if abs(x - w.shift) > w.far:
+        w.far = abs(x - w.shift)
     if w.n > 0 and rings[place(w, w.n - 1)] == w.c:
         rings[place(w, w.n - 1) + 1] = x
         return
@@ -173,9 +176,8 @@ def mean_of(w):
 def variance_of(w):
     """Variance of the level over the window; 0 where it is but what rounding leaves of a constant. The window is warm."""
     mean = w.s1 / w.s0
-    square = w.s2 / w.s0
-    variance = square - mean * mean
-    return variance if variance > 1e-12 * square else 0.0
+    variance = w.s2 / w.s0 - mean * mean
+    return variance if variance > 1e-13 * w.far * w.far else 0.0
 
 
 @helper

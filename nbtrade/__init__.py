@@ -29,6 +29,12 @@ _HOMES = {
     "Result": "nbtrade.results",
     "strategy": "nbtrade.seam",
     "Strategy": "nbtrade.seam",
+    "features": "nbtrade.signals.compute",
+    "targets": "nbtrade.signals.compute",
+    "asof": "nbtrade.signals.compute",
+    "Matrix": "nbtrade.signals.matrix",
+    "feature": "nbtrade.signals",
+    "target": "nbtrade.signals",
     "market_maker": "nbtrade.strategies.market_maker",
     "FILL_RULES": "nbtrade.schema",
     "uniform": "nbtrade.kernels.draws",
@@ -50,6 +56,7 @@ _HOMES = {
     "START": "nbtrade.schema",
     "END": "nbtrade.schema",
 }
+_MODULES = ("synthetic", "feature", "target")  # names that are modules themselves
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # `as`: exported, as mypy sees it
@@ -76,6 +83,9 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
         END as END,
     )
     from nbtrade.seam import Strategy as Strategy, strategy as strategy
+    from nbtrade.signals import feature as feature, target as target
+    from nbtrade.signals.compute import asof as asof, features as features, targets as targets
+    from nbtrade.signals.matrix import Matrix as Matrix
     from nbtrade.sources import synthetic as synthetic
     from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
     from nbtrade.store.column import Column as Column
@@ -92,7 +102,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'nbtrade' has no attribute {name!r}")
     module = import_module(home)
-    value = import_module(f"{home}.{name}") if name == "synthetic" else getattr(module, name)
+    value = import_module(f"{home}.{name}") if name in _MODULES else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -66,3 +66,7 @@ class CorruptBlock(BlockFileError):
         super().__init__(message)
         self.name = name
         self.offset = offset
+
+
+class FeatureError(NbtradeError, ValueError):
+    """A feature set cannot be compiled or computed as it was asked for."""

@@ -1,0 +1,164 @@
+"""What a pass over a tape shows to features: one record of floats, brought up to date at every event's end.
+
+    OBSERVED   clock | flows of the event | last trade, last quote | touch | 10 levels a side | order-flow imbalance | scans
+
+All fields are f8, so a feature's formula loads a number and nothing is converted: prices in ticks, sizes in lots, times in ns since the
+pass began (`WATCH.t0`), exact up to 104 days. An empty level has a NaN price and zeros. The same memory is an array of f8 in the pass
+(kernels/watch.py), which finds fields by the positions below, and a record with names in a user's own feature.
+
+Why floats: twenty formulas with integer inputs spent 20 conversions an event; counts and lots are exact in f8 up to 2**53.
+"""
+
+import ctypes
+
+import numpy as np
+
+from nbtrade._jit import JIT
+from nbtrade.kernels.views import floats_at
+
+LEVELS = 10  # levels a side that can be followed
+WIDTH = 16  # floats of a side's prices, sizes or counts: those beyond the levels followed stay empty
+N_SCANS = 16
+
+OBSERVED = np.dtype(
+    [
+        ("now", "f8"),  # ns: of the last event's end
+        ("n_events", "f8"),  # event ends so far
+        ("volume", "f8"),  # lots traded so far
+        # the event's own flows: zero again before the next
+        ("buy_qty", "f8"),  # lots traded by aggressive buyers
+        ("sell_qty", "f8"),
+        ("unsigned_qty", "f8"),  # lots of trades without a side
+        ("trade_value", "f8"),  # sum of px * lots
+        ("signed_value", "f8"),  # the same, sellers' negative, without those that have no side
+        ("n_trades", "f8"),
+        ("bid_adds", "f8"),  # orders that joined; snapshots and clears never count
+        ("ask_adds", "f8"),
+        ("bid_cancels", "f8"),  # orders withdrawn
+        ("ask_cancels", "f8"),
+        ("bid_modifies", "f8"),  # orders moved, made larger, or reduced
+        ("ask_modifies", "f8"),
+        ("bid_refills", "f8"),  # executed orders that came back at their price in the same event: icebergs
+        ("ask_refills", "f8"),
+        ("bid_refilled", "f8"),  # their lots
+        ("ask_refilled", "f8"),
+        ("bid_swept", "f8"),  # levels that executions emptied
+        ("ask_swept", "f8"),
+        # what stays until it changes
+        ("bid_sweep", "f8"),  # levels emptied at the last ts_event that had executions
+        ("ask_sweep", "f8"),
+        ("last_px", "f8"),
+        ("last_qty", "f8"),
+        ("last_sign", "f8"),  # 1 bought, -1 sold; NaN before the first trade with a side
+        ("run", "f8"),  # trades in a row of one side, with its sign
+        ("last_trade", "f8"),  # ns of the last trade; NaN before it
+        ("last_quote", "f8"),  # ns of the last change of a best price or its size; NaN before it
+        ("mid_before", "f8"),  # mid at the end of the event before
+        ("bid_since", "f8"),  # sum of the arrival times of the orders at the touch, ns
+        ("ask_since", "f8"),
+        # the book's best levels
+        ("bid_px", "f8", (WIDTH,)),
+        ("bid_qty", "f8", (WIDTH,)),
+        ("bid_orders", "f8", (WIDTH,)),
+        ("ask_px", "f8", (WIDTH,)),
+        ("ask_qty", "f8", (WIDTH,)),
+        ("ask_orders", "f8", (WIDTH,)),
+        ("old_bid_px", "f8", (WIDTH,)),  # the same at the end of the event before
+        ("old_bid_qty", "f8", (WIDTH,)),
+        ("old_ask_px", "f8", (WIDTH,)),
+        ("old_ask_qty", "f8", (WIDTH,)),
+        ("ofi", "f8", (WIDTH,)),  # the event's order-flow imbalance at each level
+        ("scans", "f8", (N_SCANS,)),  # answers of walks over the book (SCAN)
+    ],
+    align=True,
+)
+
+
+def at(name: str, k: int = 0) -> int:
+    """Position of a field (item `k` of it) among the floats."""
+    assert OBSERVED.fields is not None
+    return int(OBSERVED.fields[name][1]) // 8 + k
+
+
+NOW, N_EVENTS, VOLUME = at("now"), at("n_events"), at("volume")
+BUY_QTY, SELL_QTY, UNSIGNED_QTY, TRADE_VALUE, SIGNED_VALUE, N_TRADES = (at("buy_qty") + k for k in range(6))
+# one for each side, the bids' first
+ADDS, CANCELS, MODIFIES, REFILLS, REFILLED, SWEPT = (at("bid_adds") + 2 * k for k in range(6))
+SWEEP, SINCE = at("bid_sweep"), at("bid_since")
+FLOWS, FLOWS_END = at("buy_qty"), at("bid_sweep")
+LAST_PX, LAST_QTY, LAST_SIGN, RUN, LAST_TRADE, LAST_QUOTE = (at("last_px") + k for k in range(6))
+MID_BEFORE = at("mid_before")
+TOP, OLD, OFI, SCANS = at("bid_px"), at("old_bid_px"), at("ofi"), at("scans")
+SIDE_FLOATS = 3 * WIDTH  # px, qty, orders of one side
+OLD_FLOATS = 2 * WIDTH
+
+# One walk over the book, done anew when a side of it changed.
+SCAN = np.dtype(
+    [
+        ("kind", "i8"),  # WITHIN or COST
+        ("side", "i8"),
+        ("amount", "f8"),  # ticks from the best price, or lots to fill
+        ("always", "i8"),  # 1: at every event end; 0: only where a sample is taken
+        ("seen", "i8"),  # changes of the side when it was last done
+    ],
+    align=True,
+)
+WITHIN, COST = 0, 1
+
+# What one pass must remember, besides the floats.
+WATCH = np.dtype(
+    [
+        ("t0", "i8"),  # ns since the epoch: times are counted from here
+        ("at_end", "i8"),  # 1: an event's rows are in the book, its end is still to be dealt with
+        ("begun", "i8"),  # 1: rows of an event without its end are in the book
+        ("event_flags", "i8"),  # of the event's rows, together
+        ("n_scans", "i8"),
+        ("changes", "i8", (2,)),  # of each side
+        ("top_changes", "i8"),  # in the event, of the levels followed: 1 of bids, 2 of asks
+        ("n_levels", "i8"),  # levels followed: 1..10
+        ("n_ofi", "i8"),
+        ("ofi_live", "i8"),  # 1: the last event's order-flow imbalance stands there
+        ("stateful", "i8"),  # 1: the set takes in every event; 0: it is called for samples only
+        ("flowed", "i8"),  # the event has flows: 1 of trades, 2 of orders
+        ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
+        ("follow_ages", "i8"),  # 1: ages at the touch are wanted
+        ("prev_kind", "i8"),  # kind, id, side of the event's row before
+        ("prev_id", "i8"),
+        ("prev_side", "i8"),
+        ("exec_id", "i8"),  # id, px, side of the event's last execution
+        ("exec_px", "i8"),
+        ("exec_side", "i8"),
+        ("sweep_ts", "i8"),  # ts_event of the last execution
+        ("mode", "i8"),  # SAMPLE_*
+        ("every", "i8"),  # events, or ns
+        ("count", "i8"),  # events since the last sample
+        ("amount", "f8"),  # lots or value between samples
+        ("done", "f8"),  # of them since the last sample
+        ("next_time", "i8"),  # ns since t0 of the next sample in time
+        ("next_index", "i8"),  # of it among the given times
+        ("capacity", "i8"),  # rows of the matrix
+        ("n_out", "i8"),  # rows written
+        ("row_bytes", "i8"),
+        ("out_at", "i8"),  # address of the matrix
+        ("plan_at", "i8"),  # address of the PLAN
+        ("evaluate_at", "i8"),  # function pointer
+        ("status", "i8"),
+    ],
+    align=True,
+)
+SAMPLE_EVENTS, SAMPLE_TIME, SAMPLE_TIMES, SAMPLE_TRADES, SAMPLE_VOLUME, SAMPLE_VALUE, SAMPLE_QUOTES = range(7)
+DONE, OUT_FULL, PAGES_FULL, RINGS_FULL, FAILED = range(5)
+FAR = 2**62  # no next time
+
+# Where a compiled feature set finds its memory: addresses of OBSERVED, f8 state and constants, WINDOW, PAIRS, own records, f8 rings.
+PLAN = np.dtype([(name, "i8") for name in ("observed", "state", "constants", "windows", "pairs", "own", "rings", "full")], align=True)
+ADVANCE, ABSORB, WRITE = 1, 2, 4  # what a compiled feature set is asked to do
+
+
+def _python_floats(address: int) -> np.ndarray:
+    """An array that begins at `address` and has no end to speak of, as a pointer has none."""
+    return np.frombuffer((ctypes.c_char * (1 << 30)).from_address(int(address)), np.float64)
+
+
+# (address) -> something to index that gives f8
+floats = floats_at() if JIT else _python_floats

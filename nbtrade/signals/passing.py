@@ -1,0 +1,149 @@
+"""One pass of a feature set over rows: the book, the set's memory, the matrix; feeds the kernel and grows what is full.
+
+Rows may come in any pieces: what one piece leaves is carried to the next, so a day in two halves gives the rows of the whole.
+"""
+
+import numpy as np
+
+from nbtrade._jit import attributes
+from nbtrade.errors import FeatureError
+from nbtrade.kernels import memory, observed, tops
+from nbtrade.kernels.bits import SHIFT
+from nbtrade.kernels.watch import watch
+from nbtrade.schema import UNDEF_PRICE
+from nbtrade.signals.compiled import address_of
+from nbtrade.signals.memory import SetMemory
+from nbtrade.signals.program import Program
+from nbtrade.signals.sampling import Sampling
+from nbtrade.store.state import book_arrays, book_before
+from nbtrade.store.tape import Tape
+
+BATCH_ROWS = 1 << 22  # rows between two looks at Ctrl-C
+
+
+class Pass:
+    """A pass that begins before the first row of `tape`; `feed` it that tape's rows, and those that follow.
+
+    values : f8[rows, features] and ts : i8[rows] are filled as it goes; n_out rows of them so far.
+    """
+
+    def __init__(self, program: Program, tape: Tape, sampling: Sampling, out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
+        self.program, self.sampling = program, sampling
+        self.tape = tape
+        t0 = int(tape.ts_recv[0]) if len(tape) else 0
+        self.set = SetMemory(program, t0)
+        self.n_columns = program.n_columns
+        rows = sampling.most(tape)
+        arrays = out or (np.empty((rows, self.n_columns)), np.empty(rows, np.int64))
+        self.values: np.ndarray = arrays[0]
+        self.ts: np.ndarray = arrays[1]
+        self.given = out is not None
+        self.times = np.zeros(0, np.int64) if sampling.times is None else sampling.times
+        self.book = book_arrays(tape)
+        self.since = np.zeros(len(self.book.levels) if program.follow_ages else 1, np.int64)
+        self.scans = self._new_scans()
+        self.watching = self._new_watch(t0)
+        self._begin()
+
+    @property
+    def n_out(self) -> int:
+        """Rows written so far."""
+        return int(self.watching["n_out"][0])
+
+    # --- setting up --------------------------------------------------------------------------------
+    def _new_scans(self) -> np.ndarray:
+        scans = attributes(np.zeros(len(self.program.scans), observed.SCAN))
+        for scan, (kind, side, amount), always in zip(scans, self.program.scans, self.program.always, strict=True):
+            scan["kind"], scan["side"], scan["amount"] = kind, side, amount
+            scan["always"], scan["seen"] = always, -1
+        return scans
+
+    def _new_watch(self, t0: int) -> np.ndarray:
+        p, s = self.program, self.sampling
+        w = attributes(np.zeros(1, observed.WATCH))
+        w["t0"], w["n_levels"], w["n_ofi"] = t0, p.n_levels, p.n_ofi
+        w["n_scans"], w["changes"] = len(p.scans), 1
+        w["stateful"] = bool(p.absorb)
+        w["follow_orders"], w["follow_ages"] = p.follow_orders, p.follow_ages
+        w["prev_kind"] = w["exec_side"] = -1
+        w["sweep_ts"] = -UNDEF_PRICE
+        w["mode"], w["every"], w["amount"] = s.mode, s.every, s.amount
+        if s.mode == observed.SAMPLE_VALUE:
+            w["amount"] = s.amount / self.tape.tick
+        w["next_time"] = observed.FAR
+        if s.mode == observed.SAMPLE_TIME and len(self.tape):
+            w["next_time"] = -(-t0 // s.every) * s.every - t0
+        elif len(self.times):
+            w["next_time"] = int(self.times[0]) - t0
+        w["evaluate_at"], w["plan_at"] = address_of(p), self.set.plan.ctypes.data
+        w["row_bytes"] = self.n_columns * 8
+        self._point_out(w)
+        return w
+
+    def _point_out(self, w: np.ndarray) -> None:
+        w["capacity"], w["out_at"] = len(self.ts), self.values.ctypes.data
+
+    def _begin(self) -> None:
+        """What the book shows before the first row."""
+        levels, pages, words, tree, _, sides = self.book
+        tops.show_all(self.set.observed, self.program.n_levels, levels, pages, words, tree, sides)
+        if self.program.follow_ages and self.tape.start:
+            t0 = int(self.watching["t0"][0])
+            orders = book_before(self.tape, self.tape.start).orders
+            px = orders["px"].astype(np.int64)
+            page = pages[(px >> SHIFT) - int(sides["first_slot"][0])].astype(np.int64)
+            at = (page << (SHIFT + 1)) + (orders["side"].astype(np.int64) << SHIFT) + (px & 31)
+            np.add.at(self.since, at, self.tape.whole["ts_recv"][orders["prio"]] - t0)
+
+    # --- running -----------------------------------------------------------------------------------
+    def feed(self, tape: Tape, *, final: bool = False, batch: int = BATCH_ROWS) -> None:
+        """Pass over the rows of `tape`, which follow those of the last call. Raises FeatureError when a user's own feature fails."""
+        start, n = 0, len(tape)
+        rows = tape.events, tape.ts_event, tape.ts_recv, tape.order_id, tape.whole["ts_recv"]
+        while True:
+            stop = min(n, start + batch)
+            start = self._call(rows, start, stop, final and stop == n)
+            status = int(self.watching["status"][0])
+            if status == observed.DONE and start == n:
+                return
+            self._put_right(status)
+
+    def _call(self, rows: tuple[np.ndarray, ...], start: int, stop: int, final: bool) -> int:
+        return int(
+            watch(
+                *rows, start, stop, final, self.watching, self.set.observed, self.set.plan, self.scans, self.times, self.ts,
+                self.since, *self.book,
+            )
+        )  # fmt: skip
+
+    def _put_right(self, status: int) -> None:
+        if status == observed.RINGS_FULL:
+            self.set.grow()
+        elif status == observed.PAGES_FULL:
+            self.book = memory.grown(self.book)
+            if self.program.follow_ages:
+                self.since = np.concatenate([self.since, np.zeros_like(self.since)])
+        elif status == observed.OUT_FULL:
+            self._grow_out()
+        elif status == observed.FAILED:
+            names = ", ".join(record.function.__name__ for record in self.program.own)
+            when = np.datetime64(int(self.watching["t0"][0]) + int(self.set.observed[observed.NOW]), "ns")
+            raise FeatureError(
+                f"an own feature ({names}) raised at the event that ended at {when} UTC. Most likely a division by zero or an index "
+                "out of range; run with NUMBA_DISABLE_JIT=1 to see the line."
+            )
+
+    def _grow_out(self) -> None:
+        more = max(len(self.ts), 1024)
+        self.values = np.concatenate([self.values, np.empty((more, self.n_columns))])
+        self.ts = np.concatenate([self.ts, np.empty(more, np.int64)])
+        self._point_out(self.watching)
+
+    def matrix(self) -> tuple[np.ndarray, np.ndarray]:
+        """(values, ts) written so far, and no more memory than they need."""
+        n = self.n_out
+        if self.given:
+            return self.values[:n], self.ts[:n]
+        self.values.resize((n, self.n_columns), refcheck=False)
+        self.ts.resize(n, refcheck=False)
+        return self.values, self.ts

@@ -1,0 +1,255 @@
+"""A set of features as one function: its code, and the memory that the code works on.
+
+    expressions ──equal nodes once──> order ──emit (signals/emitters.py)──> source of
+        evaluate(plan, out, now, what)      what: ADVANCE | ABSORB | WRITE, see kernels/watch.py
+    s[...]   f8: averages, values in force, totals     w0, w1...  WINDOW   moving windows
+    c[...]   f8: constants and parameters               p0, p1...  PAIRS    intervals, buckets
+    o[...]   OBSERVED, as floats                        rings      what windows and intervals hold, and tables
+
+The source has no numbers in it but positions, so sets that differ in parameters are one function, and the disk cache finds it again in
+another process. Values are worked out where they are needed: at every event's end for what averages and windows take in, and where a
+sample is written for the columns. (State in local variables, and a straight line of code of its own for a sample at an event's end, were
+tried and took as long or longer.)
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from nbtrade.kernels import observed
+from nbtrade.kernels.windows import PAIRS, WINDOW
+from nbtrade.signals.expression import EVENTS, TIME, VOLUME, Expression, Flow, Level
+
+NOW, START, EVENT_COUNT, VOLUME_COUNT = range(4)  # of s[...]
+LEVEL_FIELDS = {f"{side}_{what}" for side in ("bid", "ask") for what in ("px", "qty", "orders")}
+
+
+class Program:
+    """Code and initial memory of a set of features. Emitters add to it; `source` is the result."""
+
+    def __init__(self, outputs: Iterable[Expression]) -> None:
+        self.advance: list[str] = []
+        self.absorb: list[str] = []
+        self.write: list[str] = []
+        self.after_write: list[str] = []
+        self.state = [0.0, np.inf, 0.0, 0.0]
+        self.constants: list[float] = []
+        self.windows: list[dict[str, float]] = []
+        self.pairs: list[dict[str, float]] = []
+        self.tables: list[tuple[int, tuple[float, ...]]] = []  # (slot of its place in the rings, values)
+        self.grids: list[int] = []  # pairs whose first grid point depends on when the pass begins
+        self.scans: list[tuple[int, int, float]] = []  # kind, side, amount
+        self.always: list[bool] = []
+        self.origins: list[tuple[int, float, float]] = []  # (slot, length, offset): when the pass begins, modulo length
+        self.own: list[Any] = []  # OwnFeature.record of each use
+        self.own_bytes = 0
+        self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
+        self.decays: dict[tuple[str, float], int] = {}
+        self.fading: list[list[str]] = []  # totals that each weight multiplies
+        self.n_levels, self.n_ofi, self.follow_orders, self.follow_ages = 1, 0, False, False
+        columns = [_column(e) for e in outputs]
+        self.n_columns = len(columns)
+        self._emit(columns)
+        # the function's code; its own names are helpers of kernels/windows.py, grids.py, formulas.py, and own_0, own_1...
+        self.source = self._written()
+
+    # --- what emitters use -------------------------------------------------------------------------
+    def slot(self, value: float) -> str:
+        """A new float of the state with this initial value."""
+        self.state.append(float(value))
+        return f"s[{len(self.state) - 1}]"
+
+    def constant(self, value: float) -> str:
+        """A new constant. They stand apart, so that what changes lies together and is worked on four at a time."""
+        self.constants.append(float(value))
+        return f"c[{len(self.constants) - 1}]"
+
+    def window(self, length: float, clock: str, stride: int = 2) -> str:
+        """A new moving window; by events its ring can't fill up."""
+        bounded = clock == EVENTS
+        entries = _power_of_two(int(length) + 3) if bounded else 64
+        self.windows.append({"length": length, "entries": entries, "stride": stride, "bounded": bounded})
+        return f"w{len(self.windows) - 1}"
+
+    def level_window(self, key: str, x: str, clock: str, length: float) -> tuple[str, list[str], list[str]]:
+        """(name, absorb, advance) of the window over a level; mean, deviation and lag of one level and length share it."""
+        known = self.shared.get((key, clock, length))
+        if known:
+            return known, [], []
+        w = self.shared[key, clock, length] = self.window(length, clock)
+        forward, hold = f"forward({w}, rings, {self.clock(clock)})", f"hold({w}, rings, {x}, plan)"
+        if clock == TIME:
+            return w, [hold], [forward]
+        return w, [hold, forward] if clock == EVENTS else [forward, hold], []
+
+    def own_record(self, record: np.ndarray) -> tuple[int, int]:
+        """(number, byte offset) of a new record of a user's own feature."""
+        offset = self.own_bytes
+        self.own.append(record)
+        self.own_bytes += -(-record.dtype.itemsize // 16) * 16
+        return len(self.own) - 1, offset
+
+    def intervals(self, most: float, every: float, grid: bool) -> str:
+        """The last `most` intervals of `every` (ns of a grid in time, lots, or of no meaning)."""
+        if grid:
+            self.grids.append(len(self.pairs))
+        self.pairs.append({"most": most, "every": every, "entries": _power_of_two(int(most) + 1)})
+        return f"p{len(self.pairs) - 1}"
+
+    def clock(self, clock: str) -> str:
+        """The name of a clock's value in the code."""
+        return {TIME: "now", EVENTS: f"s[{EVENT_COUNT}]", VOLUME: f"s[{VOLUME_COUNT}]"}[clock]
+
+    def decay(self, clock: str, length: float) -> int:
+        """Number k of the exponential weight of this clock and length: local d{k} is exp(-step / length), see `_decays`."""
+        if (clock, length) not in self.decays:
+            self.fading.append([])
+        return self.decays.setdefault((clock, length), len(self.decays))
+
+    def scan(self, kind: int, side: int, amount: float) -> str:
+        """A walk over the book at every event's end, or where samples are taken if nothing else takes it in."""
+        self.scans.append((kind, side, amount))
+        self.always.append(False)
+        if len(self.scans) > observed.N_SCANS:
+            raise ValueError(f"a set has room for {observed.N_SCANS} features of depth within ticks and cost to fill")
+        return f"o[{observed.SCANS + len(self.scans) - 1}]"
+
+    # --- emission ----------------------------------------------------------------------------------
+    def _emit(self, columns: list[Expression]) -> None:
+        from nbtrade.signals.emitters import EMITTERS
+
+        order = _in_order(columns)
+        index = {node.key: k for k, node in enumerate(order)}
+        emitted = [EMITTERS[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
+        inputs = [[index[i.key] for i in node.inputs] for node in order]
+        taken = _needed(inputs, [j for k, e in enumerate(emitted) if e.absorb for j in inputs[k]], [e.kept for e in emitted])
+        shown = _needed(inputs, [index[c.key] for c in columns], [e.kept for e in emitted])
+        for k, e in enumerate(emitted):
+            self.advance += e.advance
+            self.absorb += e.absorb
+            if k in taken:
+                self.absorb.append(f"v{k} = {e.value}")
+                if e.scan is not None:
+                    self.always[e.scan] = True
+            if k in shown:
+                self.write.append(f"v{k} = {e.value}")
+        self.write += [f"out[{j}] = v{index[c.key]}" for j, c in enumerate(columns)]
+        self.write += [line for e in emitted for line in e.after_write]
+
+    def _decays(self) -> tuple[list[str], list[str], list[str]]:
+        """(advance, absorb, write) lines of the exponential weights.
+
+        r: 1 / length;  u: what is missing to a weight of 1 since the first event;  k: 1 / (length in the clock's unit * weight so far)
+        """
+        lines: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
+        write = []
+        for (clock, length), k in self.decays.items():
+            missing = self.slot(1.0)
+            if clock == EVENTS:
+                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
+                unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
+            else:
+                step = {TIME: "dt", VOLUME: "dv"}[clock]
+                lines[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
+                lines[clock] += [f"{missing} *= d{k}"]
+                unit = self.constant(length / (1e9 if clock == TIME else 1.0))
+            flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
+            lines[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
+            lines[clock] += [f"    {total} = flushed({total})" for total in (missing, *self.fading[k])]
+            begin = f"s[{START}]" if clock == TIME else "0.0"
+            warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
+            write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing})) if {warm} else nan")
+        return lines[TIME], [*lines[EVENTS], *lines[VOLUME]], write
+
+    def _written(self) -> str:
+        time, others, rates = self._decays()
+        size, pair = WINDOW.itemsize, PAIRS.itemsize
+        head = [
+            "plan = plan_of(plan_at)",
+            "o = floats(plan.observed)",
+            "s = floats(plan.state)",
+            "c = floats(plan.constants)",
+            "rings = floats(plan.rings)",
+        ]
+        head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
+        head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
+        first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]
+        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *time, *self.advance])
+        dv = [f"dv = {observed_float('volume')} - s[{VOLUME_COUNT}]", f"s[{VOLUME_COUNT}] += dv", f"s[{EVENT_COUNT}] += 1.0"]
+        absorb = [*first, *dv, *others, *_used(rates, self.absorb), *self.absorb]
+        write = ["out = floats(out_at)", *_used(rates, self.write), *self.write]
+        body = [
+            *head,
+            "now = float(moment)",
+            f"if what & {observed.ADVANCE} and s[{START}] < inf:",
+            *_indented(advance),
+            f"if what & {observed.ABSORB}:",
+            *_indented(absorb),
+            f"if what & {observed.WRITE}:",
+            *_indented(write),
+            "return 0",
+        ]
+        return "\n".join(["def evaluate(plan_at, out_at, moment, what):", *_indented(body), ""])
+
+    @property
+    def digest(self) -> str:
+        """Hash of the code: sets of equal code are one function."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
+
+
+def observed_float(name: str, k: int = 0) -> str:
+    """An observed number in the code."""
+    return f"o[{observed.at(name, k)}]"
+
+
+def _used(rates: list[str], lines: list[str]) -> list[str]:
+    """The rates' factors that lines use."""
+    text = " ".join(lines)
+    return [line for k, line in enumerate(rates) if re.search(rf"\bk{k}\b", text)]
+
+
+def _column(e: Expression) -> Expression:
+    return Level("since_sample", (e,), label=e.label) if isinstance(e, Flow) else e
+
+
+def _in_order(columns: list[Expression]) -> list[Expression]:
+    """All nodes, each once, inputs first."""
+    order: dict[str, Expression] = {}
+
+    def visit(node: Expression) -> None:
+        if node.key not in order:
+            for one in node.inputs:
+                visit(one)
+            order[node.key] = node
+
+    for column in columns:
+        visit(column)
+    return list(order.values())
+
+
+def _needed(inputs: list[list[int]], roots: list[int], is_stateful: list[bool]) -> set[int]:
+    """Nodes that must be worked out to have `roots`; what is kept in the state ends the search."""
+    found: set[int] = set()
+    todo = list(roots)
+    while todo:
+        k = todo.pop()
+        if k not in found:
+            found.add(k)
+            if not is_stateful[k]:
+                todo += inputs[k]
+    return found
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(n - 1, 1).bit_length()
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _block(first: str, head: str, lines: list[str]) -> list[str]:
+    return [first, head, *_indented(lines)]

@@ -11,6 +11,9 @@ pass costs what the rows and the ghosts cost. Time is the number of the event, o
 Events, not rows: CME lists the executions of one event at one price in another order than that of the queue now and then.
 """
 
+import sys
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -138,3 +141,19 @@ def by_event(events, lots):
     for event, qty in zip(events.tolist(), lots.tolist(), strict=True):
         out[event] = out.get(event, 0) + qty
     return out
+
+
+def main(n_records, n_at_once=100_000):
+    """Count the exceptions of a synthetic day: python tests/ghosts.py 10000000"""
+    with tempfile.TemporaryDirectory() as folder:
+        tape = nt.ingest(nt.synthetic.write_dbn(Path(folder) / "day.dbn.zst", n_records), progress=False)
+        orders = filled_orders(tape)
+        n = n_wrong = 0
+        for first in range(0, len(orders.added), n_at_once):
+            wrong, k = exceptions(tape, orders, slice(first, first + n_at_once))
+            n, n_wrong = n + k, n_wrong + len(wrong)
+            sys.stdout.write(f"{n:,} of {len(orders.added):,} orders, {n_wrong} exceptions {list(wrong.items())[:3]}\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -6,7 +6,7 @@ At every wake each side's last order is cancelled if it is still open, and anoth
 from the number of the wake (`drawn`), around the touch. So an order that fills in one program and not in the other changes no other
 order, and fills can be compared one by one.
 
-    FILLS.npy  i8[n orders, 6]   side, px (ticks), lots asked; filled: exchange ts (0: not filled), px, lots
+    FILLS.npy  i8[n orders, 7]   sent (ts), side, px (ticks), lots; filled: exchange ts (0: not filled), px, lots
 """
 
 import argparse
@@ -51,7 +51,7 @@ def make_market(hbt, interval, tick, out):
             px = bid - away if side == 0 else ask + away
             n += 1
             last[side] = np.uint64(n)
-            out[n - 1, 0], out[n - 1, 1], out[n - 1, 2] = side, px, qty
+            out[n - 1, 0], out[n - 1, 1], out[n - 1, 2], out[n - 1, 3] = hbt.current_timestamp, side, px, qty
             if side == 0:
                 hbt.submit_buy_order(0, n, px * tick, float(qty), hb.GTC, hb.LIMIT, False)
             else:
@@ -59,7 +59,7 @@ def make_market(hbt, interval, tick, out):
     for i in range(n):
         order = hbt.orders(0).get(np.uint64(i + 1))
         if order is not None and order.status == FILLED:
-            out[i, 3], out[i, 4], out[i, 5] = order.exch_timestamp, order.exec_price_tick, round(order.exec_qty)
+            out[i, 4], out[i, 5], out[i, 6] = order.exch_timestamp, order.exec_price_tick, round(order.exec_qty)
     return status, n
 
 
@@ -73,7 +73,7 @@ def main():
     a = p.parse_args()
     rows, _ = convert(checked(np.load(a.records)), a.feed)
     hbt = new_backtest(rows, "hashmap", a)
-    out = np.zeros((1_000_000, 6), np.int64)
+    out = np.zeros((1_000_000, 7), np.int64)
     status, n = make_market(hbt, a.interval, a.tick, out)
     hbt.close()
     if status != 1:

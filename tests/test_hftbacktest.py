@@ -1,12 +1,14 @@
 """Fills beside hftbacktest 2.4.4's L3 FIFO exchange: equal, or different by a rule of the table.
 
 Both programs get the same records, the same maker and the same latency. The maker does not look at its fills (see
-benchmarks/peers/hftbacktest_fills.py), so that every order can be compared by itself. Runs where NBTRADE_PEERS_PYTHON names a
-Python with benchmarks/peers/requirements.txt.
+benchmarks/peers/hftbacktest_fills.py), so that every order can be compared by itself. Runs where hftbacktest
+is installed (extra `peers`), or where NBTRADE_PEERS_PYTHON names a Python that has it: it needs an older NumPy.
 """
 
+import importlib.util
 import os
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -49,9 +51,9 @@ def maker(market, features, account, state):
 
 def theirs(records, folder):
     """Return hftbacktest's orders: i8[n, 7] sent side px lots, and ts px lots of their fills (0: none)."""
-    python = os.environ.get("NBTRADE_PEERS_PYTHON", "")
+    python = os.environ.get("NBTRADE_PEERS_PYTHON") or (sys.executable if importlib.util.find_spec("hftbacktest") else "")
     if not python:
-        pytest.skip("set NBTRADE_PEERS_PYTHON to the Python of an environment with benchmarks/peers/requirements.txt")
+        pytest.skip("no hftbacktest: install the extra `peers`, or set NBTRADE_PEERS_PYTHON to a Python that has it")
     np.save(folder / "records.npy", records)
     command = [
         python,

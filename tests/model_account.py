@@ -233,5 +233,5 @@ class Account:
             order.n_replacing -= 1
             if order.n_replacing == 0:  # else a later replace says what is wanted
                 order.want_px, order.want_qty = report.px, report.qty
-        else:
+        elif report.kind != "late":
             order.status, order.left = report.kind, 0

@@ -135,7 +135,8 @@ class Venue:
         while self.reports and self.reports[0][0] <= until:
             _, report = self.reports.popleft()
             self.account.deliver(report)
-            wakes.add("fill" if report.kind == "fill" else "ack")
+            if report.kind != "late":  # it only frees the slot
+                wakes.add("fill" if report.kind == "fill" else "ack")
         return wakes
 
     def top(self):

@@ -33,7 +33,7 @@ class Report(NamedTuple):
     """What the exchange tells; px and qty are a fill's, or what an order is after a replace (leaves, or total if rejected)."""
 
     ts: int
-    kind: str  # ack, fill, cancelled, rejected, replaced, replace_rejected
+    kind: str  # ack, fill, cancelled, rejected, replaced, replace_rejected, late
     order: int
     px: int = 0
     qty: int = 0
@@ -152,6 +152,7 @@ class Exchange:
             self._arrive_new(ts, order)
         elif self.orders[order].state != "working":
             self.n_late += 1
+            self._report(ts, "late", self.orders[order])
         elif kind == "cancel":
             self._cancel(ts, self.orders[order], "by_us")
         else:

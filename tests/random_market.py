@@ -136,17 +136,17 @@ class Market:
         self.local = max(self.local, self.ts + self.rng.choice((0, 0, 1, 3, 30)))
 
 
-def script_of(seed, first, last, n_actions):
+def script_of(seed, first, last, n_actions, n_venues=1):
     """Return n random actions at random times: mostly quotes near the touch."""
     rng = random.Random(seed)
     script = {}
     for _ in range(n_actions):
         ts = rng.randint(first, last)
-        script.setdefault(ts, []).extend(_some_action(rng, n_actions) for _ in range(rng.choice((1, 1, 2, 3))))
+        script.setdefault(ts, []).extend(_some_action(rng, n_actions, n_venues) for _ in range(rng.choice((1, 1, 2, 3))))
     return script
 
 
-def _some_action(rng, n_actions):
+def _some_action(rng, n_actions, n_venues):
     side, qty = rng.randrange(2), rng.randint(1, 7)
     what = rng.choices(("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten"), (40, 4, 14, 22, 16, 1, 2))[0]
     if what in ("cancel", "replace"):
@@ -156,7 +156,7 @@ def _some_action(rng, n_actions):
         qty = 0
     if what in ("market", "cancel", "cancel_all", "flatten"):
         px, ref = 0, -1
-    return Action(what, side, px, qty, rng.choice(KINDS) if what == "submit" else "limit", ref)
+    return Action(what, side, px, qty, rng.choice(KINDS) if what == "submit" else "limit", ref, rng.randrange(n_venues))
 
 
 def _some_price(rng):

@@ -209,3 +209,14 @@ def test_no_jit_equals_jit(tmp_path):
         outs.append(done.stdout.split())
     assert outs[0] == outs[1]
     assert int(outs[0][1]) > 0
+
+
+@pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
+def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
+    """K accounts in one pass give, byte for byte, what K passes give."""
+    values = [{"x": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
+    setup = runner.new_setup(strategy, values, latency=LATENCY)
+    simulation = runner.run_tapes([tape], setup)
+    simulation.close_session(False)
+    for k, value in enumerate(values):
+        assert nt.Result(simulation, setup, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash

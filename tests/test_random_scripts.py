@@ -6,14 +6,19 @@ that K accounts in one pass are K separate runs.
 """
 
 import lockstep
+import pytest
 import scripted_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import UNDEF_PRICE
 from model_account import Limits
-from model_backtest import WAKES, backtest
+from model_backtest import WAKES, backtest, backtest_all
 from random_market import Market, script_of
 from scripted import play
+
+import nbtrade as nt
+from nbtrade import simulation, venue
+from nbtrade.kernels import memory
 
 TICK = 10**7
 
@@ -53,8 +58,9 @@ def tape_of(records):
     return lockstep.resolved(lockstep.array_of(scaled), tick=TICK).tape()
 
 
-def scripts_of(accounts, records):
-    return [script_of(seed, records[0].ts_recv, records[-1].ts_recv + 5, n) for seed, n, _ in accounts]
+def scripts_of(accounts, *tapes):
+    first, last = min(records[0].ts_recv for records in tapes), max(records[-1].ts_recv for records in tapes)
+    return [script_of(seed, first, last + 5, n, len(tapes)) for seed, n, _ in accounts]
 
 
 def oracle(records, script, rule, setup):
@@ -76,5 +82,95 @@ def test_engine_equals_oracle(seed, n_events, accounts, setup):
     records = Market(seed).make(n_events)
     scripts, rules = scripts_of(accounts, records), [rule for *_, rule in accounts]
     outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **setup)[0]
+    for k, (got, script, rule) in enumerate(zip(outcomes, scripts, rules, strict=True)):
+        assert_equal(got, oracle(records, script, rule, setup), (k, rule))
+
+
+@settings(max_examples=100, deadline=None)
+@given(seeds=st.lists(seeds, min_size=2, max_size=3), n_events=st.integers(1, 60), accounts=accounts, setup=setups)
+def test_several_instruments(seeds, n_events, accounts, setup):
+    """The same with several instruments, whose moments come in order of time, and by index at one moment."""
+    tapes = [Market(seed).make(n_events) for seed in seeds]
+    scripts, rules = scripts_of(accounts, *tapes), [rule for *_, rule in accounts]
+    outcomes = scripted_engine.ran([tape_of(records) for records in tapes], scripts, rule=rules, **setup)
+    for k, (script, rule) in enumerate(zip(scripts, rules, strict=True)):
+        looks = []
+        results = backtest_all([(records, 1) for records in tapes], play(script, looks, len(tapes)), rule=rule, **setup)
+        for v, result in enumerate(results):
+            assert_equal(outcomes[v][k], scripted_engine.expected(result, looks, v), (v, k, rule))
+
+
+def interpolated(times, values):
+    """Return the function that is linear between samples and constant beyond them, whole ns."""
+
+    def at(ts):
+        if ts <= times[0] or ts >= times[-1]:
+            return values[0] if ts <= times[0] else values[-1]
+        i = max(i for i, time in enumerate(times) if time <= ts)
+        share = (ts - times[i]) / (times[i + 1] - times[i])
+        return values[i] + int(share * (values[i + 1] - values[i]))
+
+    return at
+
+
+delays_measured = st.lists(
+    st.tuples(st.integers(900, 2000), st.integers(0, 90), st.integers(0, 90)), min_size=1, max_size=6, unique_by=lambda row: row[0]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, accounts=accounts, setup=setups, samples=delays_measured)
+def test_measured_latency(seed, accounts, setup, samples):
+    """The same with latencies interpolated from samples: nothing overtakes."""
+    times, entries, responses = (list(column) for column in zip(*sorted(samples), strict=True))
+    latency = nt.Latency.measured(times, entries, responses, feed=setup["feed"])
+    functions = {"entry": interpolated(times, entries), "response": interpolated(times, responses)}
+    assert_latency(seed, accounts, setup, latency, functions)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, accounts=accounts, setup=setups, draw=st.integers(0, 2**31))
+def test_random_latency(seed, accounts, setup, draw):
+    """The same with drawn latencies: they depend on the seed and the moment alone."""
+    latency = nt.Latency.random([0, 1, 5, 60], [0, 2, 9, 33], seed=draw, feed=setup["feed"])
+    tables = latency.varying.entries, latency.varying.responses
+    entry, response = (lambda ts, k=k: int(tables[k][hashed(2 * draw + 1 - k, ts) >> 20]) for k in (0, 1))
+    functions = {"entry": entry, "response": response}
+    assert_latency(seed, accounts, setup, latency, functions)
+
+
+def hashed(seed, ts):
+    """Return 32 bits of a seed and a moment."""
+    x = 0
+    for word in (seed, ts >> 32, ts):
+        x ^= word & 0xFFFFFFFF
+        for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97), (15, 1)):
+            x = (x ^ x >> shift) * factor & 0xFFFFFFFF
+    return x
+
+
+def assert_latency(seed, accounts, setup, latency, functions):
+    records = Market(seed).make(60)
+    scripts, rules = scripts_of(accounts, records), [rule for *_, rule in accounts]
+    outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **{**setup, "entry": latency})[0]
+    for k, (got, script, rule) in enumerate(zip(outcomes, scripts, rules, strict=True)):
+        assert_equal(got, oracle(records, script, rule, {**setup, **functions}), (k, rule))
+
+
+@pytest.mark.parametrize("limit", ["logs", "pages"])
+@settings(max_examples=40, deadline=None)
+@given(seed=seeds, accounts=accounts, setup=setups)
+def test_full_memory(limit, seed, accounts, setup):
+    """The same when logs and rings, or the books' pages, are full all the time."""
+    records = Market(seed).make(60)
+    scripts, rules = scripts_of(accounts, records), [rule for *_, rule in accounts]
+    new_book = memory.new_book
+    with pytest.MonkeyPatch.context() as patch:
+        if limit == "logs":
+            for module, name in ((venue, "LOG_ROWS"), (venue, "RING"), (simulation, "LOG_ROWS")):
+                patch.setattr(module, name, 4)
+        else:
+            patch.setattr(memory, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
+        outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **setup)[0]
     for k, (got, script, rule) in enumerate(zip(outcomes, scripts, rules, strict=True)):
         assert_equal(got, oracle(records, script, rule, setup), (k, rule))

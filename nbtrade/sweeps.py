@@ -6,6 +6,7 @@ Sets are accounts of one run: they share the books, and an event only looks at t
 those of separate runs, byte for byte. A block is as large as its accounts' records stay in the processor's cache.
 """
 
+import contextlib
 import itertools
 import os
 import threading
@@ -13,10 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
+from nbtrade.kept import Kept
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result
 from nbtrade.runner import Data, Setup, new_setup, open_part, run_tapes
 from nbtrade.seam import Strategy
+from nbtrade.store.blockfile import BlockFile
 from nbtrade.store.tape import Tape
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ def sweep(
     start: Any = None,
     end: Any = None,
     at_close: str = "carry",
+    store: BlockFile | str | os.PathLike[str] | None = None,
     progress: bool = True,
     **options: Any,
 ) -> "pd.DataFrame":
@@ -45,6 +49,7 @@ def sweep(
     workers : threads, by default one for each core; each takes a tape and a block of sets at a time
     block   : sets in one pass at most; start, end : part of the tapes
     at_close : "carry" or "flatten"
+    store   : a BlockFile, or its path, that keeps each row: a sweep that was stopped goes on, a larger one runs what is new
     options : as for `backtest`: latency, fees, risk, instrument, fill_rule, max_orders, sample, features. `sample` is 0 by default;
               with it the table has peak_position, max_drawdown and sharpe
 
@@ -58,14 +63,21 @@ def sweep(
     tapes = [open_part(one, start, end) for one in all_data]
     options = {"sample": 0, "max_orders": 16, "keep_log": False, **options}
     setup_of(strategy, sets[:1], options)  # what is wrong is said before anything runs
-    address = strategy.address  # compiled once, here
-    n_workers = workers or os.cpu_count() or 1
-    size = max(1, min(block, -(-len(sets) * len(tapes) // n_workers)))
-    jobs = [(t, i) for t in range(len(tapes)) for i in range(0, len(sets), size)]
-    with progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}" if address else "", progress) as advance:
-        tables = _run_all([(tapes[t], sets[i : i + size]) for t, i in jobs], strategy, options, at_close, n_workers, advance)
-    table = pd.concat(tables, ignore_index=True)
+    work = _Work(strategy, options, at_close, tapes, sets)
+    with contextlib.ExitStack() as stack:
+        advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
+        if store is not None:
+            work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, {**options, "at_close": at_close})))
+            advance(work.take_kept())
+        work.run(workers or os.cpu_count() or 1, block, advance)
+    places = itertools.product(range(len(tapes)), range(len(sets)))
+    table = pd.DataFrame([{"tape": tapes[t].symbol, **sets[i], **_renamed(work.rows[t, i], sets[i])} for t, i in places])
     return table if several else table.drop(columns="tape")
+
+
+def _renamed(row: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """A row whose columns are not called like parameters."""
+    return {f"{name}_result" if name in values else name: value for name, value in row.items()}
 
 
 def sets_of(grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -89,41 +101,60 @@ def setup_of(strategy: Strategy, sets: list[dict[str, Any]], options: Mapping[st
     return new_setup(strategy, states, **{**options, "fill_rule": rules})
 
 
-def _run_all(
-    jobs: list[tuple[Tape, list[dict[str, Any]]]], strategy: Strategy, options: Mapping[str, Any], at_close: str, n: int, advance: Any
-) -> list[Any]:
-    """The tables of all jobs, in their order."""
-    stop = threading.Event()
+class _Work:
+    """The rows of a sweep, and how those that are missing are made. rows : (tape's number, set's number) -> summary"""
 
-    def watch() -> None:
-        if stop.is_set():
+    def __init__(
+        self, strategy: Strategy, options: Mapping[str, Any], at_close: str, tapes: list[Tape], sets: list[dict[str, Any]]
+    ) -> None:
+        self.strategy, self.options, self.flatten, self.tapes, self.sets = strategy, options, at_close == "flatten", tapes, sets
+        self.rows: dict[tuple[int, int], dict[str, Any]] = {}
+        self.kept: Kept | None = None
+        self.stop = threading.Event()
+        _ = strategy.address  # compiled once, before there are threads
+
+    def take_kept(self) -> int:
+        """Rows that are kept already; returns how many."""
+        assert self.kept is not None
+        for t, tape in enumerate(self.tapes):
+            for i, values in enumerate(self.sets):
+                row = self.kept.get(tape, values)
+                if row is not None:
+                    self.rows[t, i] = row
+        return len(self.rows)
+
+    def run(self, n_workers: int, block: int, advance: Callable[[int], object]) -> None:
+        """Make the missing rows, a tape and a block of sets at a time."""
+        missing = [[i for i in range(len(self.sets)) if (t, i) not in self.rows] for t in range(len(self.tapes))]
+        size = max(1, min(block, -(-sum(map(len, missing)) // n_workers)))
+        jobs = [(t, one[i : i + size]) for t, one in enumerate(missing) for i in range(0, len(one), size)]
+        with ThreadPoolExecutor(n_workers, "nbtrade-sweep") as pool:
+            futures = {pool.submit(self._block, t, numbers): (t, numbers) for t, numbers in jobs}
+            left: set[Future[Any]] = set(futures)
+            try:
+                while left:
+                    done, left = wait(left, 0.2, FIRST_COMPLETED)
+                    for future in done:
+                        self._take(*futures[future], future.result())
+                        advance(len(futures[future][1]))
+            except BaseException:  # an error or Ctrl-C: what has not begun does not begin, and the rest stops where it is
+                self.stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _take(self, t: int, numbers: list[int], rows: list[dict[str, Any]]) -> None:
+        self.rows.update(((t, i), row) for i, row in zip(numbers, rows, strict=True))
+        if self.kept is not None:
+            self.kept.put(self.tapes[t], [self.sets[i] for i in numbers], rows)
+
+    def _watch(self) -> None:
+        if self.stop.is_set():
             raise CancelledError
 
-    with ThreadPoolExecutor(n, "nbtrade-sweep") as pool:
-        futures = [pool.submit(_run_block, tape, sets, strategy, options, at_close, watch) for tape, sets in jobs]
-        left: set[Future[Any]] = set(futures)
-        try:
-            while left:
-                done, left = wait(left, 0.2, FIRST_COMPLETED)
-                for future in done:
-                    advance(len(future.result()))
-        except BaseException:  # an error or Ctrl-C: what has not begun does not begin, and the rest stops where it is
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]
-
-
-def _run_block(
-    tape: Tape, sets: list[dict[str, Any]], strategy: Strategy, options: Mapping[str, Any], at_close: str, watch: Callable[[], None]
-) -> "pd.DataFrame":
-    """One pass: a row for each set."""
-    import pandas as pd
-
-    setup = setup_of(strategy, sets, options)
-    simulation = run_tapes([tape], setup, watch=watch)
-    simulation.close_session(at_close == "flatten")
-    table = Result.table(simulation, setup, tape.symbol, tape.tick_units)
-    return pd.DataFrame([{"tape": tape.symbol, **one} for one in sets]).join(
-        table.rename(columns={name: f"{name}_result" for name in sets[0] if name in table})
-    )
+    def _block(self, t: int, numbers: list[int]) -> list[dict[str, Any]]:
+        """One pass over a tape: a row for each set."""
+        setup = setup_of(self.strategy, [self.sets[i] for i in numbers], self.options)
+        tape = self.tapes[t]
+        simulation = run_tapes([tape], setup, watch=self._watch)
+        simulation.close_session(self.flatten)
+        return Result.table(simulation, setup, tape.symbol, tape.tick_units).to_dict("records")

@@ -126,18 +126,18 @@ def test_asof(tape):
 def test_cache(tape, tmp_path, monkeypatch):
     """The second request maps the first one's bytes, whatever the columns are called; other parameters are another matrix."""
     tape.manifest["content_hash"] = tape.manifest.get("content_hash", "a")
-    first = nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, cache=tmp_path)
+    first = nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, cache=tmp_path / "features.blocks")
     monkeypatch.setattr(passing.Pass, "feed", None)  # would be needed to compute
-    second_time = nt.features(tape, {"c": f.mid().ema("1s"), "d": leaning(f.mid())}, cache=tmp_path)
+    second_time = nt.features(tape, {"c": f.mid().ema("1s"), "d": leaning(f.mid())}, cache=tmp_path / "features.blocks")
     assert second_time.values.tobytes() == first.values.tobytes()
     assert second_time.ts.tobytes() == first.ts.tobytes()
     assert not second_time.values.flags.writeable
     assert second_time.names == ["c", "d"]
     for other in (f.mid().ema("2s"), leaning(f.mid(), weight=0.2)):
         with pytest.raises(TypeError):
-            nt.features(tape, {"a": f.mid().ema("1s"), "b": other}, cache=tmp_path)
+            nt.features(tape, {"a": f.mid().ema("1s"), "b": other}, cache=tmp_path / "features.blocks")
     with pytest.raises(TypeError):
-        nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, sample=2, cache=tmp_path)
+        nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, sample=2, cache=tmp_path / "features.blocks")
 
 
 # --- elsewhere -------------------------------------------------------------------------------------------

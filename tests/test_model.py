@@ -1,6 +1,6 @@
 """The oracle against ground truth: real files first, then one small scenario per rule.
 
-Own orders: test_model_backtest.py.
+Own orders: test_rules.py, test_ghosts.py.
 """
 
 import json
@@ -8,7 +8,6 @@ import json
 import pytest
 import real
 from model import ASK, BID, F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book
-from model_backtest import Exchange, OwnOrder
 from model_cases import ask, bid, rec
 
 PRE_OPEN = 1_758_750_420 * 10**9  # 2025-09-24 21:47 UTC
@@ -143,55 +142,6 @@ def test_esm4_snapshot_and_two_seconds_end_as_published():
     assert [len(book.prices(side)) for side in (BID, ASK)] == [976, 571]
     assert len(book.orders) == 13598
     assert not book.faults
-
-
-def test_clx5_queue_law_of_own_orders(clx5):
-    """Beside a real order of the same size: just before it ours has at least its fills, just behind none.
-
-    Every 50th place of CLX5, where a single add takes it, gets an own order right before and one right
-    behind. Executions of the two orders that predate the file (see above) are left out.
-    """
-    book, probes, late, n_executed = Book(), [], set(), 0
-    for record in clx5:
-        if book.at_event_end and record.action == "A" and record.flags & F_LAST and book.n_places % 50 == 0:
-            probes.append(Probe(book, record))
-        if record.action == "M" and record.order_id not in book.orders:
-            late.add(record.order_id)
-        for change in book.apply(record):
-            if change.order.id not in late:
-                n_executed += sum(probe.watch(change) for probe in probes)
-        if book.at_event_end:
-            probes = [probe for probe in probes if probe.end_event(book, record)]
-    assert n_executed >= 20
-
-
-class Probe:
-    """A real order and an own one of its size on either side of it, each in an account of its own."""
-
-    def __init__(self, book, record):
-        self.order_id, self.order, self.executed = record.order_id, None, 0
-        self.own = OwnOrder(0, BID if record.side == "B" else ASK, record.price, record.size, record.size)
-        self.before, self.behind = Exchange(1, book), Exchange(1, book)
-        self.before.arrive(0, "new", self.own)
-
-    def watch(self, change):
-        self.before.watch(0, change)
-        self.behind.watch(0, change)
-        ours = change.order is self.order and change.kind == "exec"
-        self.executed += change.lots * ours
-        return ours
-
-    def end_event(self, book, record):
-        """Return whether the real order still has its place."""
-        if self.order is None:
-            self.order = book.orders[self.order_id]
-            self.behind.arrive(0, "new", self.own)
-        self.before.end_event(0)
-        self.behind.end_event(0)
-        assert sum(fill.qty for fill in self.before.fills) >= self.executed, record
-        resting = book.orders.get(self.order_id) is self.order
-        assert not (resting and self.behind.fills), record
-        return resting
 
 
 # Resolving records

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import nbtrade as nt
-from nbtrade import ASK, BID, UNDEF_PRICE
+from nbtrade import ASK, BID, UNDEF_PRICE, sweeps
 from nbtrade.results import Result
 from nbtrade.runner import new_setup, run_tapes
 
@@ -103,6 +103,25 @@ def test_several_tapes(tape):
     table = nt.sweep([first, second], nt.market_maker, [{"half_spread": 1.0}, {"half_spread": 2.0}], progress=False)
     assert list(table["half_spread"]) == [1.0, 2.0, 1.0, 2.0]
     assert table["n_fills"][2] == nt.backtest(second, nt.market_maker, half_spread=1.0).summary["n_fills"]
+
+
+def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
+    """Rows kept in a BlockFile are not run again; another tape, set, fee or strategy is another row."""
+    store, options = tmp_path / "sweep.blocks", {"latency": LATENCY, "sample": "1s", "progress": False}
+    small = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, store=store, **options)
+    ran = []
+    run = sweeps.run_tapes
+    monkeypatch.setattr(sweeps, "run_tapes", lambda tapes, setup, **more: ran.append(len(setup.states)) or run(tapes, setup, **more))
+    large = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0, 3.0]}, store=store, workers=1, **options)
+    assert ran == [1]
+    assert large.iloc[:2].equals(small)
+    assert large.equals(nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0, 3.0]}, **options))
+    ran.clear()
+    for other in ({"fees": nt.Fees(maker=0.1)}, {"at_close": "flatten"}, {"latency": nt.Latency.random([1e6], [2e6])}):
+        nt.sweep(tape, nt.market_maker, {"half_spread": [1.0]}, store=store, **{**options, **other})
+    nt.sweep(tape, nt.market_maker.with_(qty=2), {"half_spread": [1.0]}, store=store, **options)
+    nt.sweep(halves(tape)[0], nt.market_maker, {"half_spread": [1.0]}, store=store, **options)
+    assert ran == [1] * 5
 
 
 def test_bad_grids(tape):

@@ -1,12 +1,12 @@
-"""Matrices kept on disk by what they are made of: the second request is a memory map.
+"""Matrices kept in a BlockFile by what they are made of: the second request is a memory map.
 
     name = hash(tape's content, its rows, features, sample, users' functions, version)  ->  {values, ts}
 
-`Store` is all that the rest knows: `get(name)` and `put(name, arrays)`. This one is a folder of .npy files, each written whole and renamed.
+`Store` is all that the rest knows: `get(name)` and `put(name, arrays)`.
 """
 
+import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +14,33 @@ import numpy as np
 import xxhash
 
 from nbtrade._jit import fingerprint
+from nbtrade.errors import BlockFileLocked
 from nbtrade.signals.expression import Expression
 from nbtrade.signals.sampling import Sampling
-from nbtrade.store.files import sync_folder
+from nbtrade.store.blockfile import BlockFile
 from nbtrade.store.tape import Tape
 
 VERSION = 1  # of the formulas: a change of any of them is another number
 
 
 class Store:
-    """Named sets of arrays in a folder."""
+    """Named sets of arrays in a BlockFile: blocks "features/NAME/KEY"."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
 
     def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of `name`, mapped read-only; None when they are not there, or not whole."""
-        folder = self.folder / name
-        try:
-            return {path.stem: _mapped(path) for path in sorted(folder.glob("*.npy"))} or None
-        except (OSError, ValueError):
+        """The arrays of `name`, views of the file; None when they are not there."""
+        if not self.path.exists():
             return None
+        with BlockFile(self.path, mode="r") as blocks:
+            keys = blocks.list(f"features/{name}/")
+            return {key.rsplit("/", 1)[1]: blocks.get(key) for key in keys} or None
 
     def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Keep arrays under `name`: all of them, or none."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as part:
-            whole = Path(part) / name
-            whole.mkdir()
-            for key, array in arrays.items():
-                with open(whole / f"{key}.npy", "wb") as file:
-                    np.save(file, array)
-                    os.fsync(file.fileno())
-            sync_folder(whole)
-            try:
-                os.rename(whole, self.folder / name)
-            except OSError:
-                if not (self.folder / name).exists():  # somebody else was first: the same arrays
-                    raise
-        sync_folder(self.folder)
-
-
-def _mapped(path: Path) -> np.ndarray:
-    array = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)
-    array.flags.writeable = False
-    return array.view(np.ndarray)
+        """Keep arrays under `name`: all of them, or none. Left out while another process writes the file: the next request does it."""
+        with contextlib.suppress(BlockFileLocked), BlockFile(self.path) as blocks:
+            blocks.put_many({f"features/{name}/{key}": array for key, array in arrays.items()})
 
 
 def name_of(tape: Tape, columns: list[Expression], sampling: Sampling, extra: Any = "") -> str | None:

@@ -33,7 +33,7 @@ def features(
     sample : when rows are written: "event" (every event's end), n, "100ms", "trade", "quote" (top of book), ("volume", lots),
              ("value", currency), or ascending times (i8 ns): another matrix's `ts`, say
     out    : a Matrix whose memory is used again; touching new memory takes a fifth of the time
-    cache  : a folder in which matrices are kept by the hash of what they are made of; the second request maps it
+    cache  : a BlockFile's path in which matrices are kept by the hash of what they are made of; the second request maps it
 
     A row at local time t is made of what was received by t (ts_recv <= t), at ends of events. Prices are in ticks, sizes in lots, times in
     seconds. A flow's column is what flowed since the sample before. Undefined values are NaN (see nbtrade/signals/expression.py).

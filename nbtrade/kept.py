@@ -64,6 +64,13 @@ class Kept:
             self.blocks.flush()
 
 
+def feature_keys(strategy: Strategy) -> list[str]:
+    """The features a strategy asks for, as text that says what they are."""
+    from nbtrade.signals.cache import stable_key
+
+    return [f"{name}: {stable_key(expression)}" for name, expression in strategy.expressions.items()]
+
+
 def stamp(value: Any) -> str:
     """A hash of a value by content: numbers, text, arrays, dataclasses, functions, and tuples, lists and dicts of them."""
     h = xxhash.xxh3_128()
@@ -72,7 +79,9 @@ def stamp(value: Any) -> str:
 
 
 def _update(h: Any, value: Any) -> None:
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "names") and hasattr(value, "values") and hasattr(value, "ts"):  # a Matrix
+        _update(h, (list(value.names), value.ts, value.values))
+    elif isinstance(value, np.ndarray):
         h.update(f"array {value.dtype} {value.shape}".encode())
         h.update(np.ascontiguousarray(value))
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):

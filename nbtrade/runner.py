@@ -11,7 +11,7 @@ tape is written.
 import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
 from nbtrade.kernels import memory
+from nbtrade.known import feature_rows
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result, Results
 from nbtrade.schema import FILL_RULES, PRICE_SCALE, TIMER
@@ -123,33 +124,48 @@ def backtest(
     max_orders : open orders an account can have; more are refused (counted in the summary)
     start, end : part of the tape; tick, symbol : for a source file, as in `ingest`
     at_close   : "carry" or "flatten": what becomes of a position when a session ends
-    features   : a matrix of `nbtrade.features`: strategies read the last row known as features[i]
+    features   : a Matrix of `nbtrade.features`: the strategy reads the last row known. Of several instruments, the first's
     **state    : other initial values of the strategy's state fields
 
     Raises StrategyError, SourceError, TapeError, ValueError.
     """
     if at_close not in ("carry", "flatten"):
         raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
+    latency = latency or Latency()
+    strategy = strategy.with_(**state)
     setup = new_setup(
-        strategy.with_(**state), [{}], latency=latency, fees=fees, risk=risk, instrument=instrument, fill_rule=fill_rule, sample=sample,
-        max_orders=max_orders, features=_known_rows(features),
-    )  # fmt: skip
+        strategy,
+        [{}],
+        latency=latency,
+        fees=fees,
+        risk=risk,
+        instrument=instrument,
+        fill_rule=fill_rule,
+        sample=sample,
+        max_orders=max_orders,
+    )
     flatten = at_close == "flatten"
+
+    def with_features(tapes: Sequence[Tape] | None) -> Setup:
+        return replace(setup, features=feature_rows(strategy, features, tapes, latency.delays().feed))
+
     if isinstance(data, Mapping):
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
+        setup = with_features(list(tapes.values())[:1])
         simulation = run_tapes(list(tapes.values()), setup, progress)
         simulation.close_session(flatten)
         return Results({name: Result(simulation, setup, tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
+        setup = with_features(days)
         return Result(_run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
-        simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
+        simulation, name, tick_units = _from_source(data, with_features(None), tick, symbol, progress)
     else:
         tape = open_part(data, start, end)
-        simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
+        simulation, name, tick_units = run_tapes([tape], with_features([tape]), progress), tape.symbol, tape.tick_units
     simulation.close_session(flatten)
     return Result(simulation, setup, name, tick_units)
 
@@ -163,11 +179,6 @@ def open_part(data: Data, start: Any, end: Any) -> Tape:
     """A tape, opened if need be, or the part of it between two times."""
     tape = data if isinstance(data, Tape) else open_tape(data)
     return tape if start is None and end is None else tape.between(start, end)
-
-
-def _known_rows(features: Any) -> Any:
-    """(local times, matrix) of a feature matrix; such a pair may be given itself."""
-    return features if features is None or isinstance(features, tuple) else (features.ts, features.values)
 
 
 # --- from tapes -----------------------------------------------------------------------------------

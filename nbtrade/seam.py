@@ -69,10 +69,11 @@ class Strategy:
 
     state    : record dtype of the state fields     defaults : their initial values
     wakes    : bits of kernels/records.py           interval : ns
+    expressions : name -> feature    feature_names : fields of `features`
     reads_trades : it reads the last trade, the volume or the number of events
     """
 
-    def __init__(self, function: Callable[..., None], state: Any, wake: Any, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[..., None], state: Any, wake: Any, features: Any, defaults: Mapping[str, Any]) -> None:
         blame.check_signature(function)
         self.function = function
         self.name = function.__name__
@@ -81,6 +82,8 @@ class Strategy:
         self.dtype = np.dtype([*list(state), ("_", "i8")] if state else [("_", "i8")], align=True)
         self.wakes, self.interval = _wakes(wake)
         self.reads_trades = _reads_trades(function)
+        self.expressions = dict(features) if isinstance(features, Mapping) else {}
+        self.feature_names = tuple(features)
         self.defaults = dict(defaults)
         self._compiled: list[Any] = []  # address, and what keeps it alive: shared by all `with_` other values
         self.states([{}])  # wrong names and values are said here
@@ -111,7 +114,7 @@ class Strategy:
     def address(self) -> int:
         """Compile if need be. Raises StrategyError that names the line."""
         if not self._compiled:
-            self._compiled.extend(_compile(self.function, self.dtype))
+            self._compiled.extend(_compile(self.function, self.dtype, self.feature_names))
         return int(self._compiled[0])
 
     def __repr__(self) -> str:
@@ -119,33 +122,44 @@ class Strategy:
         return f"<Strategy {self.name}({values})>"
 
 
-def strategy(*, state: Any = (), wake: Any = "100ms", **defaults: Any) -> Callable[[Callable[..., None]], Strategy]:
+def strategy(*, state: Any = (), wake: Any = "100ms", features: Any = (), **defaults: Any) -> Callable[[Callable[..., None]], Strategy]:
     """Make a function (market, features, account, state) a strategy.
 
     state    : list of (name, dtype[, shape]): parameters and memory, one record for each account
     wake     : a time span ("100ms", ns) for a timer; "event", "top" (a change of the best prices or lots), "trade"; "ack", "fill" (own
                orders' reports); "start" and "end" of the session; or several in a tuple. `market.wake` says which ones apply
+    features : {name: expression of nbtrade.feature}, computed before the run, or names of columns of the matrix that `backtest(features=)`
+               gets; features.name is the last value known at the wake. Without names, features[i] is column i of that matrix
     defaults : initial values of state fields; all others begin at 0
 
     Raises StrategyError for a wrong signature or field; compile errors come with the first run and name the line.
     """
-    return lambda function: Strategy(function, state, wake, defaults)
+    return lambda function: Strategy(function, state, wake, features, defaults)
 
 
-def _compile(function: Callable[..., Any], dtype: np.dtype) -> tuple[int, Any]:
+def _features(names: tuple[str, ...]) -> tuple[Any, Any]:
+    """(a function (address) -> features, its Numba type): a record of named floats, or a bare pointer to them."""
+    if not names:
+        return features_at, types.CPointer(types.float64)
+    dtype = np.dtype([(name, "f8") for name in names])
+    numba_type = record_type(dtype) if JIT else None
+    return record_at(dtype, numba_type), numba_type
+
+
+def _compile(function: Callable[..., Any], dtype: np.dtype, names: tuple[str, ...]) -> tuple[int, Any]:
     """(address, what keeps it alive) of the entry that the engine calls."""
     blame.check_names(function, dtype)
     state_type = record_type(dtype) if JIT else None
     state_at = record_at(dtype, state_type)
+    row_at, row_type = _features(names)
     if not JIT:
         address = id(function)
-        PYTHON_STRATEGIES[address] = lambda m, f, a, s: _call_python(function, market_at(m), features_at(f), account_at(a), state_at(s))
+        PYTHON_STRATEGIES[address] = lambda m, f, a, s: _call_python(function, market_at(m), row_at(f), account_at(a), state_at(s))
         return address, function
-    pointer = types.CPointer(types.float64)
-    call = guarded_call(Guarded(function, (MARKET_TYPE, pointer, ACCOUNT_TYPE, state_type), int(dtype.fields["_"][1])))  # type: ignore[index]
+    call = guarded_call(Guarded(function, (MARKET_TYPE, row_type, ACCOUNT_TYPE, state_type), int(dtype.fields["_"][1])))  # type: ignore[index]
 
     def entry(market: int, features: int, account: int, state: int) -> int:
-        return call(market_at(market), features_at(features), account_at(account), state_at(state))
+        return call(market_at(market), row_at(features), account_at(account), state_at(state))
 
     entry.__qualname__ = f"strategy_{function.__name__}"
     from numba.core.ccallback import CFunc

@@ -12,15 +12,18 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nbtrade.kept import Kept
+from nbtrade.known import feature_rows
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result
 from nbtrade.runner import Data, Setup, new_setup, open_part, run_tapes
 from nbtrade.seam import Strategy
 from nbtrade.store.blockfile import BlockFile
 from nbtrade.store.tape import Tape
+from nbtrade.terms import Latency
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,8 +65,8 @@ def sweep(
     all_data: Any = data if several else [data]
     tapes = [open_part(one, start, end) for one in all_data]
     options = {"sample": 0, "max_orders": 16, "keep_log": False, **options}
-    setup_of(strategy, sets[:1], options)  # what is wrong is said before anything runs
-    work = _Work(strategy, options, at_close, tapes, sets)
+    setup_of(strategy, sets[:1], {**options, "features": None})  # what is wrong is said before anything runs
+    work = _Work(strategy, dict(options), at_close, tapes, sets)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
         if store is not None:
@@ -104,13 +107,14 @@ def setup_of(strategy: Strategy, sets: list[dict[str, Any]], options: Mapping[st
 class _Work:
     """The rows of a sweep, and how those that are missing are made. rows : (tape's number, set's number) -> summary"""
 
-    def __init__(
-        self, strategy: Strategy, options: Mapping[str, Any], at_close: str, tapes: list[Tape], sets: list[dict[str, Any]]
-    ) -> None:
+    def __init__(self, strategy: Strategy, options: dict[str, Any], at_close: str, tapes: list[Tape], sets: list[dict[str, Any]]) -> None:
+        given = options.pop("features", None)
         self.strategy, self.options, self.flatten, self.tapes, self.sets = strategy, options, at_close == "flatten", tapes, sets
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
         self.kept: Kept | None = None
         self.stop = threading.Event()
+        feed = (options.get("latency") or Latency()).delays().feed
+        self.features = [feature_rows(strategy, given, [tape], feed) for tape in tapes]
         _ = strategy.address  # compiled once, before there are threads
 
     def take_kept(self) -> int:
@@ -153,7 +157,7 @@ class _Work:
 
     def _block(self, t: int, numbers: list[int]) -> list[dict[str, Any]]:
         """One pass over a tape: a row for each set."""
-        setup = setup_of(self.strategy, [self.sets[i] for i in numbers], self.options)
+        setup = replace(setup_of(self.strategy, [self.sets[i] for i in numbers], self.options), features=self.features[t])
         tape = self.tapes[t]
         simulation = run_tapes([tape], setup, watch=self._watch)
         simulation.close_session(self.flatten)

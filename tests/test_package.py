@@ -35,11 +35,12 @@ MAY_IMPORT = {
     "terms": CORE | {"kernels", "times", "venue"},
     "report": {"results"},
     "results": CORE | {"kernels", "report", "explain"},  # report, explain: when they are asked for
-    "runner": CORE | {"kernels", "signals", "store", "sources", "seam", "simulation", "results", "progress", "terms", "times"},
-    "sweeps": CORE | {"kept", "store", "seam", "simulation", "results", "runner", "progress"},
+    "runner": CORE | {"kernels", "known", "store", "sources", "seam", "simulation", "results", "progress", "terms", "times"},
+    "sweeps": CORE | {"kept", "known", "terms", "store", "seam", "simulation", "results", "runner", "progress"},
     "explain": CORE | {"kernels", "store"},
     "signals": CORE | {"kernels", "store", "signals", "times"},
-    "kept": CORE | {"seam", "store"},
+    "kept": CORE | {"seam", "store", "signals"},
+    "known": CORE | {"seam", "store", "signals"},
 }
 ENDS = {"__init__", "__main__", "cli", "demo"}  # they may import all, and nobody may import them
 HEAVY = ("numpy", "pandas", "numba", "llvmlite", "matplotlib", "tqdm", "databento_dbn", "zstandard")

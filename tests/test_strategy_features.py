@@ -1,0 +1,67 @@
+"""Features inside strategies: the last row known at each wake, by name or by number, shared by all accounts."""
+
+import numpy as np
+import pytest
+
+import nbtrade as nt
+from nbtrade import BID, UNDEF_PRICE
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    path = tmp_path_factory.mktemp("features") / "day.dbn.zst"
+    return nt.ingest(nt.synthetic.write_dbn(path, 60_000, seed=4), progress=False)
+
+
+@nt.strategy(
+    state=[("seen", "f8", 3), ("n", "i8")],
+    wake="200ms",
+    features={"spread": nt.feature.spread(), "fast": nt.feature.mid().ema("1s"), "imbalance": nt.feature.imbalance()},
+)
+def reading(market, features, account, state):
+    """Adds up what it sees; what can be told from the market record must agree with it."""
+    if market.bid_px != UNDEF_PRICE and market.ask_px != UNDEF_PRICE:
+        if features.spread != market.ask_px - market.bid_px:
+            raise ValueError("the spread")
+        state.seen[0] += features.spread
+        state.seen[1] += features.fast
+        state.seen[2] += features.imbalance
+        state.n += 1
+        account.quote(BID, market.bid_px - 1, 1 if features.imbalance > 0 else 0)
+
+
+@pytest.mark.parametrize("feed", [0, 30_000_000])
+def test_features_in_a_strategy(tape, feed):
+    """features.name is the value of the last row known at the wake: the matrix computed at the wakes' moments, less the feed latency."""
+    latency = nt.Latency(feed=feed)
+    state = nt.backtest(tape, reading, latency=latency).final_state
+    wakes = np.arange(-(-(int(tape.ts_recv[0]) + feed) // 200_000_000), -(-(int(tape.ts_recv[-1]) + feed) // 200_000_000) + 1) * 200_000_000
+    matrix = nt.features(tape, reading.expressions, sample=wakes - feed)
+    seen = matrix.values[~np.isnan(matrix["spread"])]
+    assert state["n"] == len(seen) > 100
+    assert state["seen"] == pytest.approx(seen.sum(axis=0))
+
+
+def test_features_by_number_and_by_name(tape):
+    """A matrix that is given serves by column number, and by name whatever its order; a missing one is said."""
+    matrix = nt.features(tape, {"a": nt.feature.mid(), "b": nt.feature.spread()}, sample="100ms")
+
+    @nt.strategy(state=[("total", "f8")], wake="100ms")
+    def by_number(market, features, account, state):
+        if features[1] > 0:  # NaN before the first row
+            state.total += features[1]
+
+    @nt.strategy(state=[("total", "f8")], wake="100ms", features=("b",))
+    def by_name(market, features, account, state):
+        if features.b > 0:
+            state.total += features.b
+
+    totals = {float(nt.backtest(tape, one, features=matrix).final_state["total"]) for one in (by_number, by_name)}
+    assert len(totals) == 1
+    assert totals.pop() > 100
+    table = nt.sweep(tape, by_name, [{"total": 0.0}, {"total": 1.0}], features=matrix, progress=False)
+    assert len(table) == 2
+    with pytest.raises(nt.errors.StrategyError, match="features="):
+        nt.backtest(tape, by_name)
+    with pytest.raises(nt.errors.StrategyError, match="no column 'b'"):
+        nt.backtest(tape, by_name, features=nt.features(tape, {"a": nt.feature.mid()}, sample="100ms"))

@@ -25,6 +25,8 @@ from nbtrade.store.disk import DISK, Disk
 from nbtrade.store.mapping import map_file
 
 SYNC_BYTES = 4 << 20  # start writing back after so many new bytes
+RESERVE_FROM = 4 << 20  # bytes of a column from which space is reserved ahead: a quarter of what it has,
+RESERVE_MOST = 16 << 20  # at most. Small instruments of a file with thousands reserve nothing
 CHUNK = 1 << 18  # rows of a rewrite at a time
 
 
@@ -39,6 +41,7 @@ class NewColumn:
         self.hash = xxhash.xxh3_128()  # of the rows
         self.n_bytes = 0  # of the rows
         self.n_started = 0  # of these, handed to the disk
+        self.n_reserved = 0  # of the file
         self.fd = disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
 
     @property
@@ -50,11 +53,20 @@ class NewColumn:
         """Add rows of exactly its dtype."""
         data = memoryview(np.ascontiguousarray(rows).view(np.uint8).reshape(-1))
         self.hash.update(data)
+        self._reserve(header.ROWS + self.n_bytes + len(data))
         self.disk.pwrite(self.fd, data, header.ROWS + self.n_bytes)
         self.n_bytes += len(data)
         if self.n_bytes - self.n_started >= SYNC_BYTES:
             self.disk.start_sync(self.fd, header.ROWS + self.n_started, self.n_bytes - self.n_started)
             self.n_started = self.n_bytes
+
+    def _reserve(self, end: int) -> None:
+        """See to it that a large file's next bytes have their place on the disk: writing into it is cheaper than making it, row by row."""
+        if self.n_bytes >= RESERVE_FROM and end > self.n_reserved:
+            start = max(self.n_reserved, header.ROWS + self.n_bytes)
+            n = max(end - start, min(RESERVE_MOST, self.n_bytes // 4))
+            self.disk.fallocate(self.fd, start, n)
+            self.n_reserved = start + n
 
     def rewrite(self, change: Callable[[np.ndarray, int], None]) -> None:
         """Have `change(rows, number of the first)` change all rows, some at a time, in place."""
@@ -69,6 +81,8 @@ class NewColumn:
 
     def seal(self) -> None:
         """Make it a column, durable but for its name. Appending ends with this."""
+        if self.n_reserved:
+            self.disk.ftruncate(self.fd, header.ROWS + self.n_bytes)
         what = {"dtype": header.described(self.dtype), "bits": self.dtype.itemsize * 8}
         self.disk.pwrite(self.fd, header.new_head(what, header.Slot(2, self.n_rows, 0)), 0)
         self.disk.fsync(self.fd)

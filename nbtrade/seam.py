@@ -73,7 +73,7 @@ class Strategy:
     reads_trades : it reads the last trade, the volume or the number of events
     """
 
-    def __init__(self, function: Callable[..., None], state: Any, wake: Any, features: Any, defaults: Mapping[str, Any]) -> None:
+    def __init__(self, function: Callable[..., None], state: Any, wake: Any, defaults: Mapping[str, Any], features: Any = ()) -> None:
         blame.check_signature(function)
         self.function = function
         self.name = function.__name__
@@ -134,7 +134,7 @@ def strategy(*, state: Any = (), wake: Any = "100ms", features: Any = (), **defa
 
     Raises StrategyError for a wrong signature or field; compile errors come with the first run and name the line.
     """
-    return lambda function: Strategy(function, state, wake, features, defaults)
+    return lambda function: Strategy(function, state, wake, defaults, features)
 
 
 def _features(names: tuple[str, ...]) -> tuple[Any, Any]:

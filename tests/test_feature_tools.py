@@ -193,7 +193,7 @@ def test_order_flow_moves_the_price(source, tmp_path):
 
 
 def test_microprice_fit(tape):
-    """The fitted adjustment is odd in the imbalance, solves its own equation, and makes the micro-price a better forecast than the mid."""
+    """The fitted adjustment is odd in the imbalance and solves its own equation."""
     from nbtrade.signals import microprice
 
     g = microprice.fit(tape, buckets=4, spreads=2)

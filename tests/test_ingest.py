@@ -15,7 +15,7 @@ import nbtrade
 from nbtrade.errors import SourceError
 from nbtrade.schema import RECORD
 from nbtrade.sources import synthetic
-from nbtrade.sources.convert import ingest_all
+from nbtrade.sources.convert import ingest_all, parts_of
 from nbtrade.sources.zstd_frames import end_of_frames
 
 N = 3_000
@@ -301,3 +301,19 @@ def test_a_tick_found_late_rewrites_what_is_on_disk(tmp_path, monkeypatch):
     late, given = ingest(path), ingest(path, tmp_path / "given.tape", tick=0.01)
     assert (late.tick, late.content_hash) == (0.01, given.content_hash)
     assert late.manifest["px"] == given.manifest["px"] == {"min": 100, "max": 500}
+
+
+@pytest.mark.parametrize("n_keys", [1, 2, 50])
+def test_a_batch_is_parted_by_instrument_in_file_order(n_keys):
+    """Every record once, in its place, and the instruments in order of appearance; one instrument's batch is not copied."""
+    rng = np.random.default_rng(n_keys)
+    records = np.zeros(1000, RECORD)
+    records["instrument_id"], records["publisher_id"] = rng.integers(0, n_keys, 1000), rng.integers(0, min(n_keys, 2), 1000)
+    records["sequence"] = np.arange(1000)
+    parts = parts_of(records)
+    for (publisher, instrument), mine in parts.items():
+        expected = records[(records["publisher_id"] == publisher) & (records["instrument_id"] == instrument)]
+        assert mine.tobytes() == expected.tobytes()
+    assert sum(map(len, parts.values())) == 1000
+    assert [int(mine["sequence"][0]) for mine in parts.values()] == sorted(int(mine["sequence"][0]) for mine in parts.values())
+    assert n_keys > 1 or next(iter(parts.values())) is records

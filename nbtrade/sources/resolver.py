@@ -16,9 +16,9 @@ from nbtrade.kernels import rows
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
 from nbtrade.sources import odd_trades, ticks
 
-FIRST_ROWS = 1 << 18
+FIRST_ROWS = 1 << 16
 FIRST_ORDERS = 1 << 12
-N_OUT = 4  # sets of out buffers in turn, so that a sink may write them while the next is filled
+N_OUT = 2  # sets of out buffers in turn: what a sink leaves over stays where it is while its rows come again
 
 
 class Sink(Protocol):
@@ -27,7 +27,7 @@ class Sink(Protocol):
     def rows(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, order_id: np.ndarray, sequence: np.ndarray) -> int:
         """Take rows of whole events: EVENT[n], i8[n] three times, u4[n]. Returns how many; the others come again, with more behind them.
 
-        The arrays stay as they are for N_OUT - 2 more calls.
+        The arrays stay as they are until the next call.
         """
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:

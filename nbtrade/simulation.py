@@ -140,8 +140,11 @@ class Simulation:
         """DAY orders expire, and positions are closed if asked for."""
         end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
         for venue in self.venues:
-            venue.make_room()
-            arrivals.close_session(venue.records, venue.n_slots, self.n_accounts if flatten else 0, end)
+            closed = self.n_accounts if flatten else 0
+            step = 0
+            while step < venue.n_slots + closed:
+                venue.make_room()
+                step = arrivals.close_session(venue.records, step, venue.n_slots, closed, end)
         self.drain()
 
     def next_session(self, books: Sequence[memory.Book], first_ts: int) -> None:

@@ -160,6 +160,20 @@ def arrive_replace(venue, o, px, qty, ts, row):
     take_then_rest(venue, o, ts, row)
 
 
+@helper
+def has_room(venue):
+    """True when whatever one row or message can cause fits the rings and logs."""
+    sides = exchange_book(venue)[5]
+    most = 2 * venue.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
+    return (
+        venue.r_tail - venue.r_head + most <= venue.r_mask + 1
+        and venue.n_fills + most <= venue.fills_capacity
+        and venue.n_done + most <= venue.done_capacity
+        and venue.n_taken + most <= venue.taken_capacity
+        and sides[0].n_free > 1
+    )
+
+
 @kernel
 def arrive(venue, ts):
     """The next message reaches the exchange at `ts`, after all rows so far."""
@@ -186,23 +200,25 @@ def arrive(venue, ts):
 
 # --- the end of a session ---------------------------------------------------------------------------
 @kernel
-def close_session(venues, n_slots, flatten, ts):
+def close_session(venues, step, n_slots, flatten, ts):
     """The session ends: DAY orders expire, the others stay; positions are closed if asked for.
 
-    venues  : VENUE[1]   flatten : accounts to close, 0 or all
+    venues  : VENUE[1]   step : where to go on, 0 to begin   flatten : accounts to close, 0 or all
     n_slots : of all accounts, each with one more than its capacity: the order that closes a position
+
     Positions are closed like a market order that arrives at the end; what the book cannot give stays open.
+    Returns the next step: n_slots + flatten when all is done, else make room and call again.
     """
     venue = venues[0]
-    orders = orders_at(venue.orders_at)
-    for o in range(n_slots):
-        own = orders[o]
-        if own.state == WORKING and own.kind == DAY:
-            leave(venue, o)
-            end(venue, o, EXPIRED, ts)
-    accounts = accounts_at(venue.accounts_at)
-    for k in range(flatten):
-        close_position(venue, accounts[k], ts)
+    orders, accounts = orders_at(venue.orders_at), accounts_at(venue.accounts_at)
+    while step < n_slots + flatten and has_room(venue):
+        if step >= n_slots:
+            close_position(venue, accounts[step - n_slots], ts)
+        elif orders[step].state == WORKING and orders[step].kind == DAY:
+            leave(venue, step)
+            end(venue, step, EXPIRED, ts)
+        step += 1
+    return step
 
 
 @helper

@@ -7,7 +7,7 @@ arrive       a message of ours                                                  
 import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
-from nbtrade.kernels.arrivals import arrive
+from nbtrade.kernels.arrivals import arrive, has_room
 from nbtrade.kernels.bits import SHIFT
 from nbtrade.kernels.book import find_level, key_of, level_index, shift_level, turn_level
 from nbtrade.kernels.match import at_level, meet_both, trade_through
@@ -114,20 +114,6 @@ def touch(venue, why):
     if event["flags"] & LAST != 0 and is_met(own_sides[BID].best, own_sides[ASK].best, sides):
         meet_both(venue, ts, row)
     venue.x += 1
-
-
-@helper
-def has_room(venue):
-    """True when whatever one row or message can cause fits the rings and logs."""
-    sides = exchange_book(venue)[5]
-    most = 2 * venue.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
-    return (
-        venue.r_tail - venue.r_head + most <= venue.r_mask + 1
-        and venue.n_fills + most <= venue.fills_capacity
-        and venue.n_done + most <= venue.done_capacity
-        and venue.n_taken + most <= venue.taken_capacity
-        and sides[0].n_free > 1
-    )
 
 
 @kernel

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from nbtrade._jit import kernel
 from nbtrade.errors import SourceError
 from nbtrade.kernels import memory
 from nbtrade.known import feature_rows
@@ -250,7 +249,7 @@ class _EngineSink:
         self.left: tuple[np.ndarray, ...] = ()
 
     def rows(self, events, ts_event, ts_recv, order_id, sequence) -> int:
-        self._prices(*price_range(events))
+        self._prices(*self.resolver.px_range())
         self.left = tuple(_frozen(a) for a in (events, ts_event, ts_recv))
         n = self._feed(final=False)
         self.left = tuple(a[n:] for a in self.left)
@@ -285,16 +284,6 @@ class _EngineSink:
             f"a price is not on the tick that the first prices gave (it is {factor} times finer). "
             "A run straight from a source cannot start over: give tick=, or ingest a tape first."
         )
-
-
-@kernel
-def price_range(events):
-    """(lowest, highest) px of EVENT[n > 0]."""
-    low = high = np.int64(events[0].px)
-    for i in range(len(events)):
-        low = min(low, events[i].px)
-        high = max(high, events[i].px)
-    return low, high
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from nbtrade._jit import attributes
 from nbtrade.errors import CapacityError
 from nbtrade.kernels import memory, records, wire
+from nbtrade.kernels.places import AT_ONCE
 from nbtrade.kernels.pointers import keep
 
 LOG_ROWS = 1 << 14
@@ -65,6 +66,9 @@ class Venue:
         self.messages = new_records(records.MESSAGE, power_of_two(4 * self.n_slots + 2))
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "done": []}
         self.record["keep_log"] = keep_log
+        self.ahead = np.zeros((2, AT_ONCE), np.int32)
+        self._point("places_at", self.ahead[0])
+        self._point("lots_at", self.ahead[1])
         self._set_orders()
         self._set_delays()
         self._set_logs(LOG_ROWS)

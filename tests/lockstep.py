@@ -14,7 +14,7 @@ from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
 
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory
-from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE
+from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE, TURN
 from nbtrade.sources.resolver import Resolver
 from nbtrade.store import files, state
 from nbtrade.store.tape import Tape
@@ -159,6 +159,17 @@ def row_changes(tape, start, stop, places):
     return changes + sorted(run)
 
 
+def assert_turns(events):
+    """Assert that just those rows are flagged at which a level becomes empty or ceases to be, by a dict of counts."""
+    counts = {}
+    for i, (px, kind, side, flags, d_orders) in enumerate(events[["px", "kind", "side", "flags", "d_orders"]].tolist()):
+        before = counts.get((side, px), 0) if kind < TRADE else 0
+        after = before + d_orders if kind < TRADE else 0
+        assert (flags & TURN != 0) == ((before == 0) != (after == 0)), (i, px, kind, side)
+        if kind < TRADE:
+            counts[side, px] = after
+
+
 def queues_of(tape, row):
     """Return {(side, price): [(order_id, lots)]} before `row`, from the tape's checkpoints and rows."""
     at = state.book_before(tape, row)
@@ -204,4 +215,5 @@ def assert_lockstep(records, kept, every_levels=1, every_queues=1):
     faults = {name: fault["count"] for name, fault in tape.manifest["faults"].items()}
     assert {name: n for name, n in faults.items() if name in COMMON} == dict(book.faults)
     assert kept.resolver.get("n_live") == len(book.orders)
+    assert_turns(tape.events)
     return book, replay

@@ -6,10 +6,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from nbtrade._jit import JIT
+from nbtrade._jit import JIT, kernel
 from nbtrade.kernels import book as books
-from nbtrade.kernels import memory
-from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, LAST, MARK, TRADE
+from nbtrade.kernels import memory, places
+from nbtrade.kernels.pointers import keep, pointer_to
+from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, EXEC, LAST, MARK, ROW, SNAPSHOT, TRADE, TURN
 
 SIDES = st.sampled_from([BID, ASK])
 # near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
@@ -141,7 +142,7 @@ def test_an_audit_counts_events_crossings_and_levels_below_zero():
     """Crossed event ends are listed up to the room there is, and counted beyond it."""
     rows = rows_of((ADD, BID, 5, 2, 1), (ADD, ASK, 5, 1, 1), (TRADE, BID, 5, 1, 0), (CANCEL, ASK, 5, -1, -1), (CANCEL, BID, 5, -3, 0))
     rows = rows.copy()
-    rows["flags"] = [LAST, LAST, LAST, LAST, 0]
+    rows["flags"] = [LAST | TURN, LAST | TURN, LAST, LAST | TURN, 0]
     rows.flags.writeable = False
     crossed, counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
     assert books.audit(rows, 0, 5, *memory.new_book(0, 10), crossed, counts) == 5
@@ -168,3 +169,70 @@ def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
     book.levels["own"][at] = 0
     books.replay(rows_of((ADD, side, 51, 2, 1), (CANCEL, side, 51, -2, -1)), 0, 2, *book)
     assert np.count_nonzero(book.pages) == 0
+
+
+def test_an_audit_counts_rows_that_turn_a_level_and_do_not_say_so():
+    """And those that say so and do not."""
+    for flags, wrong in (([TURN, 0, TURN], 0), ([0, 0, TURN], 1), ([TURN, TURN, 0], 2)):
+        rows = rows_of((ADD, BID, 5, 2, 1), (ADD, BID, 5, 2, 1), (CANCEL, BID, 5, -4, -2)).copy()
+        rows["flags"] = flags
+        rows.flags.writeable = False
+        counts = np.zeros(3, np.int64)
+        books.audit(rows, 0, 3, *memory.new_book(0, 10), np.zeros(1, np.int64), counts)
+        assert counts[2] == wrong
+
+
+def test_mark_finds_the_rows_at_which_a_level_turns():
+    """As a dict of counts does, also where pages run out on the way."""
+    rng = np.random.default_rng(4)
+    rows, counts, turns, live = [], {}, [], []
+    for _ in range(3000):
+        if live and rng.random() < 0.5:
+            side, px = live.pop(int(rng.integers(len(live))))
+            step = -1
+        else:
+            side, px, step = int(rng.integers(2)), int(rng.integers(-900, 900)), 1
+            live.append((side, px))
+        rows.append((ADD if step > 0 else CANCEL, side, px, step, step))
+        before = counts.get((side, px), 0)
+        counts[side, px] = before + step
+        turns.append((before == 0) != (before + step == 0))
+    events, book, at = rows_of(*rows).copy(), memory.new_book(LOW, HIGH, 2), 0
+    while (at := books.mark(events, at, len(events), *book)) < len(events):
+        book = memory.grown(book)
+    assert ((events["flags"] & TURN) != 0).tolist() == turns
+    assert [int(n) for n in book.sides["n_levels"]] == [sum(1 for (s, _), n in counts.items() if s == side and n) for side in (BID, ASK)]
+
+
+ROWS_AT, I4_AT = pointer_to(ROW), pointer_to(np.dtype("i4"))
+
+
+@kernel
+def placed(rows_at, n, pages_at, first_slot, own_bid, own_ask, out_at, in_groups):
+    """Places and lots of n rows, eight at once as far as they go, or one by one."""
+    rows, pages, found, lots = ROWS_AT(rows_at), I4_AT(pages_at), I4_AT(out_at), I4_AT(out_at + 4 * places.AT_ONCE)
+    if in_groups:
+        places.place_rows(rows, 0, n, n, pages, first_slot, own_bid, own_ask, found, lots)
+    else:
+        for k in range(n):
+            places.place_one(rows, k, pages, first_slot, own_bid, own_ask, found, lots, k)
+
+
+@pytest.mark.skipif(not JIT, reason="without the JIT there is one definition only")
+@pytest.mark.parametrize("seed", range(20))
+def test_eight_places_at_once_are_eight_places(seed):
+    """The vectors say what the definition for one row says: all kinds, sides and flags, own prices of either side or none."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, places.AT_ONCE + 1))
+    rows = np.zeros(places.AT_ONCE, EVENT)
+    rows["px"], rows["qty"] = rng.integers(-2000, 2000, len(rows)), rng.integers(-(2**31), 2**31, len(rows))
+    rows["kind"], rows["side"] = rng.choice([ADD, CANCEL, EXEC, EXEC, TRADE, MARK], len(rows)), rng.integers(0, 2, len(rows))
+    rows["flags"], rows["d_orders"] = rng.choice([0, LAST, TURN, TURN | LAST, SNAPSHOT], len(rows)), rng.integers(-1, 2, len(rows))
+    rows["px"][rows["kind"] >= TRADE] = rng.integers(-(2**31), 2**31, int((rows["kind"] >= TRADE).sum()))  # beyond any page
+    pages = rng.integers(0, 2**20, 128).astype(np.int32)
+    own = [int(x) if rng.random() < 0.8 else places.NO_OWN for x in rng.integers(-2000, 2000, 2)]
+    outs = [np.zeros(2 * places.AT_ONCE, np.int32) for _ in range(2)]
+    for out, in_groups in zip(outs, (True, False), strict=True):
+        placed(keep(rows), n, keep(pages), -64, *own, keep(out), in_groups)
+    for at in (0, places.AT_ONCE):
+        assert outs[0][at : at + n].tolist() == outs[1][at : at + n].tolist()

@@ -12,7 +12,7 @@ from model import F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
 
 from nbtrade._jit import JIT
 from nbtrade.errors import SourceError
-from nbtrade.schema import ADD, CHECKPOINT_ROWS, GAP, LAST, MARK, NO_SIDE, OFF_TICK, TRADE
+from nbtrade.schema import ADD, CHECKPOINT_ROWS, GAP, LAST, MARK, NO_SIDE, OFF_TICK, TRADE, TURN
 from nbtrade.sources import synthetic
 
 TICK = 10
@@ -158,7 +158,7 @@ def test_data_that_breaks_off_inside_an_event_closes_it():
     kept = resolved(array_of([rec("A", flags=0)]), TICK, finish=False)
     assert kept.parts == []
     assert kept.resolver.finish()
-    assert kept.tape().events["flags"].tolist() == [LAST]
+    assert kept.tape().events["flags"].tolist() == [LAST | TURN]
     kept = resolved(array_of([rec("N", flags=0)]), TICK, finish=False)
     assert kept.resolver.finish()
     assert not kept.resolver.finish()
@@ -170,7 +170,7 @@ def test_a_gap_is_counted_once_though_its_record_is_resolved_twice():
     records = rec("A", price=100), rec("A", price=110, order_id=2, flags=F_LAST | F_GAP)
     kept = resolved(array_of(records), 0, batch=1)
     assert kept.resolver.faults() == {"gap": {"count": 1, "first": [1]}}
-    assert kept.tape().events["flags"].tolist() == [LAST, LAST | GAP]
+    assert kept.tape().events["flags"].tolist() == [LAST | TURN, LAST | TURN | GAP]
 
 
 def test_a_size_that_no_row_can_hold_is_counted_and_ignored():

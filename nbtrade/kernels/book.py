@@ -16,7 +16,8 @@ price range of the tape, so finding a level is two loads and no search, however 
   million prices, where the scan of the topmost words is linear.
 - Prices of a side are compared by `key`: px for bids, -px for asks, so that better is larger on both sides.
 
-Order counts make the book exact without order records: rows carry what they change (see `schema.EVENT`).
+Order counts make the book exact without order records: rows carry what they change (see `schema.EVENT`). Rows at which a level turns
+(becomes empty, or ceases to be) carry a flag, set once at ingest by `mark`: for all others the page is there, and two numbers change.
 """
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.bits import MASK, SHIFT, WORD, leading_zeros, trailing_zeros
 from nbtrade.kernels.memory import NO_KEY
-from nbtrade.schema import ASK, BID, LAST, TRADE
+from nbtrade.schema import ASK, BID, LAST, TRADE, TURN
 
 
 @helper
@@ -287,20 +288,36 @@ def replay(events, start, stop, levels, pages, words, tree, free, sides):
 
 
 @kernel
+def mark(events, start, stop, levels, pages, words, tree, free, sides):
+    """`replay` of rows that do not have their TURN flags yet: they get them. Returns as `replay`."""
+    for i in range(start, stop):
+        row = events[np.uint64(i)]
+        if row.kind < TRADE:
+            before = sides[BID].n_levels + sides[ASK].n_levels
+            if change(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides) < 0:
+                return i
+            if sides[BID].n_levels + sides[ASK].n_levels != before:
+                row["flags"] |= TURN
+    return stop
+
+
+@kernel
 def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed, counts):
     """`replay`, looking at the book at every event end.
 
     crossed : i8[n]  gets the rows of the first n crossed event ends
-    counts  : i8[3]  events, crossed event ends, levels below zero
+    counts  : i8[3]  events, crossed event ends, rows that take a level below zero or have a wrong TURN flag
     Returns as `replay`.
     """
     for i in range(start, stop):
         row = events[np.uint64(i)]
         if row.kind < TRADE:
-            at = apply(row, levels, pages, words, tree, free, sides)
+            before = sides[BID].n_levels + sides[ASK].n_levels
+            at = change(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides)
             if at < 0:
                 return i
-            counts[2] += levels[at].qty < 0 or levels[at].n < 0
+            turned = sides[BID].n_levels + sides[ASK].n_levels != before
+            counts[2] += levels[at].qty < 0 or levels[at].n < 0 or turned != (row["flags"] & TURN != 0)
         if row["flags"] & LAST:
             counts[0] += 1
             if is_crossed(sides):

@@ -21,7 +21,7 @@ from nbtrade.kernels.book import roll
 from nbtrade.kernels.clock import local_stop, scan
 from nbtrade.kernels.exchange import exchange_until
 from nbtrade.kernels.market import market_at, note_trades, show_market
-from nbtrade.kernels.pointers import prefetch_line
+from nbtrade.kernels.pointers import prefetch_lines
 from nbtrade.kernels.records import (
     ACCOUNT_BYTES,
     BY_MARKET,
@@ -44,7 +44,7 @@ from nbtrade.schema import END, START, TIMER
 DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
 PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
 PAUSE_CALLS = 1 << 20
-AHEAD_LINES = 16  # of 8 rows each
+AHEAD_BYTES = 16 * 64  # 8 rows each 64
 
 
 # --- several exchanges ----------------------------------------------------------------------------
@@ -64,9 +64,7 @@ def next_step(run, venues):
 @helper
 def look_ahead(venue):
     """Start loading the receive times of the next rows: looked at once a wake, they would come from memory each time (20 ns a wake)."""
-    at = venue.ts_recv_at + 8 * venue.x
-    for line in range(AHEAD_LINES):
-        prefetch_line(at + 64 * line)
+    prefetch_lines(venue.ts_recv_at + 8 * venue.x, AHEAD_BYTES)
 
 
 @kernel

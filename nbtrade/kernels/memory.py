@@ -84,6 +84,12 @@ def widened(book: Book, px_min: int, px_max: int) -> Book:
     return Book(book.levels, new.pages, book.words, tree, book.free, sides)
 
 
+def covers(book: Book, px_min: int, px_max: int) -> bool:
+    """True when the book has a place for px_min..px_max (ticks)."""
+    first = int(book.sides["first_slot"][0])
+    return first <= px_min >> SHIFT and px_max >> SHIFT < first + len(book.pages)
+
+
 def _set_tree(tree: np.ndarray, lower: int, upper: int, slots: np.ndarray) -> None:
     """Set the bits of non-empty slots in one side's tree."""
     np.bitwise_or.at(tree, lower + (slots >> SHIFT), np.int64(1) << (slots & MASK))

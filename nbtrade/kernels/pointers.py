@@ -23,7 +23,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, register_model
 from numba.np import numpy_support
 
-from nbtrade._jit import JIT, attributes
+from nbtrade._jit import JIT, attributes, helper
 from nbtrade.kernels.views import record_type
 
 ARRAYS: dict[int, np.ndarray] = {}  # without the JIT: address -> array
@@ -45,10 +45,15 @@ class PointerModel(PrimitiveModel):
         super().__init__(dmm, fe_type, ir.IntType(8).as_pointer())
 
 
+def _registered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array, or the same bytes as items of another dtype."""
+    return array if dtype.names is None or array.dtype.names == dtype.names else attributes(np.asarray(array).view(dtype))
+
+
 def pointer_to(dtype: np.dtype, item: Any = None) -> Any:
     """A function (address) -> something to index that has items of `dtype`. item : its Numba type, if it has methods"""
     if not JIT:
-        return lambda address: ARRAYS[int(address)]
+        return lambda address: _registered(ARRAYS[int(address)], dtype)
     kind = Pointer(item or (record_type(dtype) if dtype.names else numpy_support.from_dtype(dtype)))
 
     @intrinsic
@@ -83,6 +88,13 @@ def _prefetch_line(typingctx, address):  # type: ignore[no-untyped-def]
 
 # (address): start loading the cache line there; any address is allowed
 prefetch_line = _prefetch_line if JIT else (lambda address: None)
+
+
+@helper
+def prefetch_lines(address, n):
+    """Start loading the n bytes from there on."""
+    for line in range(0, n, 64):
+        prefetch_line(address + line)
 
 
 @infer_global(operator.getitem)

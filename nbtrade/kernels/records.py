@@ -24,6 +24,7 @@ from nbtrade.schema import (
     EVENT_END,
     OWN_ACK,
     OWN_FILL,
+    ROW,
     START,
     TOP,
     TRADES,
@@ -207,6 +208,8 @@ VENUE = np.dtype(
         ("ts_event_at", "i8"),
         ("ts_recv_at", "i8"),
         ("n", "i8"),
+        ("places_at", "i8"),  # i4[AT_ONCE] each: kernels/places.py
+        ("lots_at", "i8"),
         ("base_row", "i8"),  # tape row of events[0]
         ("x", "i8"),  # next row of the exchange's pass
         ("x_phase", "i8"),  # of row x: OURS it is in the book, MET its effect on our orders is done too
@@ -331,6 +334,7 @@ reports_at = pointer_to(REPORT)
 fills_at = pointer_to(FILL)
 samples_at = pointer_to(SAMPLE)
 events_at = pointer_to(EVENT)
+rows_at = pointer_to(ROW)  # the same bytes
 levels_at = pointer_to(LEVEL)
 sides_at = pointer_to(SIDE)
 i4_at = pointer_to(np.dtype("i4"))

@@ -11,10 +11,11 @@ import numpy as np
 
 from nbtrade._jit import attributes
 from nbtrade.errors import SourceError
+from nbtrade.kernels import memory, rows
 from nbtrade.kernels import resolve as kernels
-from nbtrade.kernels import rows
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
 from nbtrade.sources import odd_trades, ticks
+from nbtrade.store import state
 
 FIRST_ROWS = 1 << 16
 FIRST_ORDERS = 1 << 12
@@ -62,6 +63,8 @@ class Resolver:
         self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
         self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
         self.state["next_checkpoint"] = CHECKPOINT_ROWS
+        self.book: memory.Book | None = None  # after the rows that have their TURN flags
+        self.n_marked = 0  # of the out rows
         self.waiting: list[np.ndarray] = []  # RECORD[n]s from before the first price that rests
         self.odd = np.empty(0, odd_trades.ODD)
         self._set_tick(tick)
@@ -163,6 +166,7 @@ class Resolver:
             return
         if self.get("base_row") + n > MAX_ROWS:
             raise SourceError(f"{self.name}: more than {MAX_ROWS:,} rows do not fit one tape. Split the source by session.")
+        self._mark(self.out[0][self.n_marked : closed])
         events, ts_event, ts_recv, order_id, sequence = (array[:closed] for array in self.out)
         taken = self.sink.rows(events, ts_event, ts_recv, order_id, sequence)
         if taken == 0:
@@ -175,6 +179,21 @@ class Resolver:
             new[: n - taken] = old[taken:n]
         self.state["base_row"] += taken
         self.state["n_out"], self.state["event_start"] = n - taken, closed - taken
+        self.n_marked = closed - taken
+
+    def _mark(self, events: np.ndarray) -> None:
+        """Rows of whole events get their TURN flags, from a book of the market's own."""
+        low, high = self.px_range()
+        if self.book is None:
+            self.book = memory.new_book(low, high, 64)
+        elif not memory.covers(self.book, low, high):
+            self.book = memory.widened(self.book, low - memory.MARGIN, high + memory.MARGIN)
+        self.book = state.marked(events, self.book)
+
+    def px_range(self) -> tuple[int, int]:
+        """(lowest, highest) px so far; zeros before the first."""
+        low, high = self.get("px_min"), self.get("px_max")
+        return (low, high) if low <= high else (0, 0)
 
     def _checkpoint(self) -> None:
         live = attributes(np.empty(self.get("n_live"), LIVE))
@@ -228,6 +247,10 @@ class Resolver:
             self.state["px_max"] *= factor
             if len(self.odd):
                 self.state["px_max"] = max(self.get("px_max"), int(self.odd["price"].max()) // (self.tick // factor))
+        if self.book is not None:
+            rows_so_far = state.rows_of(self.book)
+            rows_so_far["px"] *= factor
+            self.book = state.marked(rows_so_far, memory.new_book(*self.px_range(), 64))
         self.sink.rescale(factor)
         odd_trades.put_right(self.out[0][: self.get("n_out")], self.get("base_row"), self.odd, self.tick // factor)
         self.odd = odd_trades.still_odd(self.odd, self.state, self.tick // factor)

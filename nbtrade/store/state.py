@@ -12,7 +12,7 @@ import numpy as np
 from nbtrade._jit import kernel
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory
-from nbtrade.schema import ADD, ASK, BID, LIVE, TRADE, UNDEF_PRICE
+from nbtrade.schema import ADD, ASK, BID, EVENT, LIVE, TRADE, UNDEF_PRICE
 from nbtrade.store.search import upper_bound
 
 if TYPE_CHECKING:
@@ -148,16 +148,30 @@ def book_arrays(tape: "Tape") -> memory.Book:
         rows = np.zeros(len(orders), tape.whole["events"].dtype).view(np.recarray)
         rows["px"], rows["qty"], rows["side"] = orders["px"], orders["qty"], orders["side"]
         rows["d_orders"] = 1
-        rows.flags.writeable = False
-        book = _replayed(rows, book)
+        book = marked(rows, book)
     return book
 
 
-def _replayed(events: np.ndarray, book: memory.Book) -> memory.Book:
+def marked(events: np.ndarray, book: memory.Book) -> memory.Book:
+    """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up."""
     at = 0
-    while (at := books.replay(events, at, len(events), *book)) < len(events):
+    while (at := books.mark(events, at, len(events), *book)) < len(events):
         book = memory.grown(book)
     return book
+
+
+def rows_of(book: memory.Book) -> np.ndarray:
+    """EVENT[orders] that make an equal book of an empty one; the first row of a level has all its lots."""
+    levels, pages, words, tree, _, sides = book
+    parts = []
+    for side in (BID, ASK):
+        px, qty, n = (np.zeros(int(sides["n_levels"][side]), np.int64) for _ in range(3))
+        books.depth(levels, pages, words, tree, sides, side, px, qty, n)
+        rows = np.zeros(int(n.sum()), EVENT).view(np.recarray)
+        rows["px"], rows["side"], rows["d_orders"] = np.repeat(px, n), side, 1
+        rows["qty"][np.cumsum(n) - n] = qty
+        parts.append(rows)
+    return np.concatenate(parts).view(np.recarray)
 
 
 @dataclass(frozen=True)
@@ -174,7 +188,7 @@ class Audit:
     def __str__(self) -> str:
         lines = [f"{self.n_events:,} events in {self.n_rows:,} rows", f"{self.n_crossed:,} crossed event ends"]
         if self.n_negative:
-            lines.append(f"{self.n_negative:,} rows took a level below zero: the tape is damaged")
+            lines.append(f"{self.n_negative:,} rows took a level below zero or turn it without saying so: the tape is damaged")
         lines += [f"{fault['count']:,} {name}, first at record {fault['first']}" for name, fault in self.faults.items()]
         return "\n".join(lines)
 

@@ -124,12 +124,14 @@ class BookMachine(RuleBasedStateMachine):
             assert sides["best"][side] == (expected[0][0] * (1 if side == BID else -1) if expected else memory.NO_KEY)
 
     @invariant()
-    def pages_are_free_or_hold_a_level(self):
+    def pages_are_free_or_in_use_or_kept_while_many_are_free(self):
         if not hasattr(self, "book"):
             return
         used = {px >> 5 for _, px in self.levels}
-        assert np.count_nonzero(self.book.pages) == len(used)
-        assert int(self.book.sides["n_free"][0]) == len(self.book.free) - 1 - len(used)
+        opened = set((np.flatnonzero(self.book.pages) + int(self.book.sides["first_slot"][0])).tolist())
+        assert used <= opened
+        assert len(opened - used) <= max(len(self.book.free) - 1 - int(self.book.sides["spare"][0]), 0)
+        assert int(self.book.sides["n_free"][0]) == len(self.book.free) - 1 - len(opened)
         free = self.book.free[: int(self.book.sides["n_free"][0])].tolist()
         assert sorted([0, *free, *self.book.pages[self.book.pages != 0].tolist()]) == list(range(len(self.book.free)))
 
@@ -159,8 +161,8 @@ def test_a_copied_book_shares_nothing():
 
 @pytest.mark.parametrize("side", [BID, ASK])
 def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
-    """Our own entry hangs on its level, also when nobody else rests there."""
-    book = memory.new_book(0, 100)
+    """Our own entry hangs on its level, also when nobody else rests there. (Two pages: none is kept for later.)"""
+    book = memory.new_book(0, 100, 2)
     books.replay(rows_of((ADD, side, 50, 2, 1)), 0, 1, *book)
     at = int(book.pages[(50 >> 5) - int(book.sides["first_slot"][0])]) * 64 + side * 32 + (50 & 31)
     book.levels["own"][at] = 1
@@ -169,6 +171,16 @@ def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
     book.levels["own"][at] = 0
     books.replay(rows_of((ADD, side, 51, 2, 1), (CANCEL, side, 51, -2, -1)), 0, 2, *book)
     assert np.count_nonzero(book.pages) == 0
+
+
+@pytest.mark.parametrize("side", [BID, ASK])
+def test_an_empty_page_is_kept_while_many_are_free(side):
+    """Prices come back: the page of an emptied level stays until free pages are fewer than `spare`."""
+    book = memory.new_book(0, 4000, 64)
+    spare, px = int(book.sides["spare"][0]), [64 * k for k in range(60)]
+    for k, price in enumerate(px):
+        books.replay(rows_of((ADD, side, price, 2, 1), (CANCEL, side, price, -2, -1)), 0, 2, *book)
+        assert np.count_nonzero(book.pages) == min(k + 1, 64 - 1 - spare)
 
 
 def test_an_audit_counts_rows_that_turn_a_level_and_do_not_say_so():

@@ -59,9 +59,12 @@ def open_page(pages, free, sides, slot):
 
 @helper
 def close_page_if_empty(levels, pages, words, free, sides, slot):
-    """Give the page of `slot` back when no level of it is in use and none of our own entries rest there."""
+    """Give the page of `slot` back when no level of it is in use, none of our own entries rest there, and free pages are getting few.
+
+    (A page at the touch empties and is needed again, over and over: given back each time, one row in 190 opened or closed one.)
+    """
     page = pages[slot]
-    if page == 0 or words[page * 2] != 0 or words[page * 2 + 1] != 0:
+    if page == 0 or words[page * 2] != 0 or words[page * 2 + 1] != 0 or sides[0].n_free >= sides[0].spare:
         return
     for i in range(page * 2 * WORD, (page + 1) * 2 * WORD):
         if levels[i].own != 0:

@@ -19,6 +19,7 @@ SIDE = np.dtype(
         ("n_upper", "i8"),
         ("first_slot", "i8"),  # page table entry 0 stands for prices base*32 .. base*32+31
         ("n_free", "i8"),
+        ("spare", "i8"),  # free pages from which on an empty page is kept: it will be used again
     ],
     align=True,
 )
@@ -52,6 +53,7 @@ def new_book(px_min: int, px_max: int, n_pages: int = 1024) -> Book:
     sides["lower"] = 0, n_lower + n_upper
     sides["upper"], sides["n_upper"] = sides["lower"] + n_lower, n_upper
     sides["first_slot"] = base
+    sides["spare"] = n_pages // 2
     sides["n_free"] = n_pages - 1  # page 0 stays empty: it stands for all pages that do not exist
     free = np.arange(n_pages, 0, -1, dtype=np.int32) - 1 if n_pages else np.zeros(0, np.int32)
     return Book(
@@ -109,4 +111,5 @@ def grown(book: Book) -> Book:
     free[n_free : n_free + old] = np.arange(2 * old - 1, old - 1, -1)
     sides = book.sides.copy()
     sides["n_free"][0] += old
+    sides["spare"] = old
     return Book(levels, book.pages, words, book.tree, free, sides)

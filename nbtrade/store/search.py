@@ -99,12 +99,14 @@ _all_halve = _Bulk(bulk_search.search_block, types.boolean, _OUT)
 _all_sampled = _Bulk(bulk_search.search_sampled, types.boolean, _OUT, sampled=True)
 
 
-def _unhinted(find: Any) -> Any:
+def _unhinted(kernel: Any) -> Any:
+    find = helper(kernel.py_func) if JIT else kernel  # inlined
+
     @helper
     def search(values, x, hint):  # type: ignore[no-untyped-def]
         return find(values, x)
 
-    search.__name__ = find.__name__
+    search.__name__ = kernel.__name__
     return search
 
 

@@ -184,11 +184,14 @@ def _searchable(values: Any) -> np.ndarray | Words:
     elif isinstance(values, ColumnReader):
         values = values.array
     if isinstance(values, Packed):
-        if values.native is None and values.bits > 1:
+        native = values.native
+        if native is not None:
+            return native
+        if values.bits > 1:
             return words_of(values)
-        bits: np.ndarray = np.empty(values.n if values.bits == 1 else 0, np.int64)
+        bits: np.ndarray = np.empty(values.n, np.int64)
         unpacked(values, 0, bits)  # a column of bits is decoded
-        return bits if values.native is None else values.native
+        return bits
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "iu":
         raise TypeError(f"values are {values.dtype}{list(values.shape)}; a search needs one dimension of integers")

@@ -1,9 +1,9 @@
 """Searches find what numpy.searchsorted finds: one and many, every way, every width, from Python and inside kernels."""
 
+import bisect
 import subprocess
 import sys
 
-import numba
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nbtrade._jit import JIT, kernel
 from nbtrade.kernels import packed
 from nbtrade.kernels import search as kernels
+from nbtrade.schema import NONE
 from nbtrade.store import search
 from nbtrade.store.column import Column
 from nbtrade.store.compact import CompactColumn
@@ -67,6 +68,8 @@ def test_a_million_searches_are_numpys():
                     mine = np.sort(xs) if how == "ascending" else xs
                     expected = np.searchsorted(values, mine, side)
                     assert np.array_equal(find(values, mine, how), expected), (n, name, side, how)
+                    few = slice(None, None, 16)  # far apart: guesses, where they ascend
+                    assert np.array_equal(find(values, mine[few], how), expected[few]), (n, name, side, how, "few")
                     n_cases += len(xs)
     assert n_cases > (1_000_000 if JIT else 3000)
 
@@ -266,7 +269,97 @@ def test_interpolation_reads_at_most_12_values_more():
     assert 0 < int(done.stdout) <= 12
 
 
-@pytest.mark.skipif(not JIT, reason="there is no entry point without the JIT")
-def test_the_entry_points_release_nothing_and_check_nothing():
-    """One search from Python is a plain C function: that is why the shell checks dtype and dimensions before."""
-    assert not isinstance(search._EVEN[False][search.I8], numba.core.dispatcher.Dispatcher)
+@pytest.mark.parametrize("kind", "bhilqBHILQ")
+def test_every_way_to_hold_values_and_x(kind):
+    """Any integer type and layout, and x as Python's or NumPy's integer of any size, beyond the type's ends too; asked twice: the first
+    call compiles, the second goes straight to what it compiled."""
+    info = np.iinfo(kind)
+    whole = np.sort(np.array([*range(90), info.min, info.max], kind))
+    table = np.zeros(len(whole), [("x", "u1"), ("values", kind)])
+    table["values"] = whole
+    shifted = np.zeros(whole.nbytes + 1, np.uint8)[1:].view(kind)
+    shifted[:] = whole
+    for values in (whole, table["values"], shifted, whole.view(np.memmap), np.flip(whole)[::-1], whole[::7], whole[:0]):
+        held = values.tolist()
+        for x in (info.min, info.min - 1, -1, 0, 1, 45, 89, info.max, info.max + 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1):
+            forms = [x] + [k(x) for k in (np.int8, np.int64, np.uint64) if np.iinfo(k).min <= x <= np.iinfo(k).max]
+            for one in forms * 2:
+                assert search.lower_bound(values, one) == bisect.bisect_left(held, x), (x, type(one))
+                assert search.upper_bound(values, one) == bisect.bisect_right(held, x), (x, type(one))
+                assert search.lower_bound_near(values, one, 45) == bisect.bisect_left(held, x), (x, type(one))
+
+
+@pytest.mark.skipif(not JIT, reason="there is no built-in function without the JIT")
+def test_the_built_in_function_refuses_what_is_not_its_case():
+    """It reads the objects' own memory, so it looks first: None for all but 1-d arrays of native integers and integers of 64 bits."""
+    values = np.arange(9)
+    assert search.lower_bound(values, 3) == 3
+    assert search.lower_bound_near(values, 3, 0) == 3
+
+    class Own(np.ndarray):
+        """Might mean anything by its items."""
+
+    class Index:
+        def __index__(self):
+            return 3
+
+    call, near = search._found_by("even", False).call, search._found_by("near", False).call
+    assert call(values, 3) == call(values.view(np.memmap), np.int64(3)) == call(values, np.uint64(3)) == near(values, 3, 10**9) == 3
+    others = (
+        [1, 2],
+        None,
+        3,
+        "3",
+        range(9),
+        values.reshape(3, 3),
+        np.array(3),
+        values.astype(float),
+        values.astype(bool),
+        values.astype(object),
+        values.astype(">i8"),
+        values.view("m8[ns]"),
+        values.view(Own),
+        np.zeros(3, [("x", "i8")]),
+        np.arange(9, dtype="f2"),
+        memoryview(values),
+    )
+    for other in others:
+        assert call(other, 3) is near(other, 3, 0) is None
+    for x in (
+        True,
+        3.0,
+        None,
+        "3",
+        Index(),
+        np.int32(3),
+        np.bool_(True),
+        np.float64(3),
+        np.array(3),
+        2**63,
+        -(2**63) - 1,
+        np.uint64(2**63),
+        values,
+    ):
+        assert call(values, x) is near(values, x, 0) is near(values, 3, x) is None
+    assert call(np.arange(9, dtype="u8"), -1) is None
+    assert call() is call(values) is call(values, 3, 3, 3) is None
+    with pytest.raises(TypeError):
+        call(values, x=3)
+    count = sys.getrefcount(None), sys.getrefcount(values)
+    for _ in range(1000):
+        call(values, None), call(values, 3)
+    assert abs(sys.getrefcount(None) - count[0]) < 100
+    assert sys.getrefcount(values) == count[1]
+
+
+def test_growing_columns_are_searched_as_they_are_now(tmp_path):
+    """A column stands for its rows, of its writer and of a reader, and of the next look after it has grown."""
+    with Column(tmp_path / "a", "i8") as column, CompactColumn(tmp_path / "b") as compact:
+        readers = column, Column.open(tmp_path / "a"), compact, CompactColumn.open(tmp_path / "b")
+        for start in (0, 100, 300, 70_000):
+            column.extend(np.arange(start, start + 100))
+            compact.extend(np.arange(start, start + 100))
+            for one in readers:
+                assert search.lower_bound(one, start + 7) == len(one) - 93
+                assert search.lower_bound_near(one, start + 7, len(one)) == len(one) - 93
+                assert search.binary_search(one, start - 1) == (NONE if start in (0, 300, 70_000) else len(one) - 101)

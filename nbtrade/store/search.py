@@ -10,28 +10,30 @@ gives an int; an array of any shape gives an i8 array of that shape. `how` is ch
     one x      interpolates while the values turn out even, then halves
     many xs    they ascend: "ascending"; the first 1,024 are found by interpolation: "even"; else "binary"
 
-One search calls the compiled function without Numba's look at the arguments' types, which is longer than the search itself: what
-it does not check is checked here. Weak case: the first search in a process loads the kernel from the disk cache (some 10 ms), the
-first ever compiles it. Speeds: README, `python benchmarks/search.py`.
+One search in an array goes to a built-in function of its own (store/direct.py), whose call takes 25 ns. Weak cases: what it gives back,
+a column (2 us for its rows as they are now) and a packed one of odd width (2.5 us); the first search in a process loads the kernel from
+the disk cache (some 10 ms), the first ever compiles it. Speeds: README, `python benchmarks/search.py`.
 """
 
 import operator
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import types
 from numba.np import numpy_support
 
-from nbtrade._jit import entry_point
+from nbtrade._jit import JIT, entry_point, helper
 from nbtrade.kernels import bulk_search
 from nbtrade.kernels import search as kernels
 from nbtrade.schema import NONE
+from nbtrade.store.column import ColumnReader
+from nbtrade.store.compact import CompactReader
+from nbtrade.store.direct import Direct
 from nbtrade.store.upgrade import Packed, unpacked
 
 HOW = (None, "binary", "even", "ascending")
 _SIDE = "left", "right"  # [upper]
-_NO_HEAD = np.empty(0, np.int64)
-_LOOK_AGAIN = AttributeError, TypeError, OverflowError  # no array, or x beyond int64: not a case for the fast way
 SAMPLE_FROM = 1 << 16  # values: the sample pays from here on
 EVEN_FROM = 1 << 14
 I8, U8 = np.dtype(np.int64), np.dtype(np.uint64)
@@ -47,36 +49,28 @@ class Words(NamedTuple):
     one or two values have no 8 bytes before their end: they are the head.
     """
 
-    raw: np.ndarray  # i8[n - k] if signed, else u8[n - k]
-    shift: int  # bits of a word before its value
-    head: np.ndarray  # i8[k]
+    raw: np.ndarray  # i8[n - k] if signed, else u8[n - k]; or the values of an array, as they are
+    shift: int = 0  # bits of a word before its value
+    n_head: int = 0
+    packed: Packed | None = None
+
+    @property
+    def head(self) -> np.ndarray:
+        """The values before the first word, decoded: i8[n_head]."""
+        out: np.ndarray = np.empty(self.n_head, np.int64)
+        if self.packed is not None:
+            unpacked(self.packed, 0, out)
+        return out
 
 
 def words_of(values: Packed) -> Words:
     """The words of a packed column of 3, 5, 6 or 7 bytes a value."""
     width = values.bits >> 3
     k = min(-(-(8 - width) // width), values.n)
-    head: np.ndarray = np.empty(k, np.int64)
-    unpacked(values, 0, head)
     n = values.n - k
     offset = k * width - (8 - width) if n else 0
-    raw: np.ndarray = np.ndarray(n, np.int64 if values.signed else np.uint64, buffer=values.data, offset=offset, strides=(width,))
-    return Words(raw, 64 - values.bits, head)
-
-
-class _Entries(dict[np.dtype, Any]):
-    """dtype of the values -> the compiled kernel for them, of any strides, made when it is first asked for.
-
-    after : types of the arguments after values and key(s)
-    """
-
-    def __init__(self, kernel: Any, *after: Any) -> None:
-        super().__init__()
-        self.kernel, self.after = kernel, after
-
-    def __missing__(self, dtype: np.dtype) -> Any:
-        self[dtype] = entry_point(self.kernel, _array(dtype, "A"), _key(dtype), *self.after)
-        return self[dtype]
+    raw: np.ndarray = np.ndarray(n, I8 if values.signed else U8, values.data, offset, (width,))
+    return Words(raw, 64 - values.bits, k, values)
 
 
 class _Bulk:
@@ -89,27 +83,14 @@ class _Bulk:
     def __call__(self, values: np.ndarray, *arguments: Any) -> Any:
         form = values.dtype, values.flags.c_contiguous and values.flags.aligned
         if form not in self.compiled:
-            first = [_array(form[0], "C" if form[1] else "A")] + [types.Array(numpy_support.from_dtype(form[0]), 1, "C")] * self.sampled
-            keys = types.Array(_key(form[0]), 1, "C", readonly=True)
+            of, layout = numpy_support.from_dtype(form[0]), "C" if form[1] else "A"
+            first = [types.Array(of, 1, layout, readonly=True, aligned=form[1])] + [types.Array(of, 1, "C")] * self.sampled
+            keys = types.Array(types.uint64 if form[0] == U8 else types.int64, 1, "C", readonly=True)
             self.compiled[form] = entry_point(self.kernel, *first, keys, *self.after, nogil=True)
         return self.compiled[form](values, *arguments)
 
 
-def _array(dtype: np.dtype, layout: str) -> Any:
-    if dtype.kind not in "iu" or not dtype.isnative:
-        raise TypeError(f"values of dtype {dtype} cannot be searched: only integers of this machine's byte order can. Pass a copy as such.")
-    return types.Array(numpy_support.from_dtype(dtype), 1, layout, readonly=True, aligned=layout == "C")
-
-
-def _key(dtype: np.dtype) -> Any:
-    return types.uint64 if dtype == U8 else types.int64
-
-
 _OUT = types.Array(types.int64, 1, "C")
-# one x: [upper]
-_EVEN = _Entries(kernels.lower_bound_even), _Entries(kernels.upper_bound_even)
-_HALVE = _Entries(kernels.lower_bound), _Entries(kernels.upper_bound)
-_NEAR = _Entries(kernels.lower_bound_near, types.int64), _Entries(kernels.upper_bound_near, types.int64)
 # many
 _all_near = _Bulk(bulk_search.search_near, types.int64, types.boolean, _OUT)
 _all_ascending = _Bulk(bulk_search.search_ascending, types.boolean, _OUT)
@@ -118,15 +99,38 @@ _all_halve = _Bulk(bulk_search.search_block, types.boolean, _OUT)
 _all_sampled = _Bulk(bulk_search.search_sampled, types.boolean, _OUT, sampled=True)
 
 
-def _lower_i8(values: np.ndarray, x: int) -> int:
-    """Stands for the compiled function until it is first asked for, and puts it in its own place."""
-    globals()["_lower_i8"] = _EVEN[False][I8]
-    return int(_lower_i8(values, x))
+def _unhinted(kernel: Any) -> Any:
+    find = helper(kernel.py_func) if JIT else kernel  # inlined
+
+    @helper
+    def search(values, x, hint):  # type: ignore[no-untyped-def]
+        return find(values, x)
+
+    search.__name__ = kernel.__name__
+    return search
 
 
-def _upper_i8(values: np.ndarray, x: int) -> int:
-    globals()["_upper_i8"] = _EVEN[True][I8]
-    return int(_upper_i8(values, x))
+# one x: [upper]
+_SEARCHES = {
+    "even": (_unhinted(kernels.lower_bound_even), _unhinted(kernels.upper_bound_even)),
+    "binary": (_unhinted(kernels.lower_bound), _unhinted(kernels.upper_bound)),
+    "near": (kernels.lower_bound_near, kernels.upper_bound_near),
+}
+
+
+def _not_yet(*arguments: Any) -> None:
+    """Stands for a search until it is first asked for: loading it takes some 10 ms."""
+
+
+_even_lower = _even_upper = _near_lower = _near_upper = _not_yet
+
+
+@cache
+def _found_by(how: str, upper: bool) -> Direct:
+    made = Direct(_SEARCHES[how][upper])
+    if JIT:
+        globals()[f"_{how}_{'upper' if upper else 'lower'}"] = made.call
+    return made
 
 
 def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
@@ -137,22 +141,14 @@ def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
 
     Raises TypeError for values or xs that are not integers, ValueError for an unknown `how`.
     """
-    try:
-        if values.dtype is I8 and type(x) is int and how is None and values.ndim == 1:
-            return _lower_i8(values, x)
-    except _LOOK_AGAIN:
-        pass
-    return _bound(values, x, None, how, upper=False)
+    found = _even_lower(values, x) if how is None else None
+    return _bound(values, x, None, how, upper=False) if found is None else found
 
 
 def upper_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is > x; len(values) if there is none. Arguments and errors as those of `lower_bound`."""
-    try:
-        if values.dtype is I8 and type(x) is int and how is None and values.ndim == 1:
-            return _upper_i8(values, x)
-    except _LOOK_AGAIN:
-        pass
-    return _bound(values, x, None, how, upper=True)
+    found = _even_upper(values, x) if how is None else None
+    return _bound(values, x, None, how, upper=True) if found is None else found
 
 
 def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
@@ -160,34 +156,49 @@ def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
 
     hint : any int; len(values) begins at the end, as for a live tail
     """
-    return _bound(values, x, hint, None, upper=False)
+    found = _near_lower(values, x, hint)
+    return _bound(values, x, hint, None, upper=False) if found is None else found
 
 
 def upper_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`upper_bound`, looked for from index `hint` on, as `lower_bound_near` does."""
-    return _bound(values, x, hint, None, upper=True)
+    found = _near_upper(values, x, hint)
+    return _bound(values, x, hint, None, upper=True) if found is None else found
 
 
 def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is x; -1 if there is none. Arguments and errors as those of `lower_bound`."""
     values = _searchable(values)
-    first, behind = lower_bound(values, x, how), upper_bound(values, x, how)
-    return (first if first < behind else NONE) if isinstance(first, int) else np.where(first < behind, first, NONE)
+    first = lower_bound(values, x, how)
+    if isinstance(first, int):
+        return first if first < upper_bound_near(values, x, first) else NONE
+    return np.where(first < upper_bound(values, x, how), first, NONE)
 
 
 def _searchable(values: Any) -> np.ndarray | Words:
     """What the kernels can search: an array, or the words of a packed column; a column stands for what it holds now."""
-    if hasattr(values, "packed"):
+    if isinstance(values, Words):
+        return values
+    if isinstance(values, CompactReader):
         values = values.packed()
+    elif isinstance(values, ColumnReader):
+        values = values.array
     if isinstance(values, Packed):
-        if values.native is None and values.bits > 1:
+        native = values.native
+        if native is not None:
+            return native
+        if values.bits > 1:
             return words_of(values)
-        bits: np.ndarray = np.empty(values.n if values.bits == 1 else 0, np.int64)
+        bits: np.ndarray = np.empty(values.n, np.int64)
         unpacked(values, 0, bits)  # a column of bits is decoded
-        return bits if values.native is None else values.native
-    values = values if isinstance(values, Words) else np.asarray(values)
-    if not isinstance(values, Words) and (values.ndim != 1 or values.dtype.kind not in "iu"):
+        return bits
+    values = np.asarray(values)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
         raise TypeError(f"values are {values.dtype}{list(values.shape)}; a search needs one dimension of integers")
+    if not values.dtype.isnative:
+        raise TypeError(
+            f"values of dtype {values.dtype} cannot be searched: only integers of this machine's byte order can. Pass a copy as such."
+        )
     return values
 
 
@@ -195,8 +206,8 @@ def _bound(values: Any, x: Any, near: int | None, how: str | None, upper: bool) 
     if how not in HOW:
         raise ValueError(f"how is {how!r}; it is {', '.join(map(repr, HOW[:-1]))} or {HOW[-1]!r}")
     values = _searchable(values)
-    words = values if isinstance(values, Words) else Words(values, 0, _NO_HEAD)
-    if np.ndim(x) == 0:
+    words = values if isinstance(values, Words) else Words(values)
+    if type(x) is int or np.ndim(x) == 0:
         return _one(words, operator.index(x), near, how, upper)
     xs = np.asarray(x)
     if xs.dtype.kind not in "iu" and xs.size:
@@ -204,39 +215,39 @@ def _bound(values: Any, x: Any, near: int | None, how: str | None, upper: bool) 
     return _many(words, xs.reshape(-1), near, how, upper).reshape(xs.shape)
 
 
-def _limits(words: Words) -> tuple[int, int]:
+@cache
+def _limits(dtype: np.dtype, shift: int) -> tuple[int, int]:
     """The lowest and highest value that is told apart: by the width of words, by the type of keys otherwise."""
-    info = np.iinfo(words.raw.dtype if words.shift else (U8 if words.raw.dtype == U8 else I8))
-    return int(info.min) >> words.shift, int(info.max) >> words.shift
+    info = np.iinfo(dtype if shift else (U8 if dtype == U8 else I8))
+    return int(info.min) >> shift, int(info.max) >> shift
 
 
 def _one(words: Words, x: int, near: int | None, how: str | None, upper: bool) -> int:
-    values, shift, head = words
-    low, high = _limits(words)
+    values, shift, n_head, _ = words
+    low, high = _limits(values.dtype, shift)
     if not low <= x <= high:
-        return len(head) + len(values) if x > high else 0
+        return n_head + len(values) if x > high else 0
     key = x << shift | ((1 << shift) - 1 if upper else 0)  # behind or before all words that end with x
-    if near is not None:
-        found = int(_NEAR[upper][values.dtype](values, key, min(max(near - len(head), 0), len(values))))
-    else:
-        found = int((_HALVE if how == "binary" else _EVEN)[upper][values.dtype](values, key))
-    return found + len(head) if found or not len(head) else int(np.searchsorted(head, x, _SIDE[upper]))
+    hint = 0 if near is None else min(max(near - n_head, 0), len(values))
+    find = _found_by("near" if near is not None else "binary" if how == "binary" else "even", upper)
+    found = find(values, np.uint64(key) if values.dtype == U8 else key, hint)
+    return found + n_head if found or not n_head else int(np.searchsorted(words.head, x, _SIDE[upper]))
 
 
 def _many(words: Words, xs: np.ndarray, near: int | None, how: str | None, upper: bool) -> np.ndarray:
-    values, shift, head = words
-    low, high = _limits(words)
+    values, shift, n_head, _ = words
+    low, high = _limits(values.dtype, shift)
     out = np.zeros(len(xs), np.int64)
-    if len(xs) == 0 or len(values) + len(head) == 0:
+    if len(xs) == 0 or len(values) + n_head == 0:
         return out
     fit = _keys(xs, low, high, U8 if values.dtype == U8 else I8)
     if len(values):
         keys = fit << fit.dtype.type(shift) | fit.dtype.type((1 << shift) - 1 if upper else 0) if shift else fit
-        _search(values, keys, None if near is None else near - len(head), how, upper, out)
-    if len(head):
-        out = np.where(out > 0, out + len(head), np.searchsorted(head, fit.astype(np.int64), _SIDE[upper]))
+        _search(values, keys, None if near is None else near - n_head, how, upper, out)
+    if n_head:
+        out = np.where(out > 0, out + n_head, np.searchsorted(words.head, fit.astype(np.int64), _SIDE[upper]))
     if fit is not xs:  # were some beyond what the values' width holds?
-        out[xs > high] = len(head) + len(values)
+        out[xs > high] = n_head + len(values)
         out[xs < low] = 0
     return out
 

@@ -19,6 +19,7 @@ reading an orphan for ever.
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ class Packed(NamedTuple):
         return None if dtype is None else np.ndarray(self.n, dtype, self.data)
 
 
+@cache
 def native_dtype(bits: int, signed: bool) -> np.dtype | None:
     """NumPy's type of a width, if there is one."""
     return np.dtype(f"<{'i' if signed else 'u'}{bits // 8}") if bits in (8, 16, 32, 64) else None

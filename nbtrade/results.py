@@ -40,7 +40,7 @@ class Result:
         self.account = np.asarray(venue.accounts[k : k + 1]).copy()[0]
         self.final_state = simulation.states[k].copy()
         self.n_wakes = int(simulation.run["n_wakes"][0])
-        self.n_rows = int(venue.record["base_row"] + venue.record["x"])  # of the last session
+        self.n_rows = venue.n_rows()
         self.market = simulation.market[v].copy()
         samples = simulation.all_samples()
         self._fills, self._done, self._open = (_of(a, k) for a in (venue.log("fills"), venue.log("done"), venue.open_orders()))

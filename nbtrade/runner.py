@@ -9,6 +9,7 @@ tape is written.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -158,7 +159,7 @@ def backtest(
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
         setup = with_features(days)
-        return Result(_run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
+        return Result(run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
@@ -209,7 +210,7 @@ def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, w
     for tape in tapes:
         _check_span(simulation, tape)
     for venue, tape in zip(simulation.venues, tapes, strict=True):
-        venue.record["base_row"] = tape.start
+        venue.record["base_row"] = venue.first_row = tape.start
         venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
     with progress_bar(sum(map(len, tapes)), "row", tapes[0].symbol, progress) as advance:
 
@@ -221,10 +222,12 @@ def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, w
         simulation.go(final=True, advance=passed)
 
 
-def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool) -> Simulation:
+def run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool = False) -> Simulation:
     """Sessions in sequence over one account: DAY orders expire, others are sent again at the next session's first event."""
     if not days:
         raise ValueError("the list of tapes is empty: there is nothing to run on")
+    days = [tape for tape in days if len(tape)] or days[:1]
+    check_order(days)
     odd = [tape for tape in days if tape.tick_units != days[0].tick_units]
     if odd:
         raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
@@ -235,6 +238,18 @@ def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool)
         _feed_tapes(simulation, [tape], progress)
     simulation.close_session(flatten)
     return simulation
+
+
+def check_order(days: Sequence[Tape]) -> None:
+    """Raise ValueError when sessions are not in order of time, or are those of several instruments."""
+    for before, after in itertools.pairwise(days):
+        if before.symbol != after.symbol and not (before.symbol + after.symbol).isdigit():  # ids may change from day to day
+            raise ValueError(
+                f"a list of tapes is one instrument's sessions in sequence, and here {after.symbol} follows {before.symbol}. "
+                f'Instruments side by side are a dict: {{"{before.symbol}": tape, "{after.symbol}": tape}}.'
+            )
+        if after.ts_recv[0] < before.ts_recv[-1]:
+            raise ValueError(f"sessions in sequence must be in order of time: {after} comes after {before}")
 
 
 # --- straight from a source -------------------------------------------------------------------------

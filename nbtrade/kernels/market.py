@@ -12,9 +12,10 @@ from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.records import seen_book, venue_at
 from nbtrade.kernels.views import method, record_at, record_model, record_type
-from nbtrade.schema import ASK, BID, LAST, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, LAST, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
+# volume and n_events count from the first session's beginning on.
 MARKET = np.dtype(
     [
         ("ts", "i8"),  # local time of this wake
@@ -26,7 +27,7 @@ MARKET = np.dtype(
         ("ask_orders", "i8"),
         ("last_px", "i8"),
         ("last_qty", "i8"),
-        ("last_side", "i8"),  # aggressor's: BID bought
+        ("last_side", "i8"),  # aggressor's: BID bought; -1: none yet, or the exchange does not say (auctions, hidden orders)
         ("volume", "i8"),  # lots traded so far
         ("n_events", "i8"),  # event ends so far
         ("wake", "i8"),  # bits of the wakes that apply (kernels/records.py)
@@ -155,7 +156,7 @@ def note_trades(events, start, stop, market):
     if last >= 0:
         market.last_px = events[last].px
         market.last_qty = events[last].qty
-        market.last_side = events[last].side
+        market.last_side = -1 if events[last]["flags"] & NO_SIDE != 0 else np.int64(events[last].side)
 
 
 @helper

@@ -3,6 +3,7 @@
 cash and value are exact tick-lots until now; money = tick-lots * tick * multiplier, fees are taken off here.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,22 @@ if TYPE_CHECKING:
     from nbtrade.simulation import Simulation
     from nbtrade.store.tape import Tape
 
-INSIDE = ("next", "prev", "at", "account", "venue", "in_flight", "asked", "status", "left", "filled", "want_px", "want_qty", "cancelling")
+INSIDE = (
+    "next",
+    "prev",
+    "at",
+    "account",
+    "venue",
+    "in_flight",
+    "asked",
+    "status",
+    "left",
+    "filled",
+    "want_px",
+    "want_qty",
+    "cancelling",
+    "moved",
+)
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
 
 
@@ -237,8 +253,12 @@ class Result:
         lines = [f"{name:{width}}  {f'{value:,.2f}' if isinstance(value, float) else f'{value:,}'}" for name, value in s.items()]
         return f"<Result {self.symbol} {self.strategy}>\n" + "\n".join(lines)
 
-    def explain(self, order_id: int, tape: "Tape") -> "pd.DataFrame":
-        """An order's life, one row a change: ts, row, what, lots, ahead, px. `tape` is the one of the run (nbtrade/explain.py)."""
+    def explain(self, order_id: int, tape: "Tape | Sequence[Tape]") -> "pd.DataFrame":
+        """An order's life, one row a change: ts, row, what, lots, ahead, px (nbtrade/explain.py).
+
+        tape : the one of the run; of sessions in sequence the list of them
+        Raises StrategyError for an unknown order, and for another tape.
+        """
         from nbtrade.explain import explain
 
         return explain(self._orders, self._fills, order_id, tape)

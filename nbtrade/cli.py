@@ -5,6 +5,7 @@ Modules are imported by the command that needs them, so that `nbtrade --help` is
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -115,7 +116,9 @@ def _backtest_options(parser: argparse.ArgumentParser) -> None:
 def _sweep_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tapes", type=Path, nargs="+", help="tapes: each is a run of its own")
     parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
-    parser.add_argument("--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field; may be repeated")
+    parser.add_argument(
+        "--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field, or of fill_rule; may be repeated"
+    )
     parser.add_argument("--workers", type=int, help="threads (default: one for each core)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the table")
     _terms_options(parser)
@@ -175,6 +178,7 @@ def backtest(options: argparse.Namespace) -> None:
     """`nbtrade backtest`."""
     from nbtrade import runner
 
+    _check_folders(options.plot, options.fills)
     result = runner.backtest(
         options.data,
         load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
@@ -196,7 +200,8 @@ def sweep(options: argparse.Namespace) -> None:
     """`nbtrade sweep`."""
     from nbtrade import sweeps
 
-    grid = dict(map(_values, options.grid))
+    _check_folders(options.csv)
+    grid = _grid(options.grid)
     progress = sys.stderr.isatty()
     table = sweeps.sweep(
         options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_terms(options)
@@ -224,21 +229,39 @@ def _terms(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _values(text: str) -> tuple[str, list[int | float]]:
-    """("half_spread", [1, 2.5]) of "half_spread=1,2.5"."""
-    name, _, values = text.partition("=")
-    return name, [_setting(f"{name}={value}")[1] for value in values.split(",")]
+def _check_folders(*files: Path | None) -> None:
+    """Raise FileNotFoundError before a long run when what it gives could not be written."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise FileNotFoundError(f"{file} cannot be written: there is no folder {file.parent}")
+
+
+def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """{"half_spread": [1, 2.5], "fill_rule": ["fifo"]} of "half_spread=1,2.5" and "fill_rule=fifo"."""
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ValueError(f"--grid {text}: write FIELD=VALUE,VALUE,...")
+        if name in grid:
+            raise ValueError(f"--grid {text}: {name} is there twice. Write all its values in one, {name}=VALUE,VALUE,...")
+        grid[name] = values.split(",") if name == "fill_rule" else [_number(f"--grid {text}", value) for value in values.split(",")]
+    return grid
 
 
 def _setting(text: str) -> tuple[str, int | float]:
     """("half_spread", 2) of "half_spread=2"."""
     name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write FIELD=VALUE")
+    return name, _number(f"--set {text}", value)
+
+
+def _number(option: str, text: str) -> int | float:
     for number in (int, float):
-        try:
-            return name, number(value)
-        except ValueError:
-            continue
-    raise ValueError(f"--set {text}: {'the value is not a number' if equals else 'write FIELD=VALUE'}")
+        with contextlib.suppress(ValueError):
+            return number(text)
+    raise ValueError(f"{option}: {text!r} is not a number")
 
 
 def load_strategy(where: str) -> "Strategy":

@@ -47,10 +47,12 @@ def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape |
         raise StrategyError(f"there is no order {order_id}: the run has {len(orders):,}, numbered from 0")
     order = orders[at]
     mine = fills[(fills["order_id"] == order["id"]) & (fills["account"] == order["account"])]
+    earlier, mine = mine[mine["ts"] < order["arrived"]], mine[mine["ts"] >= order["arrived"]]
     tape = _tape_of(order, tapes)
     first, ahead = _beginning(order, mine, tape)
     steps = [*_arrived(order, tape, first, ahead), *_queue(order, mine, tape, first, ahead), *(_filled(order, fill, tape) for fill in mine)]
-    steps = _with_ahead([_sent(order), *sorted(steps, key=lambda step: (step.row, step.rank)), *_ended(order, tape)])
+    steps.sort(key=lambda step: (step.row, step.rank))
+    steps = _with_ahead([_sent(order), *map(_filled_earlier, earlier), *steps, *_ended(order, tape)])
     frame = pd.DataFrame(steps).drop(columns="rank")
     return frame.assign(ts=pd.to_datetime(frame["ts"], utc=True))
 
@@ -76,16 +78,20 @@ def _rests(order: Any, fills: np.ndarray) -> bool:
     return STATES[order["state"]] != "filled" or bool(fills["maker"][-1])
 
 
+def _moved(order: Any) -> bool:
+    return bool(order["moved"] and order["arrived"])  # the slot's last order may have left its mark
+
+
 def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
     """(row before which the queue that is shown begins, lots ahead there). A snapshot at its price moved `joined` on."""
     joined, came = int(order["joined"]), _row_at(tape, int(order["arrived"]))
     if not _rests(order, fills):
-        return (int(fills["row"][-1]) if order["moved"] else came), -1
+        return (int(fills["row"][-1]) if _moved(order) else came), -1
     back = joined - tape.start - 1
     while 0 <= back < len(tape) and _is_snapshot(tape.events[back]) and back + tape.start >= came:
         back -= 1
     before = back + 1 + tape.start
-    if not order["moved"]:
+    if not _moved(order):
         if joined != came and before == joined:
             _refuse(order, tape, came)
         return came, int(order["ahead_first"])
@@ -115,8 +121,8 @@ def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]
         return
     qty, px = int(order["qty"]), int(order["px"])
     came = _row_at(tape, int(order["arrived"]))
-    yield Step(int(order["arrived"]), came, "arrived", qty, -1 if order["moved"] else ahead, px, ARRIVAL)
-    if order["moved"]:
+    yield Step(int(order["arrived"]), came, "arrived", qty, -1 if _moved(order) else ahead, px, ARRIVAL)
+    if _moved(order):
         ts = max(int(order["arrived"]), int(tape.ts_event[max(0, first - tape.start - 1)]))  # when exactly is not kept
         yield Step(ts, first, "replaced: to the back of its queue", qty, ahead, px, ARRIVAL)
 
@@ -158,6 +164,12 @@ def _filled(order: Any, fill: Any, tape: "Tape") -> Step:
     maker = bool(fill["maker"])
     what = f"filled as maker: {_met(order, fill, tape)}" if maker else "filled as taker"
     return Step(int(fill["ts"]), int(fill["row"]), what, int(fill["qty"]), -1, int(fill["px"]), MADE if maker else TAKEN)
+
+
+def _filled_earlier(fill: Any) -> Step:
+    """Of a good-till-cancelled order that was filled in part before this session."""
+    how = "maker" if fill["maker"] else "taker"
+    return Step(int(fill["ts"]), int(fill["row"]), f"filled as {how}, in an earlier session", int(fill["qty"]), -1, int(fill["px"]), MADE)
 
 
 def _met(order: Any, fill: Any, tape: "Tape") -> str:

@@ -21,22 +21,8 @@ if TYPE_CHECKING:
     from nbtrade.simulation import Simulation
     from nbtrade.store.tape import Tape
 
-INSIDE = (
-    "next",
-    "prev",
-    "at",
-    "account",
-    "venue",
-    "in_flight",
-    "asked",
-    "status",
-    "left",
-    "filled",
-    "want_px",
-    "want_qty",
-    "cancelling",
-    "moved",
-)
+INSIDE = {"next", "prev", "at", "account", "venue", "in_flight", "asked", "status", "left", "filled", "want_px", "want_qty"}
+INSIDE |= {"cancelling", "moved"}
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
 
 

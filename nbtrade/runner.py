@@ -59,8 +59,6 @@ class Setup:
         for rule in rules:
             if rule not in FILL_RULES:
                 raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
-        if self.instrument.lot < 1:
-            raise ValueError(f"{self.instrument}: a lot is 1 or more")
         tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
         rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
         return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
@@ -177,9 +175,14 @@ def is_tape(data: Any) -> bool:
 
 
 def open_part(data: Data, start: Any, end: Any) -> Tape:
-    """A tape, opened if need be, or the part of it between two times."""
+    """A tape, opened if need be, or the part of it between two times. Raises ValueError when nothing is between them."""
     tape = data if isinstance(data, Tape) else open_tape(data)
-    return tape if start is None and end is None else tape.between(start, end)
+    if start is None and end is None:
+        return tape
+    part = tape.between(start, end)
+    if len(tape) and not len(part):
+        raise ValueError(f"no rows from start={start} to end={end}: {tape}")
+    return part
 
 
 # --- from tapes -----------------------------------------------------------------------------------

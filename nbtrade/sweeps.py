@@ -60,6 +60,8 @@ def sweep(
     """
     import pandas as pd
 
+    if workers is not None and workers < 1:
+        raise ValueError(f"workers={workers}: one or more threads, or None for one each core")
     sets = sets_of(grid)
     several = isinstance(data, Sequence) and not isinstance(data, str)
     all_data: Any = data if several else [data]

@@ -145,8 +145,16 @@ class Instrument:
     """What the contract is.
 
     multiplier : currency per price unit and lot      lot : order quantities are multiples of it      currency : its name
+
+    Raises ValueError for a multiplier or a lot that is not positive.
     """
 
     multiplier: float = 1.0
     lot: int = 1
     currency: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.multiplier < float("inf"):
+            raise ValueError(f"{self}: the multiplier is more than 0: currency per price unit and lot, such as 50 for ES")
+        if self.lot < 1:
+            raise ValueError(f"{self}: a lot is 1 or more")

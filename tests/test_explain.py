@@ -1,5 +1,7 @@
 """result.explain: each order's queue, as the oracle has it, at every moment of its life."""
 
+from typing import ClassVar
+
 import model_backtest
 import pytest
 import scripted_engine
@@ -24,7 +26,7 @@ RULES = st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))
 class Noting(Exchange):
     """Notes each resting order's `ahead` after all that a moment brings: {(order, ts): ahead}."""
 
-    ahead = {}
+    ahead: ClassVar = {}
 
     def event(self, ts, records):
         super().event(ts, records)

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import nbtrade
-from nbtrade.errors import TapeExists
+from nbtrade.errors import StoreWriteError, TapeExists
 from nbtrade.sources import convert, synthetic
 from nbtrade.store import files, writer
 
@@ -69,6 +69,14 @@ def test_an_ingest_that_fails_at_any_step_leaves_nothing(tmp_path, monkeypatch, 
             ingest(good)
     assert os.listdir(tmp_path) == [good.name]
     assert len(ingest(good)) > 0
+
+
+def test_a_full_disk_says_what_did_not_fit(tmp_path, monkeypatch, good):
+    """The system's error has no name; ours says which tape, and what is free."""
+    break_at(monkeypatch, "write", full_disk)
+    with pytest.raises(StoreWriteError, match=r"No space left on device while .*day\.tape was written .*MB are free") as caught:
+        ingest(good, tmp_path / "day.tape")
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(("where", "what"), STEPS + EXCHANGE)

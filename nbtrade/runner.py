@@ -39,22 +39,30 @@ Data = Tape | str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a run needs besides its rows. states : one initial STATE record for each account"""
+    """All that a run needs besides its rows. fees, risk, instrument : one, or a tuple of one for each instrument
+
+    states : one initial STATE record for each account
+    """
 
     strategy: Strategy
     states: np.ndarray
     latency: Latency = field(default_factory=Latency)
-    fees: Fees = field(default_factory=Fees)
-    risk: Risk = field(default_factory=Risk)
-    instrument: Instrument = field(default_factory=Instrument)
+    fees: Any = field(default_factory=Fees)
+    risk: Any = field(default_factory=Risk)
+    instrument: Any = field(default_factory=Instrument)
     fill_rule: str | Sequence[str] = "fifo"  # one, or one for each account
     sample: int = 1_000_000_000
     max_orders: int = 64
     keep_log: bool = True
     features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
 
+    def on(self, v: int) -> "Setup":
+        """The setup of instrument v alone."""
+        fees, risk, instrument = (one[v] if isinstance(one, tuple) else one for one in (self.fees, self.risk, self.instrument))
+        return replace(self, fees=fees, risk=risk, instrument=instrument)
+
     def limits(self, tick_units: int) -> dict[str, Any]:
-        """ACCOUNT fields that are not zero at the beginning."""
+        """ACCOUNT fields of one instrument that are not zero at the beginning."""
         rules = [self.fill_rule] if isinstance(self.fill_rule, str) else self.fill_rule
         for rule in rules:
             if rule not in FILL_RULES:
@@ -63,8 +71,13 @@ class Setup:
         rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
         return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
 
-    def simulation(self, books: Sequence[memory.Book], tick_units: int) -> Simulation:
-        """The records and arrays of the run."""
+    def all_limits(self, tick_units: Sequence[int]) -> dict[str, Any]:
+        """The same of all instruments: ACCOUNT field -> value for each account of the first, then of the second, ..."""
+        parts = [self.on(v).limits(units) for v, units in enumerate(tick_units)]
+        return {name: np.concatenate([np.resize(part[name], len(self.states)) for part in parts]) for name in parts[0]}
+
+    def simulation(self, books: Sequence[memory.Book], tick_units: Sequence[int]) -> Simulation:
+        """The records and arrays of the run. tick_units : of each instrument"""
         simulation = Simulation(
             self.strategy,
             self.states,
@@ -73,7 +86,7 @@ class Setup:
             self.sample,
             self.max_orders,
             self.keep_log,
-            self.limits(tick_units),
+            self.all_limits(tick_units),
         )
         if self.features is not None:
             simulation.set_features(*self.features)
@@ -95,9 +108,9 @@ def backtest(
     strategy: Strategy,
     *,
     latency: Latency | None = None,
-    fees: Fees | None = None,
-    risk: Risk | None = None,
-    instrument: Instrument | None = None,
+    fees: Fees | Mapping[str, Fees] | None = None,
+    risk: Risk | Mapping[str, Risk] | None = None,
+    instrument: Instrument | Mapping[str, Instrument] | None = None,
     fill_rule: str = "fifo",
     sample: str | int = "1s",
     max_orders: int = 64,
@@ -117,7 +130,8 @@ def backtest(
     latency    : Latency(entry=, response=, feed=), Latency.random, Latency.measured; default none
     fees       : Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value, ...; default none
     risk       : Risk(max_position=, ...), checked before an order leaves; default none
-    instrument : Instrument(multiplier=, lot=, currency=); default one of each
+    instrument : Instrument(multiplier=, lot=, currency=); default one of each. Of instruments side by side, fees, risk and instrument may
+                 be dicts by the same names
     fill_rule  : "fifo" (exact queues), or the bounds "optimistic" (first in the queue) and "conservative" (last)
     sample     : time between points of the equity curve; 0 for none
     max_orders : open orders an account can have; more are refused (counted in the summary)
@@ -132,13 +146,14 @@ def backtest(
         raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
     latency = latency or Latency()
     strategy = strategy.with_(**state)
+    names = list(data) if isinstance(data, Mapping) else None
     setup = new_setup(
         strategy,
         [{}],
         latency=latency,
-        fees=fees,
-        risk=risk,
-        instrument=instrument,
+        fees=_for_each("fees", fees, names),
+        risk=_for_each("risk", risk, names),
+        instrument=_for_each("instrument", instrument, names),
         fill_rule=fill_rule,
         sample=sample,
         max_orders=max_orders,
@@ -153,7 +168,9 @@ def backtest(
         setup = with_features(list(tapes.values())[:1])
         simulation = run_tapes(list(tapes.values()), setup, progress)
         simulation.close_session(flatten)
-        return Results({name: Result(simulation, setup, tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
+        return Results(
+            {name: Result(simulation, setup.on(v), tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())}
+        )
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
         setup = with_features(days)
@@ -167,6 +184,16 @@ def backtest(
         simulation, name, tick_units = run_tapes([tape], with_features([tape]), progress), tape.symbol, tape.tick_units
     simulation.close_session(flatten)
     return Result(simulation, setup, name, tick_units)
+
+
+def _for_each(what: str, value: Any, names: list[str] | None) -> Any:
+    """A tuple in the instruments' order, where the value is a dict by their names."""
+    if not isinstance(value, Mapping):
+        return value
+    if names is None or set(value) != set(names):
+        run = f"the instruments are {', '.join(names)}" if names else "the run has one instrument"
+        raise ValueError(f"{what} is a dict of {', '.join(map(str, value))}, and {run}: give one {what}, or one for each by its name")
+    return tuple(value[name] for name in names)
 
 
 def is_tape(data: Any) -> bool:
@@ -188,7 +215,7 @@ def open_part(data: Data, start: Any, end: Any) -> Tape:
 # --- from tapes -----------------------------------------------------------------------------------
 def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False, watch: Callable[[], object] | None = None) -> Simulation:
     """One session of one or more instruments. watch : called every 50 ms or so; what it raises ends the run"""
-    simulation = setup.simulation([book_arrays(tape) for tape in tapes], tapes[0].tick_units)
+    simulation = setup.simulation([book_arrays(tape) for tape in tapes], [tape.tick_units for tape in tapes])
     _feed_tapes(simulation, tapes, progress, watch)
     return simulation
 
@@ -278,7 +305,7 @@ class _EngineSink:
         """Make, or make wider, the books' price range."""
         if self.simulation is None:
             self.px = low - SLACK, high + SLACK
-            self.simulation = self.setup.simulation([memory.new_book(*self.px)], self.resolver.tick)
+            self.simulation = self.setup.simulation([memory.new_book(*self.px)], [self.resolver.tick])
         elif low < self.px[0] or high > self.px[1]:
             self.px = min(low - SLACK, self.px[0]), max(high + SLACK, self.px[1])
             self.simulation.venues[0].widen(self.px[0] - memory.MARGIN, self.px[1] + memory.MARGIN)

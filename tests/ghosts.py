@@ -81,7 +81,7 @@ def haunt(tape, rows, took, arrive):
     """
     k = len(rows)
     setup = runner.new_setup(nothing, [{}] * k, max_orders=1, sample=0)
-    simulation = setup.simulation([book_arrays(tape)], tape.tick_units)
+    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
     send(simulation, tape.events[rows], tape.events["qty"][rows] + took, arrive)
     ts = event_of(tape.events) * STEP
     simulation.feed(tape.events, ts, ts, 0, final=True)

@@ -37,7 +37,7 @@ def tape(tmp_path_factory):
 def in_pieces(tape, rows, strategy=noise, **options):
     """A run that gets so many rows at a time, and those again that it has not passed."""
     setup = runner.new_setup(strategy, [{}], latency=LATENCY, **options)
-    simulation = setup.simulation([book_arrays(tape)], tape.tick_units)
+    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
     columns, start = (tape.events, tape.ts_event, tape.ts_recv), 0
     simulation.venues[0].record["base_row"] = tape.start
     for stop in [*range(rows, len(tape), rows), len(tape)]:

@@ -17,7 +17,7 @@ from nbtrade.schema import MARKET_ORDER, PRICE_SCALE, UNDEF_PRICE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbtrade.runner import Setup
+    from nbtrade.setups import Setup
     from nbtrade.simulation import Simulation
     from nbtrade.store.tape import Tape
 

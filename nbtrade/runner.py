@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,83 +24,17 @@ from nbtrade.kernels import memory
 from nbtrade.known import feature_rows
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result, Results
-from nbtrade.schema import FILL_RULES, PRICE_SCALE, TIMER
+from nbtrade.schema import TIMER
 from nbtrade.seam import Strategy
+from nbtrade.setups import Setup, check_strategy, for_each, new_setup
 from nbtrade.simulation import Simulation
 from nbtrade.store.state import book_arrays
 from nbtrade.store.tape import Tape, open_tape
 from nbtrade.terms import Fees, Instrument, Latency, Risk
-from nbtrade.times import ns_of
 
 MOST_SAMPLES, MOST_WAKES = 10**7, 10**10
 SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
 Data = Tape | str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that a run needs besides its rows. fees, risk, instrument : one, or a tuple of one for each instrument
-
-    states : one initial STATE record for each account
-    """
-
-    strategy: Strategy
-    states: np.ndarray
-    latency: Latency = field(default_factory=Latency)
-    fees: Any = field(default_factory=Fees)
-    risk: Any = field(default_factory=Risk)
-    instrument: Any = field(default_factory=Instrument)
-    fill_rule: str | Sequence[str] = "fifo"  # one, or one for each account
-    sample: int = 1_000_000_000
-    max_orders: int = 64
-    keep_log: bool = True
-    features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
-
-    def on(self, v: int) -> "Setup":
-        """The setup of instrument v alone."""
-        fees, risk, instrument = (one[v] if isinstance(one, tuple) else one for one in (self.fees, self.risk, self.instrument))
-        return replace(self, fees=fees, risk=risk, instrument=instrument)
-
-    def limits(self, tick_units: int) -> dict[str, Any]:
-        """ACCOUNT fields of one instrument that are not zero at the beginning."""
-        rules = [self.fill_rule] if isinstance(self.fill_rule, str) else self.fill_rule
-        for rule in rules:
-            if rule not in FILL_RULES:
-                raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
-        tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
-        rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
-        return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
-
-    def all_limits(self, tick_units: Sequence[int]) -> dict[str, Any]:
-        """The same of all instruments: ACCOUNT field -> value for each account of the first, then of the second, ..."""
-        parts = [self.on(v).limits(units) for v, units in enumerate(tick_units)]
-        return {name: np.concatenate([np.resize(part[name], len(self.states)) for part in parts]) for name in parts[0]}
-
-    def simulation(self, books: Sequence[memory.Book], tick_units: Sequence[int]) -> Simulation:
-        """The records and arrays of the run. tick_units : of each instrument"""
-        simulation = Simulation(
-            self.strategy,
-            self.states,
-            books,
-            self.latency.delays(),
-            self.sample,
-            self.max_orders,
-            self.keep_log,
-            self.all_limits(tick_units),
-        )
-        if self.features is not None:
-            simulation.set_features(*self.features)
-        return simulation
-
-
-def new_setup(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> Setup:
-    """A checked Setup; None stands for an option's default. values : state fields of each account"""
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.get("max_orders", 1) < 1:
-        raise ValueError(f"max_orders is {given['max_orders']}: an account needs at least one order slot")
-    if "sample" in given:
-        given["sample"] = ns_of(given["sample"])
-    return Setup(strategy, strategy.states(values), **given)
 
 
 def backtest(
@@ -144,26 +78,29 @@ def backtest(
     """
     if at_close not in ("carry", "flatten"):
         raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
-    latency = latency or Latency()
+    check_strategy(strategy)
     strategy = strategy.with_(**state)
     names = list(data) if isinstance(data, Mapping) else None
     setup = new_setup(
         strategy,
         [{}],
         latency=latency,
-        fees=_for_each("fees", fees, names),
-        risk=_for_each("risk", risk, names),
-        instrument=_for_each("instrument", instrument, names),
+        fees=for_each("fees", fees, names),
+        risk=for_each("risk", risk, names),
+        instrument=for_each("instrument", instrument, names),
         fill_rule=fill_rule,
         sample=sample,
         max_orders=max_orders,
     )
     flatten = at_close == "flatten"
+    feed = setup.latency.delays().feed
 
     def with_features(tapes: Sequence[Tape] | None) -> Setup:
-        return replace(setup, features=feature_rows(strategy, features, tapes, latency.delays().feed))
+        return replace(setup, features=feature_rows(strategy, features, tapes, feed))
 
     if isinstance(data, Mapping):
+        if not data:
+            raise ValueError("the dict of tapes is empty: there is nothing to run on")
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
         setup = with_features(list(tapes.values())[:1])
         simulation = run_tapes(list(tapes.values()), setup, progress)
@@ -186,23 +123,17 @@ def backtest(
     return Result(simulation, setup, name, tick_units)
 
 
-def _for_each(what: str, value: Any, names: list[str] | None) -> Any:
-    """A tuple in the instruments' order, where the value is a dict by their names."""
-    if not isinstance(value, Mapping):
-        return value
-    if names is None or set(value) != set(names):
-        run = f"the instruments are {', '.join(names)}" if names else "the run has one instrument"
-        raise ValueError(f"{what} is a dict of {', '.join(map(str, value))}, and {run}: give one {what}, or one for each by its name")
-    return tuple(value[name] for name in names)
-
-
 def is_tape(data: Any) -> bool:
-    """True for the folder of a tape."""
+    """True for the folder of a tape. Raises TypeError for what is no path."""
+    if not isinstance(data, (str, os.PathLike)):
+        raise TypeError(f"data is {data!r}: give a Tape, a tape's folder, a source file, a list of tapes or a dict of them")
     return (Path(data) / "manifest.json").exists()
 
 
 def open_part(data: Data, start: Any, end: Any) -> Tape:
     """A tape, opened if need be, or the part of it between two times. Raises ValueError when nothing is between them."""
+    if not isinstance(data, (Tape, str, os.PathLike)):
+        raise TypeError(f"{data!r} is no tape: give a Tape or a tape's folder")
     tape = data if isinstance(data, Tape) else open_tape(data)
     if start is None and end is None:
         return tape

@@ -124,6 +124,10 @@ class Risk:
     max_loss: float = 0.0
     max_rate: tuple[int, int | str] = (0, 1)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_rate, (tuple, list)) or len(self.max_rate) != 2:
+            raise ValueError(f'max_rate={self.max_rate!r}: give (orders, time span), as (100, "1s")')
+
     def limits(self, tick_value: float) -> dict[str, int]:
         """ACCOUNT fields. tick_value : currency of one tick of one lot"""
         rate, interval = self.max_rate[0], ns_of(self.max_rate[1])

@@ -20,6 +20,7 @@ from nbtrade import runner
 from nbtrade.kernels import records
 from nbtrade.results import Result
 from nbtrade.schema import UNDEF_PRICE
+from nbtrade.setups import new_setup
 
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
@@ -175,7 +176,7 @@ def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, fee
         rate = limits.max_rate, limits.rate_interval
         # a tick of a lot is worth 0.01 here: the loss is given in currency
         risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
-    return runner.new_setup(
+    return new_setup(
         strategy,
         [values_of(script, n_venues) for script in scripts],
         latency=latency,

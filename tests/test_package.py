@@ -35,8 +35,9 @@ MAY_IMPORT = {
     "terms": CORE | {"kernels", "times", "venue"},
     "report": {"results"},
     "results": CORE | {"kernels", "report", "explain"},  # report, explain: when they are asked for
-    "runner": CORE | {"kernels", "known", "store", "sources", "seam", "simulation", "results", "progress", "terms", "times"},
-    "sweeps": CORE | {"kept", "known", "terms", "store", "seam", "simulation", "results", "runner", "progress"},
+    "setups": CORE | {"kernels", "seam", "simulation", "terms", "times"},
+    "runner": CORE | {"kernels", "known", "store", "sources", "seam", "setups", "simulation", "results", "progress", "terms"},
+    "sweeps": CORE | {"kept", "known", "terms", "store", "seam", "setups", "simulation", "results", "runner", "progress"},
     "explain": CORE | {"kernels", "store"},
     "signals": CORE | {"kernels", "store", "signals", "times"},
     "kept": CORE | {"seam", "store", "signals"},

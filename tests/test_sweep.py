@@ -11,7 +11,8 @@ import pytest
 import nbtrade as nt
 from nbtrade import ASK, BID, UNDEF_PRICE, sweeps
 from nbtrade.results import Result
-from nbtrade.runner import new_setup, run_tapes
+from nbtrade.runner import run_tapes
+from nbtrade.setups import new_setup
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 GRID = {"half_spread": [0.5, 1.0, 2.0], "max_position": [2, 10], "fill_rule": ["fifo", "optimistic", "conservative"]}

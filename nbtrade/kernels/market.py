@@ -61,6 +61,13 @@ def market_of(account):
     return market_at(venue_at(account.venue_at).market_at)
 
 
+@helper
+def check_side(side):
+    """Raise ValueError for what is not a side: it would be a place outside the book's arrays."""
+    if side != BID and side != ASK:
+        raise ValueError("a side is BID or ASK")
+
+
 @kernel
 def level_at(venue, side, px):
     """Index of the level of `px` in our book; of an empty one when the price is beyond it."""
@@ -88,6 +95,7 @@ def price_at(venue, side, n):
 @helper
 def qty_at(market, side, px):
     """Lots that rest at a price (ticks) of BID or ASK."""
+    check_side(side)
     venue = venue_at(market.venue_at)
     return seen_book(venue)[0][level_at(venue, side, px)].qty
 
@@ -96,6 +104,7 @@ def qty_at(market, side, px):
 @helper
 def orders_at(market, side, px):
     """Orders that rest at a price (ticks) of BID or ASK."""
+    check_side(side)
     venue = venue_at(market.venue_at)
     return np.int64(seen_book(venue)[0][level_at(venue, side, px)].n)
 
@@ -104,6 +113,7 @@ def orders_at(market, side, px):
 @helper
 def level(market, side, n):
     """Price of the n-th best level, 0 the best: ticks, UNDEF_PRICE when there are fewer."""
+    check_side(side)
     return price_at(venue_at(market.venue_at), side, n)
 
 
@@ -126,6 +136,7 @@ def depth_of(venue, side, n):
 @helper
 def depth(market, side, n):
     """Lots on the best n levels of a side."""
+    check_side(side)
     return depth_of(venue_at(market.venue_at), side, n)
 
 

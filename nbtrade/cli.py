@@ -1,4 +1,4 @@
-"""The command line: `nbtrade demo | ingest | info | audit | backtest`.
+"""The command line: `nbtrade demo | ingest | info | audit | backtest | sweep`.
 
 Whatever a user can get wrong ends in one line on stderr and exit status 2; `--debug` shows the traceback instead. Ctrl-C is 130.
 Modules are imported by the command that needs them, so that `nbtrade --help` is at once.
@@ -23,7 +23,7 @@ DEFAULT_STRATEGY = "nbtrade.strategies.market_maker:market_maker"
 EXAMPLES = """examples:
   nbtrade demo
   nbtrade ingest day.dbn.zst --symbol ESM4
-  nbtrade backtest ESM4.tape --entry 1ms --response 1ms --maker-fee 0.85 --multiplier 50 --plot pnl.png
+  nbtrade backtest ESM4.tape --entry 1ms --response 1ms --maker-fee 0.85 --multiplier 50 --report day.html
   nbtrade sweep ESM4.tape --grid half_spread=0.5,1,2 --grid max_position=5,10 --csv table.csv
   nbtrade backtest day.dbn.zst mine.py:my_strategy --set half_spread=2 --set max_position=5
 """
@@ -110,6 +110,7 @@ def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbol", help="the instrument, when a file has several")
     parser.add_argument("--tick", type=float, help="price of a tick, for a file")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a report: summary, plot, markouts, orders, hours")
     parser.add_argument("--fills", type=Path, metavar="CSV", help="write the fills")
 
 
@@ -178,7 +179,7 @@ def backtest(options: argparse.Namespace) -> None:
     """`nbtrade backtest`."""
     from nbtrade import runner
 
-    _check_folders(options.plot, options.fills)
+    _check_folders(options.plot, options.report, options.fills)
     result = runner.backtest(
         options.data,
         load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
@@ -191,6 +192,8 @@ def backtest(options: argparse.Namespace) -> None:
     if options.plot is not None:
         result.plot(options.plot)
         print(f"plot   {options.plot}")
+    if options.report is not None:
+        print(f"report {result.report(options.report)}")
     if options.fills is not None:
         result.fills.to_csv(options.fills)
         print(f"fills  {options.fills}")

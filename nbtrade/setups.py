@@ -1,7 +1,7 @@
 """What a run is set up with: the strategy, its accounts' first states, and the terms; all of it checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,12 @@ class Setup:
         """The setup of instrument v alone."""
         fees, risk, instrument = (one[v] if isinstance(one, tuple) else one for one in (self.fees, self.risk, self.instrument))
         return replace(self, fees=fees, risk=risk, instrument=instrument)
+
+    def terms(self, k: int) -> dict[str, str]:
+        """What account k's result rests on, as text."""
+        rule = self.fill_rule if isinstance(self.fill_rule, str) else self.fill_rule[k]
+        given = {"latency": self.latency, "fees": self.fees, "risk": self.risk, "instrument": self.instrument}
+        return {**{name: described(one) for name, one in given.items()}, "fill rule": rule, "order slots": f"{self.max_orders:,}"}
 
     def limits(self, tick_units: int) -> dict[str, Any]:
         """ACCOUNT fields of one instrument that are not zero at the beginning."""
@@ -97,6 +103,14 @@ def _check_kinds(strategy: Any, given: Mapping[str, Any]) -> None:
     unknown = [name for name in given if name not in Setup.__dataclass_fields__]
     if unknown:
         raise TypeError(f"there is no option {unknown[0]!r}. Options: {', '.join(name for name in Setup.__dataclass_fields__)}")
+
+
+def described(one: Any) -> str:
+    """The fields of a dataclass that are not as by default: "maker 0.5, taker 1"."""
+    said = [f"{f.name} {getattr(one, f.name)}" for f in fields(one) if f.repr and getattr(one, f.name) != f.default]
+    if getattr(one, "varying", None) is not None:
+        said.append("ns on average: it varies")
+    return ", ".join(said) or "none"
 
 
 def check_strategy(strategy: Any) -> None:

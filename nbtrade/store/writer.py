@@ -5,6 +5,7 @@
 
 An interrupted writer leaves no tape. What a killed one leaves behind is removed by the next writer that gets the lock.
 Columns (store/sealed.py) are hashed and written by a thread of their own. An error there (disk full) is raised by the next call here.
+The two talk by SimpleQueues: Ctrl-C inside a queue.Queue, which is Python, can lose a wake-up, and leaving then waited for ever.
 """
 
 import json
@@ -26,7 +27,7 @@ from nbtrade.store import files, lock
 from nbtrade.store.disk import DISK
 from nbtrade.store.sealed import NewColumn
 
-QUEUED = 1  # appends waiting for the writing thread
+QUEUED = 1  # appends waiting for the writing thread, besides the one that it writes
 
 
 class TapeWriter:
@@ -56,7 +57,10 @@ class TapeWriter:
         self.n_live = 0
         self.finished = False
         self.error: BaseException | None = None
-        self.todo: queue.Queue[dict[str, np.ndarray] | None] = queue.Queue(maxsize=QUEUED)
+        self.todo: queue.SimpleQueue[dict[str, np.ndarray] | None] = queue.SimpleQueue()
+        self.room: queue.SimpleQueue[None] = queue.SimpleQueue()  # one item for each append that need not wait
+        for _ in range(QUEUED + 1):
+            self.room.put(None)
         self.thread = threading.Thread(target=self._write, name="nbtrade-write", daemon=True)
         self.thread.start()
 
@@ -78,6 +82,7 @@ class TapeWriter:
         They are written later: an array may be used again after QUEUED + 1 more calls.
         """
         self._raise()
+        self.room.get()
         self.todo.put(columns)
 
     def _write(self) -> None:
@@ -88,8 +93,7 @@ class TapeWriter:
                         self.columns[name].append(array)
                 except BaseException as error:  # raised by the next call of the owner's
                     self.error = error
-            self.todo.task_done()
-        self.todo.task_done()
+            self.room.put(None)
 
     def _raise(self) -> None:
         if self.error is not None:
@@ -97,7 +101,10 @@ class TapeWriter:
 
     def _drain(self) -> None:
         """Wait until all is written; raise what went wrong."""
-        self.todo.join()
+        for _ in range(QUEUED + 1):
+            self.room.get()
+        for _ in range(QUEUED + 1):
+            self.room.put(None)
         self._raise()
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:

@@ -11,8 +11,9 @@ import numpy as np
 
 import nbtrade as nt
 from nbtrade.results import Result
-from nbtrade.runner import new_setup, run_tapes
+from nbtrade.runner import run_tapes
 from nbtrade.schema import FORMAT_VERSION
+from nbtrade.setups import new_setup
 from nbtrade.sources import synthetic
 
 PER_WAKE = 32  # events in 100 ms of an ordinary ES day

@@ -13,6 +13,7 @@ import difflib
 import dis
 import inspect
 import linecache
+import os
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -47,12 +48,19 @@ ACCOUNT_FIELDS = [
 MEANINGS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
     (r"name '(\w+)' is not defined", "the name {0!r} is not defined."),
-    (r"Untyped global name '(\w+)'[^\n]*type of ([^\n]*)", "{0!r} is {1}, which cannot be used here: a plain function needs @numba.njit."),
+    (
+        r"Untyped global name '(\w+)'[^\n]*type of ([^\n]*)",
+        "{0!r} is {1}, which cannot be used here: a plain function needs @numba.njit, data belong in fields of the state.",
+    ),
     (r"NRT required|<class 'str'>|zeros\(|ones\(|empty\(|unicode_type.*NRT", "the line " + NO_MEMORY + "."),
     (r"Exception matching is limited", 'a strategy can only say "except Exception", no exception of its own.'),
     (r"opcode \((\w+)\)", "this Python cannot be compiled ({0}): imports, classes, and globals that are set belong outside a strategy."),
     (r"The '([^']*)' construct is not supported", "{0!r} is Python that cannot be compiled."),
     (r"Unknown attribute '(\w+)' of type", "there is no field or method {0!r}."),
+    (
+        r"The use of a [^\n]*? type, assigned to variable '(\w+)' in globals",
+        "{0!r} is a list or set from outside, which cannot be used here. Use fields of the state, numbers or tuples.",
+    ),
     (r"Cannot cast (\S+) to (\w+)", "{0} does not fit {1}."),
     (r"Cannot unify ([^\n]*?) and ([^\n]*?) for '(\w+)", "the variable {2!r} is {0} on one way and {1} on another."),
     (
@@ -163,7 +171,8 @@ def _meaning(text: str) -> tuple[str, str]:
 def _line_of(error: BaseException, text: str, function: Callable[..., Any], word: str) -> int:
     """The user's line: where the error says, else where the word is, else where the function begins."""
     file = re.escape(function.__code__.co_filename)
-    said = re.findall(rf'(?:File "{file}", line |{file} \(|{file}:)(\d+)', text)
+    shown = re.escape(os.path.relpath(function.__code__.co_filename))  # Numba shows some by the working folder
+    said = re.findall(rf'(?:File "(?:{file}|{shown})", line |{file} \(|{file}:)(\d+)', text)
     loc = getattr(error, "loc", None)
     if loc is not None and loc.filename == function.__code__.co_filename:
         said.append(str(loc.line))

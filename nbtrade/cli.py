@@ -1,10 +1,11 @@
-"""The command line: `nbtrade demo | ingest | info | audit | backtest`.
+"""The command line: `nbtrade demo | ingest | info | audit | backtest | sweep`.
 
 Whatever a user can get wrong ends in one line on stderr and exit status 2; `--debug` shows the traceback instead. Ctrl-C is 130.
 Modules are imported by the command that needs them, so that `nbtrade --help` is at once.
 """
 
 import argparse
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -22,7 +23,7 @@ DEFAULT_STRATEGY = "nbtrade.strategies.market_maker:market_maker"
 EXAMPLES = """examples:
   nbtrade demo
   nbtrade ingest day.dbn.zst --symbol ESM4
-  nbtrade backtest ESM4.tape --entry 1ms --response 1ms --maker-fee 0.85 --multiplier 50 --plot pnl.png
+  nbtrade backtest ESM4.tape --entry 1ms --response 1ms --maker-fee 0.85 --multiplier 50 --report day.html
   nbtrade sweep ESM4.tape --grid half_spread=0.5,1,2 --grid max_position=5,10 --csv table.csv
   nbtrade backtest day.dbn.zst mine.py:my_strategy --set half_spread=2 --set max_position=5
 """
@@ -109,13 +110,16 @@ def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--symbol", help="the instrument, when a file has several")
     parser.add_argument("--tick", type=float, help="price of a tick, for a file")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
+    parser.add_argument("--report", type=Path, metavar="HTML", help="write a report: summary, plot, markouts, orders, hours")
     parser.add_argument("--fills", type=Path, metavar="CSV", help="write the fills")
 
 
 def _sweep_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tapes", type=Path, nargs="+", help="tapes: each is a run of its own")
     parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
-    parser.add_argument("--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field; may be repeated")
+    parser.add_argument(
+        "--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field, or of fill_rule; may be repeated"
+    )
     parser.add_argument("--workers", type=int, help="threads (default: one for each core)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the table")
     _terms_options(parser)
@@ -175,6 +179,7 @@ def backtest(options: argparse.Namespace) -> None:
     """`nbtrade backtest`."""
     from nbtrade import runner
 
+    _check_folders(options.plot, options.report, options.fills)
     result = runner.backtest(
         options.data,
         load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
@@ -187,6 +192,8 @@ def backtest(options: argparse.Namespace) -> None:
     if options.plot is not None:
         result.plot(options.plot)
         print(f"plot   {options.plot}")
+    if options.report is not None:
+        print(f"report {result.report(options.report)}")
     if options.fills is not None:
         result.fills.to_csv(options.fills)
         print(f"fills  {options.fills}")
@@ -196,7 +203,8 @@ def sweep(options: argparse.Namespace) -> None:
     """`nbtrade sweep`."""
     from nbtrade import sweeps
 
-    grid = dict(map(_values, options.grid))
+    _check_folders(options.csv)
+    grid = _grid(options.grid)
     progress = sys.stderr.isatty()
     table = sweeps.sweep(
         options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_terms(options)
@@ -224,21 +232,39 @@ def _terms(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _values(text: str) -> tuple[str, list[int | float]]:
-    """("half_spread", [1, 2.5]) of "half_spread=1,2.5"."""
-    name, _, values = text.partition("=")
-    return name, [_setting(f"{name}={value}")[1] for value in values.split(",")]
+def _check_folders(*files: Path | None) -> None:
+    """Raise FileNotFoundError before a long run when what it gives could not be written."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise FileNotFoundError(f"{file} cannot be written: there is no folder {file.parent}")
+
+
+def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
+    """{"half_spread": [1, 2.5], "fill_rule": ["fifo"]} of "half_spread=1,2.5" and "fill_rule=fifo"."""
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        if not equals or not values:
+            raise ValueError(f"--grid {text}: write FIELD=VALUE,VALUE,...")
+        if name in grid:
+            raise ValueError(f"--grid {text}: {name} is there twice. Write all its values in one, {name}=VALUE,VALUE,...")
+        grid[name] = values.split(",") if name == "fill_rule" else [_number(f"--grid {text}", value) for value in values.split(",")]
+    return grid
 
 
 def _setting(text: str) -> tuple[str, int | float]:
     """("half_spread", 2) of "half_spread=2"."""
     name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text}: write FIELD=VALUE")
+    return name, _number(f"--set {text}", value)
+
+
+def _number(option: str, text: str) -> int | float:
     for number in (int, float):
-        try:
-            return name, number(value)
-        except ValueError:
-            continue
-    raise ValueError(f"--set {text}: {'the value is not a number' if equals else 'write FIELD=VALUE'}")
+        with contextlib.suppress(ValueError):
+            return number(text)
+    raise ValueError(f"{option}: {text!r} is not a number")
 
 
 def load_strategy(where: str) -> "Strategy":

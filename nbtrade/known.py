@@ -34,6 +34,8 @@ def feature_rows(strategy: Strategy, given: Any, tapes: Sequence[Tape] | None, f
         if names:
             raise StrategyError(f"{strategy.name} reads features {', '.join(names)}: give a matrix that has them, features=.")
         return None
+    if not hasattr(given, "values") or not hasattr(given, "index"):
+        raise StrategyError(f"features is {given!r}: give a Matrix, as nbtrade.features(tape, [...]) makes it")
     columns = [_column(given, name, strategy) for name in names] or list(range(given.values.shape[1]))
     values = given.values if columns == list(range(given.values.shape[1])) else given.values[:, columns]
     return given.ts + feed, np.ascontiguousarray(values)

@@ -3,6 +3,7 @@
 cash and value are exact tick-lots until now; money = tick-lots * tick * multiplier, fees are taken off here.
 """
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,17 @@ from nbtrade._jit import attributes
 from nbtrade.kernels.positions import realise
 from nbtrade.kernels.records import KINDS, REASONS, REFUSALS, STATES
 from nbtrade.schema import MARKET_ORDER, PRICE_SCALE, UNDEF_PRICE
+from nbtrade.times import ns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbtrade.runner import Setup
+    from nbtrade.setups import Setup
     from nbtrade.simulation import Simulation
     from nbtrade.store.tape import Tape
 
-INSIDE = ("next", "prev", "at", "account", "venue", "in_flight", "asked", "status", "left", "filled", "want_px", "want_qty", "cancelling")
+INSIDE = {"next", "prev", "at", "account", "venue", "in_flight", "asked", "status", "left", "filled", "want_px", "want_qty"}
+INSIDE |= {"cancelling", "moved"}
 YEAR_NS = 365.25 * 24 * 3600 * 1e9
 
 
@@ -37,10 +40,11 @@ class Result:
         self.tick = tick_units / PRICE_SCALE
         self.multiplier, self.currency = setup.instrument.multiplier, setup.instrument.currency
         self.strategy = repr(simulation.strategy)
+        self.terms = setup.terms(k)
         self.account = np.asarray(venue.accounts[k : k + 1]).copy()[0]
         self.final_state = simulation.states[k].copy()
         self.n_wakes = int(simulation.run["n_wakes"][0])
-        self.n_rows = int(venue.record["base_row"] + venue.record["x"])  # of the last session
+        self.n_rows = venue.n_rows()
         self.market = simulation.market[v].copy()
         samples = simulation.all_samples()
         self._fills, self._done, self._open = (_of(a, k) for a in (venue.log("fills"), venue.log("done"), venue.open_orders()))
@@ -237,11 +241,42 @@ class Result:
         lines = [f"{name:{width}}  {f'{value:,.2f}' if isinstance(value, float) else f'{value:,}'}" for name, value in s.items()]
         return f"<Result {self.symbol} {self.strategy}>\n" + "\n".join(lines)
 
-    def explain(self, order_id: int, tape: "Tape") -> "pd.DataFrame":
-        """An order's life, one row a change: ts, row, what, lots, ahead, px. `tape` is the one of the run (nbtrade/explain.py)."""
+    def explain(self, order_id: int, tape: "Tape | Sequence[Tape]") -> "pd.DataFrame":
+        """An order's life, one row a change: ts, row, what, lots, ahead, px (nbtrade/explain.py).
+
+        tape : the one of the run; of sessions in sequence the list of them
+        Raises StrategyError for an unknown order, and for another tape.
+        """
         from nbtrade.explain import explain
 
         return explain(self._orders, self._fills, order_id, tape)
+
+    def markouts(self, horizons: Sequence[str | int] = ("1s", "10s", "60s")) -> "pd.DataFrame":
+        """What fills were worth later: ticks a lot by which the mid is better than the fill's price, weighted by lots.
+
+        Rows maker and taker, columns horizons (time spans) and `lots`. By the equity samples: a horizon is no finer than `sample`.
+        NaN where no fill has a mid that late.
+        """
+        import pandas as pd
+
+        f, s = self._fills, self._samples
+        mid = _mid(s["bid_px"], s["ask_px"])
+        sign, qty = np.where(f["side"] == 0, 1, -1), f["qty"].astype(np.float64)
+        rows = {"maker": f["maker"].astype(bool), "taker": ~f["maker"].astype(bool)}
+        table: dict[str, list[float]] = {}
+        for horizon in horizons:
+            at = np.searchsorted(s["ts"], f["ts"] + ns_of(horizon))
+            known = at < len(s)
+            gain = np.full(len(f), np.nan)
+            gain[known] = sign[known] * (mid[at[known]] - f["px"][known])
+            table[str(horizon)] = [_weighted(gain[mine], qty[mine]) for mine in rows.values()]
+        return pd.DataFrame({**table, "lots": [int(qty[mine].sum()) for mine in rows.values()]}, index=list(rows))
+
+    def report(self, path: Any) -> Any:
+        """Write a report as one HTML file: summary, terms, plot, markouts, orders, hours. Returns its path; needs matplotlib."""
+        from nbtrade.report import report
+
+        return report(self, path)
 
     def plot(self, path: Any = None) -> Any:
         """PnL over the fills on price; needs matplotlib (extra "plot"). Returns the figure; writes it when `path` is given."""
@@ -271,6 +306,12 @@ def _of(rows: np.ndarray, k: int) -> np.ndarray:
     """The rows of account k."""
     mine = rows["account"] == k
     return rows if mine.all() else rows[mine]
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> float:
+    """Average without NaN; NaN of nothing."""
+    known = ~np.isnan(values)
+    return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")
 
 
 def _sharpe(ts: np.ndarray, net: np.ndarray) -> float:

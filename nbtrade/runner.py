@@ -9,9 +9,10 @@ tape is written.
 """
 
 import contextlib
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,72 +23,17 @@ from nbtrade.kernels import memory
 from nbtrade.known import feature_rows
 from nbtrade.progress import progress_bar
 from nbtrade.results import Result, Results
-from nbtrade.schema import FILL_RULES, PRICE_SCALE, TIMER
+from nbtrade.schema import TIMER
 from nbtrade.seam import Strategy
+from nbtrade.setups import Setup, check_strategy, for_each, new_setup
 from nbtrade.simulation import Simulation
 from nbtrade.store.state import book_arrays
 from nbtrade.store.tape import Tape, open_tape
 from nbtrade.terms import Fees, Instrument, Latency, Risk
-from nbtrade.times import ns_of
 
 MOST_SAMPLES, MOST_WAKES = 10**7, 10**10
 SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
 Data = Tape | str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """All that a run needs besides its rows. states : one initial STATE record for each account"""
-
-    strategy: Strategy
-    states: np.ndarray
-    latency: Latency = field(default_factory=Latency)
-    fees: Fees = field(default_factory=Fees)
-    risk: Risk = field(default_factory=Risk)
-    instrument: Instrument = field(default_factory=Instrument)
-    fill_rule: str | Sequence[str] = "fifo"  # one, or one for each account
-    sample: int = 1_000_000_000
-    max_orders: int = 64
-    keep_log: bool = True
-    features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
-
-    def limits(self, tick_units: int) -> dict[str, Any]:
-        """ACCOUNT fields that are not zero at the beginning."""
-        rules = [self.fill_rule] if isinstance(self.fill_rule, str) else self.fill_rule
-        for rule in rules:
-            if rule not in FILL_RULES:
-                raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
-        if self.instrument.lot < 1:
-            raise ValueError(f"{self.instrument}: a lot is 1 or more")
-        tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
-        rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
-        return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
-
-    def simulation(self, books: Sequence[memory.Book], tick_units: int) -> Simulation:
-        """The records and arrays of the run."""
-        simulation = Simulation(
-            self.strategy,
-            self.states,
-            books,
-            self.latency.delays(),
-            self.sample,
-            self.max_orders,
-            self.keep_log,
-            self.limits(tick_units),
-        )
-        if self.features is not None:
-            simulation.set_features(*self.features)
-        return simulation
-
-
-def new_setup(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> Setup:
-    """A checked Setup; None stands for an option's default. values : state fields of each account"""
-    given = {name: value for name, value in options.items() if value is not None}
-    if given.get("max_orders", 1) < 1:
-        raise ValueError(f"max_orders is {given['max_orders']}: an account needs at least one order slot")
-    if "sample" in given:
-        given["sample"] = ns_of(given["sample"])
-    return Setup(strategy, strategy.states(values), **given)
 
 
 def backtest(
@@ -95,9 +41,9 @@ def backtest(
     strategy: Strategy,
     *,
     latency: Latency | None = None,
-    fees: Fees | None = None,
-    risk: Risk | None = None,
-    instrument: Instrument | None = None,
+    fees: Fees | Mapping[str, Fees] | None = None,
+    risk: Risk | Mapping[str, Risk] | None = None,
+    instrument: Instrument | Mapping[str, Instrument] | None = None,
     fill_rule: str = "fifo",
     sample: str | int = "1s",
     max_orders: int = 64,
@@ -117,7 +63,8 @@ def backtest(
     latency    : Latency(entry=, response=, feed=), Latency.random, Latency.measured; default none
     fees       : Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value, ...; default none
     risk       : Risk(max_position=, ...), checked before an order leaves; default none
-    instrument : Instrument(multiplier=, lot=, currency=); default one of each
+    instrument : Instrument(multiplier=, lot=, currency=); default one of each. Of instruments side by side, fees, risk and instrument may
+                 be dicts by the same names
     fill_rule  : "fifo" (exact queues), or the bounds "optimistic" (first in the queue) and "conservative" (last)
     sample     : time between points of the equity curve; 0 for none
     max_orders : open orders an account can have; more are refused (counted in the summary)
@@ -130,34 +77,40 @@ def backtest(
     """
     if at_close not in ("carry", "flatten"):
         raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
-    latency = latency or Latency()
+    check_strategy(strategy)
     strategy = strategy.with_(**state)
+    names = list(data) if isinstance(data, Mapping) else None
     setup = new_setup(
         strategy,
         [{}],
         latency=latency,
-        fees=fees,
-        risk=risk,
-        instrument=instrument,
+        fees=for_each("fees", fees, names),
+        risk=for_each("risk", risk, names),
+        instrument=for_each("instrument", instrument, names),
         fill_rule=fill_rule,
         sample=sample,
         max_orders=max_orders,
     )
     flatten = at_close == "flatten"
+    feed = setup.latency.delays().feed
 
     def with_features(tapes: Sequence[Tape] | None) -> Setup:
-        return replace(setup, features=feature_rows(strategy, features, tapes, latency.delays().feed))
+        return replace(setup, features=feature_rows(strategy, features, tapes, feed))
 
     if isinstance(data, Mapping):
+        if not data:
+            raise ValueError("the dict of tapes is empty: there is nothing to run on")
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
         setup = with_features(list(tapes.values())[:1])
         simulation = run_tapes(list(tapes.values()), setup, progress)
         simulation.close_session(flatten)
-        return Results({name: Result(simulation, setup, tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
+        return Results(
+            {name: Result(simulation, setup.on(v), tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())}
+        )
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
         setup = with_features(days)
-        return Result(_run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
+        return Result(run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
@@ -170,20 +123,29 @@ def backtest(
 
 
 def is_tape(data: Any) -> bool:
-    """True for the folder of a tape."""
+    """True for the folder of a tape. Raises TypeError for what is no path."""
+    if not isinstance(data, (str, os.PathLike)):
+        raise TypeError(f"data is {data!r}: give a Tape, a tape's folder, a source file, a list of tapes or a dict of them")
     return (Path(data) / "manifest.json").exists()
 
 
 def open_part(data: Data, start: Any, end: Any) -> Tape:
-    """A tape, opened if need be, or the part of it between two times."""
+    """A tape, opened if need be, or the part of it between two times. Raises ValueError when nothing is between them."""
+    if not isinstance(data, (Tape, str, os.PathLike)):
+        raise TypeError(f"{data!r} is no tape: give a Tape or a tape's folder")
     tape = data if isinstance(data, Tape) else open_tape(data)
-    return tape if start is None and end is None else tape.between(start, end)
+    if start is None and end is None:
+        return tape
+    part = tape.between(start, end)
+    if len(tape) and not len(part):
+        raise ValueError(f"no rows from start={start} to end={end}: {tape}")
+    return part
 
 
 # --- from tapes -----------------------------------------------------------------------------------
 def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False, watch: Callable[[], object] | None = None) -> Simulation:
     """One session of one or more instruments. watch : called every 50 ms or so; what it raises ends the run"""
-    simulation = setup.simulation([book_arrays(tape) for tape in tapes], tapes[0].tick_units)
+    simulation = setup.simulation([book_arrays(tape) for tape in tapes], [tape.tick_units for tape in tapes])
     _feed_tapes(simulation, tapes, progress, watch)
     return simulation
 
@@ -208,7 +170,7 @@ def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, w
     for tape in tapes:
         _check_span(simulation, tape)
     for venue, tape in zip(simulation.venues, tapes, strict=True):
-        venue.record["base_row"] = tape.start
+        venue.record["base_row"] = venue.first_row = tape.start
         venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
     with progress_bar(sum(map(len, tapes)), "row", tapes[0].symbol, progress) as advance:
 
@@ -220,10 +182,12 @@ def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, w
         simulation.go(final=True, advance=passed)
 
 
-def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool) -> Simulation:
+def run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool = False) -> Simulation:
     """Sessions in sequence over one account: DAY orders expire, others are sent again at the next session's first event."""
     if not days:
         raise ValueError("the list of tapes is empty: there is nothing to run on")
+    days = [tape for tape in days if len(tape)] or days[:1]
+    check_order(days)
     odd = [tape for tape in days if tape.tick_units != days[0].tick_units]
     if odd:
         raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
@@ -234,6 +198,18 @@ def _run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool)
         _feed_tapes(simulation, [tape], progress)
     simulation.close_session(flatten)
     return simulation
+
+
+def check_order(days: Sequence[Tape]) -> None:
+    """Raise ValueError when sessions are not in order of time, or are those of several instruments."""
+    for before, after in itertools.pairwise(days):
+        if before.symbol != after.symbol and not (before.symbol + after.symbol).isdigit():  # ids may change from day to day
+            raise ValueError(
+                f"a list of tapes is one instrument's sessions in sequence, and here {after.symbol} follows {before.symbol}. "
+                f'Instruments side by side are a dict: {{"{before.symbol}": tape, "{after.symbol}": tape}}.'
+            )
+        if after.ts_recv[0] < before.ts_recv[-1]:
+            raise ValueError(f"sessions in sequence must be in order of time: {after} comes after {before}")
 
 
 # --- straight from a source -------------------------------------------------------------------------
@@ -259,7 +235,7 @@ class _EngineSink:
         """Make, or make wider, the books' price range."""
         if self.simulation is None:
             self.px = low - SLACK, high + SLACK
-            self.simulation = self.setup.simulation([memory.new_book(*self.px)], self.resolver.tick)
+            self.simulation = self.setup.simulation([memory.new_book(*self.px)], [self.resolver.tick])
         elif low < self.px[0] or high > self.px[1]:
             self.px = min(low - SLACK, self.px[0]), max(high + SLACK, self.px[1])
             self.simulation.venues[0].widen(self.px[0] - memory.MARGIN, self.px[1] + memory.MARGIN)

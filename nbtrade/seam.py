@@ -64,6 +64,23 @@ def _reads_trades(function: Any, seen: frozenset[int] = frozenset()) -> bool:
     return any(_reads_trades(one, seen | {id(inner)}) for one in called)
 
 
+def _state_dtype(name: str, state: list[Any]) -> np.dtype:
+    """The record of the state fields. Raises StrategyError, saying which field is wrong."""
+    for field in state:
+        try:
+            dtype = np.dtype([field])
+        except (TypeError, ValueError) as error:
+            raise StrategyError(
+                f'{name}: state field {field!r}: {error}. Write ("name", "f8"), or ("name", "i8", 100) for an array.'
+            ) from None
+        if dtype[0].base.kind not in "iufb":
+            raise StrategyError(f'{name}: state field {field!r}: a field is a number or an array of numbers, such as "f8", "i8" or "u1".')
+    try:
+        return np.dtype([*state, ("_", "i8")], align=True)
+    except ValueError as error:
+        raise StrategyError(f"{name}: the state's fields: {error}") from None
+
+
 class Strategy:
     """A compiled strategy: call `with_(half_spread=2)` for other parameters; `address` is the function pointer.
 
@@ -79,7 +96,7 @@ class Strategy:
         self.name = function.__name__
         self.__doc__ = function.__doc__
         self.state = list(state)
-        self.dtype = np.dtype([*list(state), ("_", "i8")] if state else [("_", "i8")], align=True)
+        self.dtype = _state_dtype(self.name, self.state)
         self.wakes, self.interval = _wakes(wake)
         self.reads_trades = _reads_trades(function)
         self.expressions = dict(features) if isinstance(features, Mapping) else {}
@@ -108,6 +125,11 @@ class Strategy:
                     out[name][k] = value
                 except (TypeError, ValueError, OverflowError) as error:
                     raise StrategyError(f"{self.name}: {value!r} does not fit state field {name!r} ({self.dtype[name]}): {error}") from None
+                if self.dtype[name].base.kind in "iub" and np.any(out[name][k] != np.asarray(value)):  # NumPy cuts 0.5 to 0
+                    raise StrategyError(
+                        f"{self.name}: {value!r} does not fit state field {name!r} ({self.dtype[name]}): it would become {out[name][k]}. "
+                        'Give a whole number, or make the field a float: "f8".'
+                    )
         return out
 
     @property

@@ -11,6 +11,7 @@ import numpy as np
 from nbtrade import blame, guarded
 from nbtrade.kernels import arrivals, engine, market, memory, records
 from nbtrade.kernels.pointers import keep
+from nbtrade.schema import LAST, NO_SIDE, TRADE
 from nbtrade.seam import Strategy
 from nbtrade.venue import LOG_ROWS, Delays, Venue, copy_of, new_records
 
@@ -124,7 +125,7 @@ class Simulation:
 
     def n_rows(self) -> int:
         """Rows that the exchanges' clocks have passed."""
-        return int((self.venue_records["base_row"] + self.venue_records["x"]).sum())
+        return sum(venue.n_rows() for venue in self.venues)
 
     def feed(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, base_row: int, final: bool) -> int:
         """Run on rows of the one instrument; returns how many of them neither clock needs any more.
@@ -148,13 +149,29 @@ class Simulation:
         self.drain()
 
     def next_session(self, books: Sequence[memory.Book], first_ts: int) -> None:
-        """Go on with other tapes: open orders are sent again and arrive at `first_ts`, at the back of their queues."""
+        """Go on with other tapes: open orders are sent again and arrive when we see what is captured at `first_ts`, in the back.
+
+        Reports that were under way arrive now, and wake nobody.
+        """
+        self._note_the_rest()
         self.run["started"] = self.run["ended"] = 0
         self.run["end_ts"] = records.NEVER
         self.market["bid_px"] = self.market["ask_px"] = 2**63 - 1
         for venue, book in zip(self.venues, books, strict=True):
             venue.start_session(book)
-            venue.send_again(first_ts)
+            venue.send_again(first_ts + venue.delays.feed)
+        self.accounts["seen_row"], self.accounts["woken"] = -1, 0  # rows are counted anew
+
+    def _note_the_rest(self) -> None:
+        """Trades and events after the session's last wake are seen too."""
+        for venue, seen in zip(self.venues, self.market, strict=True):
+            rows = venue.rows[0][int(venue.record["l"]) :]
+            trades = rows[rows["kind"] == TRADE]
+            seen["n_events"] += np.count_nonzero(rows["flags"] & LAST)
+            seen["volume"] += trades["qty"].sum(dtype=np.int64)
+            if len(trades):
+                seen["last_px"], seen["last_qty"] = trades["px"][-1], trades["qty"][-1]
+                seen["last_side"] = -1 if trades["flags"][-1] & NO_SIDE else trades["side"][-1]
 
     def _explain_failure(self) -> None:
         """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""

@@ -124,6 +124,10 @@ class Risk:
     max_loss: float = 0.0
     max_rate: tuple[int, int | str] = (0, 1)
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_rate, (tuple, list)) or len(self.max_rate) != 2:
+            raise ValueError(f'max_rate={self.max_rate!r}: give (orders, time span), as (100, "1s")')
+
     def limits(self, tick_value: float) -> dict[str, int]:
         """ACCOUNT fields. tick_value : currency of one tick of one lot"""
         rate, interval = self.max_rate[0], ns_of(self.max_rate[1])
@@ -145,8 +149,16 @@ class Instrument:
     """What the contract is.
 
     multiplier : currency per price unit and lot      lot : order quantities are multiples of it      currency : its name
+
+    Raises ValueError for a multiplier or a lot that is not positive.
     """
 
     multiplier: float = 1.0
     lot: int = 1
     currency: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.multiplier < float("inf"):
+            raise ValueError(f"{self}: the multiplier is more than 0: currency per price unit and lot, such as 50 for ES")
+        if self.lot < 1:
+            raise ValueError(f"{self}: a lot is 1 or more")

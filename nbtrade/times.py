@@ -36,7 +36,12 @@ def to_ns(ts: Any) -> int:
         return int(ts)
     import pandas as pd
 
-    stamp = pd.Timestamp(ts)
+    try:
+        stamp = pd.Timestamp(ts)
+    except (ValueError, TypeError):
+        raise ValueError(f"{ts!r} is not a time: give text such as '2025-01-06 14:30' (UTC), a datetime, or ns since the epoch") from None
+    if stamp is pd.NaT:
+        raise ValueError(f"{ts!r} is no time")
     stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
     return int(stamp.as_unit("ns").value)
 

@@ -69,6 +69,7 @@ class Venue:
         self.ahead = np.zeros((2, AT_ONCE), np.int32)
         self._point("places_at", self.ahead[0])
         self._point("lots_at", self.ahead[1])
+        self.rows_before = self.first_row = 0  # rows of sessions before; the first row's number in the tape
         self._set_orders()
         self._set_delays()
         self._set_logs(LOG_ROWS)
@@ -83,13 +84,15 @@ class Venue:
     # --- setting up --------------------------------------------------------------------------------
     def start_session(self, book: memory.Book) -> None:
         """Begin with the first row of a tape whose book before that is `book`."""
+        self.rows_before, self.first_row = self.n_rows(), 0
         self.exchange_book = book
         self.seen_book = book if self.one_book else memory.copied(book)
         self.own_bits = (np.zeros_like(book.words), np.zeros_like(book.tree), book.sides.copy())
         self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = memory.NO_KEY, 0
         r = self.record
-        for name in ("base_row", "x", "x_phase", "l", "seen", "seen_bits", "n_resting"):
+        for name in ("base_row", "x", "x_phase", "l", "seen", "seen_bits", "n_resting", "top_bid_qty", "top_ask_qty"):
             r[name] = 0
+        r["top_bid"] = r["top_ask"] = memory.NO_KEY  # the first top is a change
         r["candidate"] = records.NEVER
         self._point_books()
 
@@ -163,6 +166,10 @@ class Venue:
         n = len(working) + len(under_way)
         self.messages[:n] = np.concatenate((again, under_way))
         r["m_head"], r["m_tail"] = 0, n
+
+    def n_rows(self) -> int:
+        """Rows that the exchange's clock has passed, of all sessions."""
+        return self.rows_before + int(self.record["base_row"] + self.record["x"]) - self.first_row
 
     def n_passed(self) -> int:
         """Rows that neither clock needs any more."""

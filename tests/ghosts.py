@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 
 import nbtrade as nt
-from nbtrade import runner
 from nbtrade.kernels import records
 from nbtrade.schema import ADD, CLEARED, EXEC, LAST, LIMIT, SNAPSHOT, TRADE
+from nbtrade.setups import new_setup
 from nbtrade.store.state import book_arrays
 
 STEP = 10  # of the clock, an event; messages arrive halfway
@@ -80,8 +80,8 @@ def haunt(tape, rows, took, arrive):
     rows, took, arrive : i8[n ghosts]; `took`: lots of the order besides those of the ADD
     """
     k = len(rows)
-    setup = runner.new_setup(nothing, [{}] * k, max_orders=1, sample=0)
-    simulation = setup.simulation([book_arrays(tape)], tape.tick_units)
+    setup = new_setup(nothing, [{}] * k, max_orders=1, sample=0)
+    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
     send(simulation, tape.events[rows], tape.events["qty"][rows] + took, arrive)
     ts = event_of(tape.events) * STEP
     simulation.feed(tape.events, ts, ts, 0, final=True)

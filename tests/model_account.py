@@ -167,6 +167,14 @@ class Account:
             return self.market(ASK if self.position > 0 else BID, abs(self.position))
         return None
 
+    def closing_order(self, position):
+        """The market order that closes a position when the session ends; it takes none of our slots. None without a position."""
+        if position == 0:
+            return None
+        own = OwnOrder(len(self.orders), ASK if position > 0 else BID, 0, abs(position), "market")
+        self.orders.append(KnownOrder(own.id, own.side, 0, own.qty, "market", own.qty))
+        return own
+
     def _send(self, kind, order, *message):
         order.in_flight += 1
         self.flying += 1

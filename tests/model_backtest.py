@@ -1,4 +1,4 @@
-"""A session of one account on one or several instruments, in plain Python: the backtest's specification.
+"""Sessions of one account, on one or several instruments, in plain Python: the backtest's specification.
 
     records --> events --+--> Exchange.book   (exchange clock)  + own orders -> fills, reports
                          +--> local book      (local clock)     -> Market  \\
@@ -9,13 +9,16 @@ Time goes from moment to moment. At each: market events at the exchange, then me
 clock sees of the market, then reports, then the equity sample, then one call of the strategy with all wakes that apply.
 What no latency brings back to the same moment makes another round of it.
 
+Between two sessions all reports arrive and wake nobody. Orders that rest arrive again when we see the next session's first event,
+the oldest first, then the messages that were under way.
+
 Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing of nbtrade.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 
-from model import ASK, BID, Book
+from model import ASK, BID, SIDES, Book
 from model_account import Account
 from model_exchange import Exchange
 
@@ -32,8 +35,11 @@ class Market:
     bid_qty: int
     ask_px: int | None
     ask_qty: int
+    bid_orders: int
+    ask_orders: int
     n_events: int
     volume: int
+    last: tuple = (None, 0, -1)  # px, lots and aggressor's side of the last trade; -1 where the exchange does not say
     venue: object = None
 
     def on(self, i):
@@ -41,6 +47,18 @@ class Market:
 
     def qty_at(self, side, px):
         return self.venue.level_qty(side, px)
+
+    def orders_at(self, side, px):
+        return len(self.venue.book.queues[side].get(px * self.venue.tick, {}))
+
+    def level(self, side, n):
+        """Price of the n-th best level, 0 the best; None when there are fewer."""
+        prices = self.venue.book.prices(side)
+        return prices[n] // self.venue.tick if n < len(prices) else None
+
+    def depth(self, side, n):
+        """Lots on the best n levels."""
+        return sum(qty for _, qty, _ in self.venue.book.levels(side)[:n])
 
 
 @dataclass
@@ -60,15 +78,39 @@ class Venue:
     def __init__(self, session, records, tick, rule):
         self.session, self.tick = session, tick
         self.exchange, self.book = Exchange(tick, rule), Book()
-        events = events_of(records)
-        self.at_exchange = deque((exchange, group) for exchange, _, group in events)
-        self.at_local = deque((local + session.feed, group) for _, local, group in events)
-        self.span = (self.at_local[0][0], self.at_local[-1][0]) if events else None
         self.messages, self.reports = deque(), deque()
         self.last_arrival = self.last_report = 0
-        self.n_records = self.volume = 0
+        self.n_events = self.volume = 0
+        self.last = None, 0, -1
         self.samples = []
         self.account = Account(self, session.capacity, session.limits)
+        self._open(records)
+
+    # Sessions
+
+    def _open(self, records):
+        events = events_of(records)
+        self.book, self.n_records = Book(), 0
+        self.at_exchange = deque((exchange, group) for exchange, _, group in events)
+        self.at_local = deque((local + self.session.feed, group) for _, local, group in events)
+        self.span = (self.at_local[0][0], self.at_local[-1][0]) if events else None
+
+    def close(self, ts, flatten):
+        self.exchange.close(ts, self.account.closing_order(self.exchange.position) if flatten else None)
+        self._send_reports()
+
+    def reopen(self, records):
+        """The next session, of other records."""
+        while self.reports:
+            self.account.deliver(self.reports.popleft()[1])
+        again = self.exchange.reopen()
+        self._open(records)
+        first = self.span[0]
+        for own in again:
+            self.account.orders[own.id].in_flight += 1
+            self.account.flying += 1
+        under_way = [(max(ts, first), kind, message) for ts, kind, message in self.messages]
+        self.messages = deque([(first, "new", (own,)) for own in again] + under_way)
 
     @property
     def now(self):
@@ -124,7 +166,9 @@ class Venue:
                 self.n_records += 1
                 if record.action == "T":
                     self.volume += record.size
+                    self.last = self.exchange.ticks(record.price), record.size, SIDES.get(record.side, -1)
                     wakes.add("trade")
+            self.n_events += 1
             wakes.add("event")
         if before is not None and self.top() != before:
             wakes.add("top")
@@ -165,7 +209,8 @@ class Venue:
 
     def market(self, wake):
         (bid_px, bid_qty), (ask_px, ask_qty) = self.top()
-        return Market(self.now, wake, bid_px, bid_qty, ask_px, ask_qty, self.book.n_events, self.volume, self)
+        n_orders = [0 if px is None else len(self.book.queues[side][px * self.tick]) for side, px in ((BID, bid_px), (ASK, ask_px))]
+        return Market(self.now, wake, bid_px, bid_qty, ask_px, ask_qty, *n_orders, self.n_events, self.volume, self.last, self)
 
     def take_sample(self):
         bid, ask = self.touch()
@@ -208,7 +253,7 @@ class Session:
             self.now = moment
             self._moment(first)
         for venue in self.venues:
-            venue.exchange.close(self.end, len(venue.account.orders) if self.flatten else None)
+            venue.close(self.end, self.flatten)
 
     def _next_moment(self):
         moments = [venue.next_moment() for venue in self.venues]
@@ -273,6 +318,18 @@ def backtest_all(tapes, strategy, **setup):
 def backtest(records, strategy, *, tick, **setup):
     """Run `strategy(market, account)` over the records of one instrument."""
     return backtest_all([(records, tick)], strategy, **setup)[0]
+
+
+def backtest_days(days, strategy, *, tick, **setup):
+    """Run `strategy(market, account)` over several sessions of one instrument, one after the other."""
+    session = Session(strategy, **setup)
+    venue = Venue(session, days[0], tick, session.rule)
+    session.venues = [venue]
+    session.run()
+    for records in days[1:]:
+        venue.reopen(records)
+        session.run()
+    return result_of(venue)
 
 
 def events_of(records):

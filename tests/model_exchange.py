@@ -207,14 +207,21 @@ class Exchange:
         self.n_turns += 1
         self.resting.append(own)
 
-    def close(self, ts, flatten_as=None):
-        """The session ends: day orders expire; then, if asked for, a market order of that id closes the position."""
+    def close(self, ts, closing=None):
+        """The session ends: day orders expire; then the market order that closes the position arrives, if one is to."""
         for own in list(self.resting):
             if own.kind == "day":
                 self._cancel(ts, own, "expired")
-        position = self.position
-        if flatten_as is not None and position:
-            self._arrive_new(ts, OwnOrder(flatten_as, ASK if position > 0 else BID, 0, abs(position), "market"))
+        if closing is not None:
+            self._arrive_new(ts, closing)
+
+    def reopen(self):
+        """Another session: another book. Returns the orders that rested, oldest first: they are to arrive again."""
+        again = sorted(self.resting, key=lambda own: own.id)
+        for own in again:
+            own.state = "sent"
+        self.book, self.resting, self.taken, self.n_records = Book(), [], Counter(), 0
+        return again
 
     # What both do
 

@@ -17,11 +17,11 @@ OTHER = {"B": "A", "A": "B"}
 class Market:
     """Makes records, and keeps the resting orders so that they make sense: id -> [side, price, size], oldest place first."""
 
-    def __init__(self, seed, crossing=0.03, wild=0.02):
+    def __init__(self, seed, crossing=0.03, wild=0.02, start=1000):
         self.rng = random.Random(seed)
         self.crossing, self.wild = crossing, wild
         self.orders, self.records = {}, []
-        self.next_id, self.ts, self.local = 1, 1000, 1000
+        self.next_id, self.ts, self.local = 1, start, start
 
     def make(self, n_events):
         for side, prices in (("B", range(97, 100)), ("A", range(102, 105))):

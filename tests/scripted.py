@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from model import ASK, BID
 
+FIXED_PX = 100
+
 
 class Action(NamedTuple):
     what: str  # submit, market, cancel, replace, quote, cancel_all, flatten
@@ -34,6 +36,10 @@ class Look(NamedTuple):
     ask_qty: int
     position: int
     cash: int
+    bid_orders: int
+    ask_orders: int
+    last: tuple  # px, lots and aggressor's side of the last trade
+    deep: tuple  # bids, asks: prices of their levels 1 and 3, lots of their best 2 and 99, lots and orders at FIXED_PX
     volume: int
     n_events: int
     n_open: int
@@ -96,6 +102,10 @@ def look_of(v, market, account):
         market.ask_qty,
         account.position,
         account.cash,
+        market.bid_orders,
+        market.ask_orders,
+        market.last,
+        tuple(deep_of(market, side) for side in (BID, ASK)),
         market.volume,
         market.n_events,
         len(orders),
@@ -105,3 +115,8 @@ def look_of(v, market, account):
         sum(account.refusals.values()),
         orders,
     )
+
+
+def deep_of(market, side):
+    levels = market.level(side, 1), market.level(side, 3)
+    return (*levels, market.depth(side, 2), market.depth(side, 99), market.qty_at(side, FIXED_PX), market.orders_at(side, FIXED_PX))

@@ -13,17 +13,19 @@ from typing import NamedTuple
 import numpy as np
 from model_backtest import WAKES
 from model_exchange import Fill
-from scripted import Look
+from scripted import FIXED_PX, Look
 
 import nbtrade as nt
 from nbtrade import runner
 from nbtrade.kernels import records
 from nbtrade.results import Result
 from nbtrade.schema import UNDEF_PRICE
+from nbtrade.setups import new_setup
 
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
-LOOK = 16
+LOOK = 33
+DEEP = 21  # from here on: what is below the top, bids then asks
 OWN = 9
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
@@ -66,6 +68,19 @@ def scripted(market, features, account, state):
         state.looks[at + 13] = ours.open_ask
         state.looks[at + 14] = ours.refused
         state.looks[at + 15] = ours.n_refused
+        state.looks[at + 16] = seen.bid_orders
+        state.looks[at + 17] = seen.ask_orders
+        state.looks[at + 18] = seen.last_px
+        state.looks[at + 19] = seen.last_qty
+        state.looks[at + 20] = seen.last_side
+        for side in range(2):
+            deep = at + DEEP + 6 * side
+            state.looks[deep] = seen.level(side, 1)
+            state.looks[deep + 1] = seen.level(side, 3)
+            state.looks[deep + 2] = seen.depth(side, 2)
+            state.looks[deep + 3] = seen.depth(side, 99)
+            state.looks[deep + 4] = seen.qty_at(side, FIXED_PX)
+            state.looks[deep + 5] = seen.orders_at(side, FIXED_PX)
         for i in range(state.n_sent[v]):
             slot = state.slot_of[v * N_ACTIONS + i]
             own = ours.order(slot)
@@ -115,7 +130,8 @@ def scripted(market, features, account, state):
             ours.cancel_all()
         elif what == FLATTEN:
             slot = ours.flatten()
-        if what != CANCEL and what != REPLACE and slot >= 0 and ours.order(slot).id == state.n_sent[v]:
+        if what != CANCEL and what != REPLACE and slot >= 0 and ours.order(slot).id >= state.n_sent[v]:
+            state.n_sent[v] = ours.order(slot).id  # an order that closed the position has had a number of its own
             state.slot_of[v * N_ACTIONS + state.n_sent[v]] = slot
             state.n_sent[v] += 1
 
@@ -160,7 +176,7 @@ def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, fee
         rate = limits.max_rate, limits.rate_interval
         # a tick of a lot is worth 0.01 here: the loss is given in currency
         risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
-    return runner.new_setup(
+    return new_setup(
         strategy,
         [values_of(script, n_venues) for script in scripts],
         latency=latency,
@@ -181,6 +197,12 @@ def ran(tapes, scripts, *, flatten=False, **setup):
         [outcome_of(Result(simulation, setup, tape.symbol, tape.tick_units, v, k), v) for k in range(len(scripts))]
         for v, tape in enumerate(tapes)
     ]
+
+
+def ran_days(tapes, script, *, flatten=False, **setup):
+    """Run one account's script over tapes in sequence; return its Outcome."""
+    setup = setup_of([script], **setup)
+    return outcome_of(Result(runner.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units))
 
 
 def outcome_of(result, v=0, *, with_looks=True):
@@ -229,10 +251,15 @@ def looks_of(state, v):
         owns[look][i] = (records.STATES[status], *rest)
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
-        venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, *rest, refused, n_refused = row
+        venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, position, cash, *counts = row[:14]
         names = frozenset(name for b, name in enumerate(WAKES) if wake >> b & 1)
-        if venue == v:
-            looks.append(Look(v, ts, names, none(bid_px), bid_qty, none(ask_px), ask_qty, *rest, REFUSALS.get(refused, ""), n_refused, own))
+        if venue != v:
+            continue
+        top = none(bid_px), bid_qty, none(ask_px), ask_qty
+        last = none(row[18]), *row[19:21]
+        deep = tuple((none(row[at]), none(row[at + 1]), *row[at + 2 : at + 6]) for at in (DEEP, DEEP + 6))
+        refused = REFUSALS.get(row[14], ""), row[15]
+        looks.append(Look(v, ts, names, *top, position, cash, *row[16:18], last, deep, *counts, *refused, own))
     return looks
 
 

@@ -215,14 +215,39 @@ def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
         (["--entry", "soon"], ["soon", "time span"]),
         (["--entry=-1ms"], ["negative"]),
         (["--start", "2025-01-07", "--end", "2025-01-06"], ["before"]),
-        (["--plot", "no/such/folder/p.png"], ["no/such/folder"]),
+        (["--start", "2026-01-01"], ["no rows from start=2026-01-01", "2025-01-06T14:30"]),
+        (["--start", "soon"], ["'soon' is not a time"]),
+        (["--multiplier", "0"], ["multiplier is more than 0"]),
+        (["--plot", "no/such/folder/p.png"], ["there is no folder no/such/folder"]),
+        (["--fills", "no/such/folder/f.csv"], ["there is no folder no/such/folder"]),
     ],
 )
 def test_wrong_values(tape, run, arguments, words):
-    """A value that cannot be is named."""
-    status, _, err = run("backtest", tape, *arguments)
-    assert (status, err.count("\n")) == (2, 1)
-    assert all(word in err for word in words)
+    """A value that cannot be is named, before anything runs."""
+    assert_wrong(run("backtest", tape, *arguments), *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--grid", "half_spread"], ["--grid half_spread: write FIELD=VALUE,VALUE"]),
+        (["--grid", "half_spread=1,wide"], ["--grid half_spread=1,wide: 'wide' is not a number"]),
+        (["--grid", "half_spread=1", "--grid", "half_spread=2"], ["half_spread is there twice"]),
+        (["--grid", "fill_rule=lucky"], ["'lucky'", "fifo, optimistic, conservative"]),
+        (["--grid", "half_spread=1", "--workers", "0"], ["workers=0"]),
+        (["--grid", "half_spread=1", "--csv", "no/such/folder/t.csv"], ["there is no folder no/such/folder"]),
+    ],
+)
+def test_wrong_grids(tape, run, arguments, words):
+    """The same for sweeps."""
+    assert_wrong(run("sweep", tape, *arguments), *words)
+
+
+def test_fill_rules_side_by_side(tape, run):
+    """One sweep shows what the fill rule is worth."""
+    status, out, _ = run("sweep", tape, "--grid", "fill_rule=fifo,optimistic,conservative")
+    assert status == 0
+    assert all(out.count(rule) == 1 for rule in ("fifo", "optimistic", "conservative"))
 
 
 def test_demo_without_records(tmp_path, run):
@@ -256,4 +281,4 @@ def test_sweep(run, tape, tmp_path):
     lines = table.read_text().splitlines()
     assert len(lines) == 7
     assert lines[0].startswith("half_spread,max_position,net_pnl")
-    assert_wrong(run("sweep", tape, "--grid", "half_spread=1,two"), "half_spread=two", "not a number")
+    assert_wrong(run("sweep", tape, "--grid", "half_spread=1,two"), "half_spread=1,two", "not a number")

@@ -13,6 +13,7 @@ import nbtrade as nt
 from nbtrade import runner, simulation, venue
 from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
+from nbtrade.setups import new_setup
 from nbtrade.sources import synthetic
 from nbtrade.store.state import book_arrays
 
@@ -36,8 +37,8 @@ def tape(tmp_path_factory):
 
 def in_pieces(tape, rows, strategy=noise, **options):
     """A run that gets so many rows at a time, and those again that it has not passed."""
-    setup = runner.new_setup(strategy, [{}], latency=LATENCY, **options)
-    simulation = setup.simulation([book_arrays(tape)], tape.tick_units)
+    setup = new_setup(strategy, [{}], latency=LATENCY, **options)
+    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
     columns, start = (tape.events, tape.ts_event, tape.ts_recv), 0
     simulation.venues[0].record["base_row"] = tape.start
     for stop in [*range(rows, len(tape), rows), len(tape)]:
@@ -215,7 +216,7 @@ def test_no_jit_equals_jit(tmp_path):
 def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     """K accounts in one pass give, byte for byte, what K passes give."""
     values = [{"x": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
-    setup = runner.new_setup(strategy, values, latency=LATENCY)
+    setup = new_setup(strategy, values, latency=LATENCY)
     simulation = runner.run_tapes([tape], setup)
     simulation.close_session(False)
     for k, value in enumerate(values):

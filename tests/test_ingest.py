@@ -193,6 +193,11 @@ def test_other_kinds_of_records_and_ts_out_are_passed_over(tmp_path, schema):
         ("a.dbn", header(), "no records. Nothing was written"),
         ("a.dbn", header() + bytes(56), "record 0.*says it is 0 bytes long"),
         ("a.csv", b"a,b\n1,2\n", "column 'ts_event' is missing"),
+        (
+            "a.csv",
+            b"rtype,ts_event,action,side,price,size,order_id,flags\n10,5,A,B,1.5,1,1,128\n",
+            "rtype 10; nbtrade needs 160, schema mbo",
+        ),
         ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n5,A,B,x,1,1,128\n", "rows from 2 on"),
         ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n5,A,B,1.5,1,1,128", "no line break"),
         ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n,A,B,1.5,1,1,128\n", "empty time"),

@@ -2,14 +2,16 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import nbtrade
-from nbtrade.errors import TapeExists
+from nbtrade.errors import StoreWriteError, TapeExists
 from nbtrade.sources import convert, synthetic
 from nbtrade.store import files, writer
 
@@ -69,6 +71,58 @@ def test_an_ingest_that_fails_at_any_step_leaves_nothing(tmp_path, monkeypatch, 
             ingest(good)
     assert os.listdir(tmp_path) == [good.name]
     assert len(ingest(good)) > 0
+
+
+def test_ctrl_c_at_any_line_of_an_append_lets_go(tmp_path):
+    """Wherever it strikes, also inside the queue's own code, leaving the writer ends and removes everything."""
+    for k in range(1, 200):
+        reached = append_interrupted(tmp_path / "x.tape", k)
+        assert os.listdir(tmp_path) == [], k
+        if not reached:
+            break
+    assert 1 < k < 199
+
+
+def append_interrupted(target, k):
+    """Append until KeyboardInterrupt is raised at the k-th line that an append runs here; False when it has no k lines."""
+    n = 0
+
+    def trace(frame, event, _):
+        nonlocal n
+        n += event == "line"
+        if event == "line" and n == k:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    def too_late(*_):
+        raise AssertionError(f"leaving after an interrupt at line {k} of an append waits for ever")
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(20)
+    try:
+        with writer.TapeWriter(target) as one:
+            one.append(ts_event=np.arange(5))
+            time.sleep(0.02)  # the writing thread waits for more
+            sys.settrace(trace)
+            one.append(ts_event=np.arange(5))
+            sys.settrace(None)
+            time.sleep(0.02)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    return False
+
+
+def test_a_full_disk_says_what_did_not_fit(tmp_path, monkeypatch, good):
+    """The system's error has no name; ours says which tape, and what is free."""
+    break_at(monkeypatch, "write", full_disk)
+    with pytest.raises(StoreWriteError, match=r"No space left on device while .*day\.tape was written .*MB are free") as caught:
+        ingest(good, tmp_path / "day.tape")
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(("where", "what"), STEPS + EXCHANGE)

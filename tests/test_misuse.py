@@ -248,3 +248,90 @@ def test_second_process_compiles_nothing(tape):
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
         outs.append(subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, env=env).stdout.split())
     assert outs[1] == outs[2] == ["True", "0"]
+
+
+OUTSIDE = [1, 2]
+
+
+def test_a_list_from_outside(tape):
+    """A global list cannot be compiled: said in words, with the line."""
+
+    @nt.strategy(state=[("n", "i8")])
+    def grows(market, features, account, state):
+        OUTSIDE.append(3)
+
+    with pytest.raises(StrategyError, match="'OUTSIDE' is a list or set from outside") as caught:
+        nt.backtest(tape, grows)
+    assert "OUTSIDE.append(3)" in str(caught.value)
+
+
+LOOKS = ("market.qty_at(7, 100)", "market.orders_at(-1, 100)", "market.level(2, 0)", "market.depth(9, 3)")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_no_side(tape, look):
+    """A side that is none is an error with its line; it was a crash."""
+    message = error_of(tape, f"state.n = {look}")
+    assert "raised ValueError: a side is BID or ASK" in message
+    assert look in message
+
+
+@pytest.mark.parametrize(
+    ("field", "words"),
+    [
+        ("n", "state field 'n'"),
+        (("n", "foo"), "'foo' not understood"),
+        (("n", "O"), "is a number or an array of numbers"),
+        (("n", "U5"), "is a number or an array of numbers"),
+    ],
+)
+def test_wrong_field(field, words):
+    """A field of no type, or of one that is no number."""
+    with pytest.raises(StrategyError, match=words):
+        nt.strategy(state=[field])(counts.function)
+
+
+def test_field_twice():
+    with pytest.raises(StrategyError, match=r"fields: .*occurs more than once"):
+        nt.strategy(state=[("n", "i8"), ("n", "f8")])(counts.function)
+
+
+@nt.strategy(state=[("n", "i8"), ("x", "f4"), ("on", "?")], wake="1s")
+def counts(market, features, account, state):
+    state.n += 1
+
+
+def test_a_fraction_does_not_fit_an_integer_field(tape):
+    """NumPy would cut it: a sweep over 0.5 and 1.5 would run 0 and 1."""
+    with pytest.raises(StrategyError, match=r"0\.5 does not fit state field 'n' \(int64\): it would become 0"):
+        nt.backtest(tape, counts, n=0.5)
+    with pytest.raises(StrategyError, match=r"1\.5 does not fit"):
+        nt.sweep(tape, counts, {"n": [1, 1.5]}, progress=False)
+    assert nt.backtest(tape, counts, n=2.0, x=0.1, on=True).final_state["n"] > 2
+
+
+WRONG = {
+    "latency": (lambda t: nt.backtest(t, counts, latency="1ms"), TypeError, r"latency='1ms': give nbtrade\.Latency"),
+    "fees": (lambda t: nt.backtest(t, counts, fees=0.1), TypeError, r"give nbtrade\.Fees"),
+    "rate": (lambda _: nt.Risk(max_rate=5), ValueError, "max_rate=5"),
+    "no strategy": (lambda t: nt.backtest(t, lambda *_: None), TypeError, "made with @nbtrade.strategy"),
+    "swapped": (lambda t: nt.backtest(counts, t), TypeError, "made with @nbtrade.strategy"),
+    "no data": (lambda _: nt.backtest(None, counts), TypeError, "data is None"),
+    "no day": (lambda t: nt.backtest([t, None], counts), TypeError, "None is no tape"),
+    "no instruments": (lambda _: nt.backtest({}, counts), ValueError, "dict of tapes is empty"),
+    "half an order": (lambda t: nt.backtest(t, counts, max_orders=3.5), ValueError, "max_orders=3.5"),
+    "too many orders": (lambda t: nt.backtest(t, counts, max_orders=10**12), ValueError, "1 to 1,000,000"),
+    "sample": (lambda t: nt.backtest(t, counts, sample=-5), ValueError, "sample=-5"),
+    "features": (lambda t: nt.backtest(t, counts, features=3), StrategyError, "give a Matrix"),
+    "one value": (lambda t: nt.sweep(t, counts, {"n": 5}), ValueError, "'n' is 5: give a list"),
+    "text": (lambda t: nt.sweep(t, counts, {"n": "123"}), ValueError, "give a list"),
+    "instruments": (lambda t: nt.sweep({"a": t}, counts, {"n": [1]}), TypeError, "is no tape"),
+    "option": (lambda t: nt.sweep(t, counts, {"n": [1]}, fes=3), TypeError, "no option 'fes'"),
+}
+
+
+@pytest.mark.parametrize(("call", "error", "words"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments(tape, call, error, words):
+    """Each is named where it is given, before anything runs."""
+    with pytest.raises(error, match=words):
+        call(tape)

@@ -34,9 +34,10 @@ MAY_IMPORT = {
     "simulation": CORE | {"kernels", "seam", "venue", "blame", "guarded"},
     "terms": CORE | {"kernels", "times", "venue"},
     "report": {"results"},
-    "results": CORE | {"kernels", "report", "explain"},  # report, explain: when they are asked for
-    "runner": CORE | {"kernels", "known", "store", "sources", "seam", "simulation", "results", "progress", "terms", "times"},
-    "sweeps": CORE | {"kept", "known", "terms", "store", "seam", "simulation", "results", "runner", "progress"},
+    "results": CORE | {"kernels", "report", "explain", "times"},  # report, explain: when they are asked for
+    "setups": CORE | {"kernels", "seam", "simulation", "terms", "times"},
+    "runner": CORE | {"kernels", "known", "store", "sources", "seam", "setups", "simulation", "results", "progress", "terms"},
+    "sweeps": CORE | {"kept", "known", "terms", "store", "seam", "setups", "simulation", "results", "runner", "progress"},
     "explain": CORE | {"kernels", "store"},
     "signals": CORE | {"kernels", "store", "signals", "times"},
     "kept": CORE | {"seam", "store", "signals"},

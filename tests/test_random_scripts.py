@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import UNDEF_PRICE
 from model_account import Limits
-from model_backtest import WAKES, backtest, backtest_all
+from model_backtest import WAKES, backtest, backtest_all, backtest_days
 from random_market import Market, script_of
 from scripted import play
 
@@ -98,6 +98,31 @@ def test_several_instruments(seeds, n_events, accounts, setup):
         results = backtest_all([(records, 1) for records in tapes], play(script, looks, len(tapes)), rule=rule, **setup)
         for v, result in enumerate(results):
             assert_equal(outcomes[v][k], scripted_engine.expected(result, looks, v), (v, k, rule))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seeds=st.lists(seeds, min_size=2, max_size=4),
+    n_events=st.integers(1, 60),
+    account=accounts,
+    setup=setups,
+    gap=st.sampled_from((1, 9, 500)),
+)
+def test_sessions_in_sequence(seeds, n_events, account, setup, gap):
+    """The same over several sessions: orders expire, go on or close the position, and all that is known goes on."""
+    days = days_of(seeds, n_events, gap)
+    (seed, n, rule), *_ = account
+    script, looks = script_of(seed, days[0][0].ts_recv, days[-1][-1].ts_recv + 5, n), []
+    got = scripted_engine.ran_days([tape_of(records) for records in days], script, rule=rule, **setup)
+    result = backtest_days(days, play(script, looks), tick=1, rule=rule, **setup)
+    assert_equal(got, scripted_engine.expected(result, looks), rule)
+
+
+def days_of(seeds, n_events, gap):
+    days = [Market(seeds[0]).make(n_events)]
+    for seed in seeds[1:]:
+        days.append(Market(seed, start=days[-1][-1].ts_recv + gap).make(n_events))
+    return days
 
 
 def interpolated(times, values):

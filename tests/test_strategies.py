@@ -14,7 +14,8 @@ from streams import tape_of
 
 import nbtrade as nt
 from nbtrade.results import Result
-from nbtrade.runner import new_setup, run_tapes
+from nbtrade.runner import run_tapes
+from nbtrade.setups import new_setup
 from nbtrade.sources import synthetic
 from nbtrade.strategies.avellaneda_stoikov import avellaneda_stoikov
 from nbtrade.strategies.execution import U_CURVE, twap, vwap

@@ -11,7 +11,8 @@ import pytest
 import nbtrade as nt
 from nbtrade import ASK, BID, UNDEF_PRICE, sweeps
 from nbtrade.results import Result
-from nbtrade.runner import new_setup, run_tapes
+from nbtrade.runner import run_tapes
+from nbtrade.setups import new_setup
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 GRID = {"half_spread": [0.5, 1.0, 2.0], "max_position": [2, 10], "fill_rule": ["fifo", "optimistic", "conservative"]}
@@ -245,6 +246,27 @@ def test_two_instruments_are_two_backtests(tape, tmp_path):
         assert len(alone.fills) > 20
     assert results.equity["net"].iloc[-1] == pytest.approx(sum(r.equity["net"].iloc[-1] for r in results.values()))
     assert list(results.summary.columns) == ["one", "two"]
+
+
+def test_each_instrument_has_its_money(tape):
+    """Fees, limits and multipliers by name are those of runs of their own; one for all is the same for each."""
+    tapes = {"one": tape, "two": tape}
+    money = {
+        "fees": {"one": nt.Fees(maker=0.5), "two": nt.Fees(maker=-0.1)},
+        "instrument": {"two": nt.Instrument(multiplier=20, lot=1, currency="USD"), "one": nt.Instrument(multiplier=50)},
+        "risk": {"one": nt.Risk(max_position=2), "two": nt.Risk(max_loss=0.4)},
+    }
+    results = nt.backtest(tapes, both, latency=LATENCY, **money)
+    for name in tapes:
+        alone = nt.backtest(tape, single, latency=LATENCY, **{what: each[name] for what, each in money.items()})
+        assert results[name].hash == alone.hash
+        assert results[name].summary["net_pnl"] == alone.summary["net_pnl"]
+        assert results[name].currency == money["instrument"][name].currency
+        assert alone.summary["n_refused"] > 0
+    with pytest.raises(ValueError, match="fees is a dict of one, and the instruments are one, two"):
+        nt.backtest(tapes, both, fees={"one": nt.Fees()})
+    with pytest.raises(ValueError, match="the run has one instrument"):
+        nt.backtest(tape, single, instrument=money["instrument"])
 
 
 def test_days_carry_position_and_state(tape):

@@ -12,7 +12,7 @@ import pytest
 from nbtrade._jit import JIT
 from nbtrade.errors import TapeError, TapeExists
 from nbtrade.kernels import search
-from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, UNDEF_PRICE
+from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, ROW_COLUMNS, UNDEF_PRICE
 from nbtrade.sources import synthetic
 from nbtrade.sources.convert import ingest
 from nbtrade.store import files
@@ -222,6 +222,20 @@ def test_a_missing_or_short_or_long_column_is_named(copy, name):
         open_tape(copy)
     path.write_bytes(data)
     open_tape(copy)
+
+
+@pytest.mark.parametrize("name", ROW_COLUMNS)
+def test_audit_looks_at_every_byte(copy, name):
+    """A flipped bit in any column is said, by the column's name, before a replay could go astray."""
+    open_tape(copy).audit()
+    with open(copy / f"{name}.col", "r+b") as file:
+        rows = open_tape(copy).whole[name].view(np.uint8)
+        data = (copy / f"{name}.col").read_bytes()
+        place = data.index(rows.tobytes()[:64]) + len(rows) // 2
+        file.seek(place)
+        file.write(bytes([data[place] ^ 1]))
+    with pytest.raises(TapeError, match=rf"{name}\.col is damaged"):
+        open_tape(copy).audit()
 
 
 def test_a_column_of_another_tape_is_noticed(copy, tmp_path):

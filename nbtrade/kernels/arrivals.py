@@ -106,6 +106,7 @@ def arrive_new(venue, o, ts, row):
     own = orders_at(venue.orders_at)[o]
     side, px = np.int64(own.side), np.int64(own.px)
     own.arrived = ts
+    own.moved = 0
     reason = 0
     if own.kind != MARKET_ORDER and not is_in_range(venue, px):
         reason = PRICE
@@ -153,6 +154,7 @@ def arrive_replace(venue, o, px, qty, ts, row):
         reject_replace(venue, o, WOULD_CROSS, ts)
         return
     leave(venue, o)
+    own.moved = 1
     own.px = px
     own.qty = qty
     own.leaves = leaves

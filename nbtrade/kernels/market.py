@@ -12,9 +12,10 @@ from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.records import seen_book, venue_at
 from nbtrade.kernels.views import method, record_at, record_model, record_type
-from nbtrade.schema import ASK, BID, LAST, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, LAST, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
+# volume and n_events count from the first session's beginning on.
 MARKET = np.dtype(
     [
         ("ts", "i8"),  # local time of this wake
@@ -26,7 +27,7 @@ MARKET = np.dtype(
         ("ask_orders", "i8"),
         ("last_px", "i8"),
         ("last_qty", "i8"),
-        ("last_side", "i8"),  # aggressor's: BID bought
+        ("last_side", "i8"),  # aggressor's: BID bought; -1: none yet, or the exchange does not say (auctions, hidden orders)
         ("volume", "i8"),  # lots traded so far
         ("n_events", "i8"),  # event ends so far
         ("wake", "i8"),  # bits of the wakes that apply (kernels/records.py)
@@ -60,6 +61,13 @@ def market_of(account):
     return market_at(venue_at(account.venue_at).market_at)
 
 
+@helper
+def check_side(side):
+    """Raise ValueError for what is not a side: it would be a place outside the book's arrays."""
+    if side != BID and side != ASK:
+        raise ValueError("a side is BID or ASK")
+
+
 @kernel
 def level_at(venue, side, px):
     """Index of the level of `px` in our book; of an empty one when the price is beyond it."""
@@ -87,6 +95,7 @@ def price_at(venue, side, n):
 @helper
 def qty_at(market, side, px):
     """Lots that rest at a price (ticks) of BID or ASK."""
+    check_side(side)
     venue = venue_at(market.venue_at)
     return seen_book(venue)[0][level_at(venue, side, px)].qty
 
@@ -95,6 +104,7 @@ def qty_at(market, side, px):
 @helper
 def orders_at(market, side, px):
     """Orders that rest at a price (ticks) of BID or ASK."""
+    check_side(side)
     venue = venue_at(market.venue_at)
     return np.int64(seen_book(venue)[0][level_at(venue, side, px)].n)
 
@@ -103,6 +113,7 @@ def orders_at(market, side, px):
 @helper
 def level(market, side, n):
     """Price of the n-th best level, 0 the best: ticks, UNDEF_PRICE when there are fewer."""
+    check_side(side)
     return price_at(venue_at(market.venue_at), side, n)
 
 
@@ -125,6 +136,7 @@ def depth_of(venue, side, n):
 @helper
 def depth(market, side, n):
     """Lots on the best n levels of a side."""
+    check_side(side)
     return depth_of(venue_at(market.venue_at), side, n)
 
 
@@ -155,7 +167,7 @@ def note_trades(events, start, stop, market):
     if last >= 0:
         market.last_px = events[last].px
         market.last_qty = events[last].qty
-        market.last_side = events[last].side
+        market.last_side = -1 if events[last]["flags"] & NO_SIDE != 0 else np.int64(events[last].side)
 
 
 @helper

@@ -78,6 +78,7 @@ OWN = np.dtype(
         ("state", "i1"),  # at the exchange
         ("reason", "i1"),  # why it ended, or was not replaced
         ("rule", "i1"),  # FIFO OPTIMISTIC CONSERVATIVE
+        ("moved", "i1"),  # a replace sent it to the back since it arrived
         ("px", "i4"),  # at the exchange: ticks
         ("qty", "i4"),  # lots ordered in total
         ("leaves", "i4"),  # lots left at the exchange

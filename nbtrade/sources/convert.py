@@ -24,6 +24,7 @@ from nbtrade.sources.dbn import open_dbn
 from nbtrade.sources.odd_trades import put_right
 from nbtrade.sources.resolver import Resolver, Sink
 from nbtrade.sources.source import Source, overlapped
+from nbtrade.store.files import naming
 from nbtrade.store.tape import Tape, open_tape
 from nbtrade.store.writer import TapeWriter
 
@@ -207,7 +208,10 @@ def _ingest(source: Source, target_of, choice: Choice, tick: float | None, repla
     choice.check()
     if one and Path(target_of("")).exists() and not replace:  # said before any work
         TapeWriter(target_of(""))
-    with contextlib.ExitStack() as stack, progress_bar(source.n_bytes, "B", source.path.name, progress) as advance:
+    folder = Path(target_of(""))
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(naming(folder if one else folder.parent))
+        advance = stack.enter_context(progress_bar(source.n_bytes, "B", source.path.name, progress))
         router = _Router(source, choice, target_of, tick_units(tick), replace, one, stack)
         for records in stack.enter_context(contextlib.closing(overlapped(source.batches(advance)))):
             router.feed(records)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbtrade.errors import SourceError
-from nbtrade.schema import PRICE_SCALE, RECORD, UNDEF_PRICE
+from nbtrade.schema import PRICE_SCALE, RECORD, RTYPE_MBO, UNDEF_PRICE
 from nbtrade.sources.source import BATCH_RECORDS, Progress, Source
 from nbtrade.sources.zstd_frames import end_of_frames
 
@@ -37,7 +37,17 @@ def open_csv(path: Path) -> Source:
             f"{path} is not Databento's MBO CSV: column {missing[0]!r} is missing (it has {', '.join(head.columns[:8])}, ...). "
             "Export with schema mbo."
         )
+    _check_rtype(path, head)
     return (source := Source(path, "CSV", "", path.stat().st_size, lambda progress: _batches(source, progress)))
+
+
+def _check_rtype(path: Path, head: "pd.DataFrame") -> None:
+    """Raise SourceError when the first row is that of another schema: some have all columns of MBO."""
+    if len(head) and "rtype" in head and head["rtype"][0] != RTYPE_MBO:
+        raise SourceError(
+            f"{path} has records of rtype {head['rtype'][0]}; nbtrade needs {RTYPE_MBO}, schema mbo (every order), from which the others "
+            "follow. Request the file with schema='mbo'."
+        )
 
 
 def _check_end(path: Path) -> None:

@@ -34,7 +34,7 @@ def open_dbn(path: Path) -> Source:
         raise SourceError(f"{path} is empty (0 bytes). Was the download finished?")
     _check_start(path)
     with _opened(path) as (stream, _):
-        metadata, mixed = _metadata(path, stream)
+        version, metadata, mixed = _metadata(path, stream)
 
     def batches(progress: Progress) -> Iterator[np.ndarray]:
         with _opened(path) as (stream, file):
@@ -46,7 +46,7 @@ def open_dbn(path: Path) -> Source:
                 progress(file.tell() - at)
                 at = file.tell()
 
-    return Source(path, f"DBN v{metadata.version}", metadata.dataset, n_bytes, batches, _symbols(metadata))
+    return Source(path, f"DBN v{version}", metadata.dataset, n_bytes, batches, _symbols(metadata))
 
 
 class _opened:
@@ -100,8 +100,8 @@ def _read(path: Path, stream: Any, n: int, what: str) -> bytes:
     return data
 
 
-def _metadata(path: Path, stream: Any) -> tuple[Any, bool]:
-    """Read the metadata off the stream. Returns it, and whether records must be walked one by one."""
+def _metadata(path: Path, stream: Any) -> tuple[int, Any, bool]:
+    """Read the metadata off the stream. Returns the file's version, the metadata, and whether records must be walked one by one."""
     import databento_dbn
 
     start = _read(path, stream, 8, "header")
@@ -122,7 +122,7 @@ def _metadata(path: Path, stream: Any) -> tuple[Any, bool]:
             f"{path} has schema {schema!r}; nbtrade needs 'mbo' (every order), from which the others follow. "
             "Request the file with schema='mbo'."
         )
-    return metadata, schema is None or bool(metadata.ts_out)
+    return start[3], metadata, schema is None or bool(metadata.ts_out)
 
 
 def _symbols(metadata: Any) -> dict[int, str]:

@@ -49,16 +49,20 @@ def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, Non
 
     An error in the thread is raised here; leaving early (an error or Ctrl-C in the caller) ends the thread.
     """
-    ready: queue.Queue[tuple[str, object]] = queue.Queue(maxsize=N_BUFFERS - 2)
+    ready: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()  # no Queue: Ctrl-C in its Python can lose a wake-up
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each batch that may still be put
+    for _ in range(N_BUFFERS - 2):
+        room.put(None)
     stop = threading.Event()
 
     def put(item: tuple[str, object]) -> bool:
         while not stop.is_set():
             try:
-                ready.put(item, timeout=0.1)
-                return True
-            except queue.Full:
+                room.get(timeout=0.1)
+            except queue.Empty:
                 continue
+            ready.put(item)
+            return True
         return False
 
     def read() -> None:
@@ -75,6 +79,7 @@ def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, Non
     try:
         while True:
             kind, item = ready.get()
+            room.put(None)
             if kind == "end":
                 return
             if kind == "error":

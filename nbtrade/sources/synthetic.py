@@ -31,6 +31,7 @@ from nbtrade._jit import JIT
 from nbtrade.schema import ASK, BID, NONE, PRICE_SCALE, RECORD
 from nbtrade.sources import market_model as model
 from nbtrade.store.disk import DISK
+from nbtrade.store.files import naming
 from nbtrade.times import ns_of
 
 SCENARIOS = {"ordinary": model.ORDINARY, "stub_quotes": model.STUB_QUOTES, "outliers": model.OUTLIERS}
@@ -87,7 +88,7 @@ def write_dbn(path: str | os.PathLike[str], n_records: int, *, symbol: str = "SY
         raise ValueError(f"{path}: the name of a DBN file ends in .dbn or .dbn.zst")
     market = _Market(n_records, **options)
     header = _metadata(market, symbol, dataset)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         part = Path(folder) / path.name
         with open(part, "wb") as file:
             _write(file, header, _batches(market, BLOCK), path.suffix == ".zst")

@@ -1,18 +1,37 @@
 """Folders that are whole or not there: a finished one gets its name in one step, or takes that of another."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from nbtrade.errors import TapeExists
+from nbtrade.errors import NbtradeError, StoreWriteError, TapeExists
 from nbtrade.store.disk import DISK
 
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Say of a full disk what did not fit, and where: the system's own error has neither."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL or isinstance(error, NbtradeError):
+            raise
+        free = shutil.disk_usage(path.parent if path.parent.exists() else ".").free
+        raise StoreWriteError(
+            error.errno,
+            f"{os.strerror(error.errno)} while {path} was written ({free / 1e6:,.0f} MB are free there now). Nothing of it is left "
+            "behind: make room, or choose another folder",
+        ) from None
 
 
 def exchange(new: Path, old: Path) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtrade._jit import kernel
+from nbtrade.errors import TapeError
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, EVENT, LIVE, TRADE, UNDEF_PRICE
@@ -195,6 +196,7 @@ class Audit:
 
 def audit(tape: "Tape") -> Audit:
     """See Tape.audit."""
+    check_hashes(tape)  # first: a replay of damaged rows may go anywhere
     book, at = book_arrays(tape), 0
     crossed, counts = np.zeros(10_000, np.int64), np.zeros(3, np.int64)
     while (at := books.audit(tape.events, at, len(tape), *book, crossed, counts)) < len(tape):
@@ -202,6 +204,18 @@ def audit(tape: "Tape") -> Audit:
     n_crossed = int(counts[1])
     rows = crossed[: min(n_crossed, len(crossed))] + tape.start
     return Audit(len(tape), int(counts[0]), n_crossed, int(counts[2]), rows, tape.manifest["faults"])
+
+
+def check_hashes(tape: "Tape") -> None:
+    """Raise TapeError for a column whose rows are not those that were written."""
+    import xxhash
+
+    for name, column in tape.manifest.get("columns", {}).items():
+        if xxhash.xxh3_128_hexdigest(tape.whole[name].view(np.uint8)) != column["xxh3_128"]:
+            raise TapeError(
+                f"{tape.path / name}.col is damaged: its rows are not those that were written (xxh3-128 is not {column['xxh3_128']}). "
+                "Restore the tape from a copy, or ingest the source again with replace=True (--replace)."
+            )
 
 
 def to_df(tape: "Tape") -> "pd.DataFrame":

@@ -159,7 +159,10 @@ class Tape:
         return state.book_before(self, self.start + self.upper_bound(ts, clock))
 
     def audit(self) -> "Audit":
-        """Replay all rows and report crossed event ends and other oddities, besides the source's faults."""
+        """Check all bytes, replay all rows and report crossed event ends and other oddities, besides the source's faults.
+
+        Raises TapeError when a column is not what was written.
+        """
         from nbtrade.store import state
 
         return state.audit(self)

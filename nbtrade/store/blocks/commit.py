@@ -2,8 +2,9 @@
 
     1  lay the group's blocks out on free pages, write them in offset order
     2  write one journal record: rows with checksums, names
+       meanwhile, in memory: count packed pages, retire old extents, prepare the index
     3  fdatasync                                                  the group is durable
-    4  apply it to the index, count packed pages, retire old extents
+    4  the index finds it
     5  write a slot (not synced)                                  other processes see the group
     6  free the extents that the group before this one retired
 
@@ -14,7 +15,7 @@ When the journal has outgrown its share, a checkpoint writes a new base, and mov
 
 import errno
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -24,7 +25,7 @@ from nbtrade.store.blocks import journal
 from nbtrade.store.blocks.base import Base, merged, place, rows_of
 from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, lay_out, puts_of
-from nbtrade.store.blocks.index import Index
+from nbtrade.store.blocks.index import Index, Place
 from nbtrade.store.blocks.journal import Position
 from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, pack_slot, padded, pages_of
 from nbtrade.store.blocks.leases import Leases
@@ -40,6 +41,15 @@ JOURNAL_MOST = 64 << 20
 JOINED = 1000  # blocks moved in one group
 JOINED_LEAST = 1 << 18  # bytes of waste that are left alone
 _hash = xxhash.xxh3_64_intdigest
+
+
+class Staged(NamedTuple):
+    """What a group that is written changes once it is durable."""
+
+    places: dict[str, Place]
+    n_added: int  # blocks
+    retired: list[Extent]
+    replaced: tuple[Names, np.ndarray]  # ROW[n] of the names before
 
 
 class Committer:
@@ -97,8 +107,9 @@ class Committer:
                 self.broken = error
             give_back(pieces, self.space)
             raise
+        changed = self._stage(group, names, metas, rows, pieces)  # while the disk works
         self._sync()
-        self._apply(group, position, names, metas, rows, pieces)
+        self._publish(group, position, changed)
         return names
 
     def _write_data(self, pieces: list[Laid]) -> bool:
@@ -107,6 +118,7 @@ class Committer:
         for piece in sorted(pieces, key=lambda piece: piece.at):
             if piece.extent[1]:
                 self.file.write(piece.at, piece.buffers)
+                self.file.start_sync(piece.at, piece.extent[1] * PAGE)
                 n += piece.extent[1] * PAGE
         if n <= SYNC_FIRST:
             return False
@@ -129,6 +141,7 @@ class Committer:
             self.registry.segments.append(at)
         else:
             self._write_registry(at.at, pieces)
+        self.file.start_sync(at.at, n)
         self.n_records += 1
         self.journal_bytes += n
         return Position(at.at + n, at.stop)
@@ -159,21 +172,25 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
 
-    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> None:
-        index = self.registry.index
+    def _stage(self, group: int, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> Staged:
+        """What the group changes in memory, but for what look-ups see. If the sync fails nothing more is written, and so nobody asks."""
+        index, space = self.registry.index, self.space
         gone = index.rows(index.numbers(names))
         was_there = gone["kind"] != DELETED
         for piece in pieces:
-            if piece.packed.size:
-                self.space.count(*piece.packed)
+            space.count(*piece.packed)
         linked = rows["offset"][(rows["group"] != group) & (rows["kind"] != DELETED)]
-        retired = self.space.retire(gone[was_there] if not was_there.all() else gone, linked)
-        index.apply(names, rows, metas, int(np.count_nonzero(rows["kind"])) - int(was_there.sum()))
-        self.previous = (names, gone)
+        retired = space.retire(gone[was_there] if not was_there.all() else gone, linked)
+        n_added = int(np.count_nonzero(rows["kind"])) - int(np.count_nonzero(was_there))
+        return Staged(index.stage(names, rows, metas), n_added, retired, (names, gone))
+
+    def _publish(self, group: int, position: Position, changed: Staged) -> None:
+        self.registry.index.publish(changed.places, changed.n_added)
+        self.previous = changed.replaced
         self.registry.group, self.registry.position = group, position
         self.n_groups += 1
         self._write_slot()
-        self._recycle(retired)
+        self._recycle(changed.retired)
         if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
             self.checkpoint()
 
@@ -201,7 +218,8 @@ class Committer:
         self.journal_bytes = 0  # first, because joining blocks commits groups
         self._join_sparse_pages()
         r = self.registry
-        names, numbers = list(r.index.overlay), np.array(list(r.index.overlay.values()), np.int64)
+        names = list(r.index.overlay)
+        numbers = r.index.numbers(names)
         metas = [r.index.metas.get(number, b"") for number in numbers.tolist()]
         pieces = merged(r.index.base, names, r.index.rows(numbers), metas)
         size = sum(map(len, pieces))
@@ -239,7 +257,7 @@ class Committer:
         moved: list[Op] = []
         for name, entry in self.registry.index.items():
             if not entry.how & OWN_PAGES and entry.offset // PAGE in sparse:
-                data = self.file.view[entry.offset : entry.end].tobytes()
+                data = self.file.mapped[entry.offset : entry.end]
                 if _hash(data) == entry.check:  # a damaged block stays where it is, with its checksum
                     moved.append(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta))
         try:

@@ -10,7 +10,7 @@ import os
 import secrets
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from nbtrade.errors import BlockFileError, BlockFileLocked, CorruptBlock
 from nbtrade.store.blocks import locks
 from nbtrade.store.blocks.commit import Committer
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.index import Index
+from nbtrade.store.blocks.index import Index, Place
 from nbtrade.store.blocks.layout import (
     FIRST_PAGE,
     HAS_MIRROR,
@@ -53,7 +53,7 @@ class Opened:
         self.registry = registry
         self.leases = leases
         self.committer = committer
-        self.view = file.view
+        self.view, self.mapped = file.view, file.mapped
 
     def ask(self, look: Callable[[Index], T]) -> T:
         """look(index), repeated when the index was replaced meanwhile, and with it the base that it looked at."""
@@ -72,6 +72,14 @@ class Opened:
     def find(self, name: str) -> Entry | None:
         """The entry of a name as last committed, or None."""
         return self.ask(lambda index: index.find(name))
+
+    def place(self, name: str) -> Place:
+        """Where the bytes of a name are; nowhere when they are not plain bytes."""
+        return self.ask(lambda index: index.place(name))
+
+    def places(self, names: Sequence[str]) -> list[Place]:
+        """The same of many."""
+        return self.ask(lambda index: index.places(names))
 
     def names(self, prefix: str) -> list[str]:
         """Names that start with `prefix`, ascending."""

@@ -72,18 +72,19 @@ class Base:
                 return int(row)
         return -1
 
-    def _fields(self, row: int) -> tuple[int, ...]:
+    def fields(self, row: int) -> tuple[int, ...]:
+        """The unpacked ROW."""
         return ROW_STRUCT.unpack_from(self.data, HEADER.size + ROW_SIZE * row)
 
     def name(self, row: int) -> bytes:
         """The name of a row."""
-        fields = self._fields(row)
+        fields = self.fields(row)
         at = self.heap_at + fields[6]
         return bytes(self.data[at : at + fields[8]])
 
     def entry(self, row: int) -> Entry:
         """The entry of a row."""
-        fields = self._fields(row)
+        fields = self.fields(row)
         at = self.heap_at + fields[6] + fields[8]
         return entry_of(fields, bytes(self.data[at : at + fields[7]]))
 
@@ -121,7 +122,7 @@ def rows_of(entries: Sequence[Entry]) -> np.ndarray:
 
 def place(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
     """Give rows their names and metadata (None: there are none): sets sizes and name_at, returns the heap's items."""
-    rows["name_size"] = list(map(len, names))
+    rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(names))
     items = names
     if metas:
         rows["meta_size"] = list(map(len, metas))

@@ -14,7 +14,7 @@ When the journal has outgrown its share, a checkpoint writes a new base, and mov
 """
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +24,8 @@ from nbtrade.errors import BlockWriteError
 from nbtrade.store.blocks import journal
 from nbtrade.store.blocks.base import Base, merged, place, rows_of
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, lay_out, puts_of
-from nbtrade.store.blocks.index import Index, Place
+from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, latest_of, lay_out, puts_of
+from nbtrade.store.blocks.index import Index
 from nbtrade.store.blocks.journal import Position
 from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, pack_slot, padded, pages_of
 from nbtrade.store.blocks.leases import Leases
@@ -40,16 +40,16 @@ JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
 JOURNAL_MOST = 64 << 20
 JOINED = 1000  # blocks moved in one group
 JOINED_LEAST = 1 << 18  # bytes of waste that are left alone
+START_LEAST = 64 << 10  # bytes that the disk may begin with at once: the call takes 50 us
 _hash = xxhash.xxh3_64_intdigest
 
 
 class Staged(NamedTuple):
-    """What a group that is written changes once it is durable."""
+    """What a written group replaces, once it is durable."""
 
-    places: dict[str, Place]
-    n_added: int  # blocks
     retired: list[Extent]
-    replaced: tuple[Names, np.ndarray]  # ROW[n] of the names before
+    gone: np.ndarray  # ROW[n], of the group's names
+    n_added: int  # blocks
 
 
 class Committer:
@@ -82,19 +82,14 @@ class Committer:
         self._write_slot(features=self.registry.slot.features | MOVED)
 
     # --- one group ------------------------------------------------------------------------------------
-    def commit(self, changes: Iterable[Op | Batch]) -> Sequence[str]:
+    def commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
         """Make changes durable as one group; of several for one name the last counts. Returns the names that were changed.
 
         Raises OSError, BlockWriteError: then nothing of the group is there.
         """
         if self.broken:
             raise broken_error(self.file.path, self.broken)
-        latest: dict[str, Queued] = {}
-        for one in changes:
-            if type(one) is Batch:
-                latest.update(zip(one.names, one.values, strict=True))
-            else:
-                latest[one[0]] = one  # type: ignore[assignment, index]
+        latest = latest_of(changes)
         group = self.registry.group + 1
         pieces = lay_out(puts_of(latest), self.space, group)
         names, metas, rows = _changes(latest, pieces)
@@ -107,9 +102,9 @@ class Committer:
                 self.broken = error
             give_back(pieces, self.space)
             raise
-        changed = self._stage(group, names, metas, rows, pieces)  # while the disk works
+        staged = self._stage(names, rows, pieces)  # while the disk works
         self._sync()
-        self._publish(group, position, changed)
+        self._apply(group, position, names, metas, rows, staged)
         return names
 
     def _write_data(self, pieces: list[Laid]) -> bool:
@@ -118,7 +113,8 @@ class Committer:
         for piece in sorted(pieces, key=lambda piece: piece.at):
             if piece.extent[1]:
                 self.file.write(piece.at, piece.buffers)
-                self.file.start_sync(piece.at, piece.extent[1] * PAGE)
+                if piece.extent[1] * PAGE >= START_LEAST:
+                    self.file.start_sync(piece.at, piece.extent[1] * PAGE)
                 n += piece.extent[1] * PAGE
         if n <= SYNC_FIRST:
             return False
@@ -141,7 +137,6 @@ class Committer:
             self.registry.segments.append(at)
         else:
             self._write_registry(at.at, pieces)
-        self.file.start_sync(at.at, n)
         self.n_records += 1
         self.journal_bytes += n
         return Position(at.at + n, at.stop)
@@ -172,25 +167,23 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
 
-    def _stage(self, group: int, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> Staged:
-        """What the group changes in memory, but for what look-ups see. If the sync fails nothing more is written, and so nobody asks."""
+    def _stage(self, names: Names, rows: np.ndarray, pieces: list[Laid]) -> Staged:
+        """Count pages. If the sync fails nothing more is written, and so nobody asks."""
         index, space = self.registry.index, self.space
         gone = index.rows(index.numbers(names))
-        was_there = gone["kind"] != DELETED
         for piece in pieces:
             space.count(*piece.packed)
-        linked = rows["offset"][(rows["group"] != group) & (rows["kind"] != DELETED)]
-        retired = space.retire(gone[was_there] if not was_there.all() else gone, linked)
-        n_added = int(np.count_nonzero(rows["kind"])) - int(np.count_nonzero(was_there))
-        return Staged(index.stage(names, rows, metas), n_added, retired, (names, gone))
+        others = rows[sum(len(piece.rows) for piece in pieces) :]
+        retired = space.retire(gone, others["offset"][others["kind"] != DELETED] if len(others) else ())
+        return Staged(retired, gone, int(np.count_nonzero(rows["kind"])) - int(np.count_nonzero(gone["kind"])))
 
-    def _publish(self, group: int, position: Position, changed: Staged) -> None:
-        self.registry.index.publish(changed.places, changed.n_added)
-        self.previous = changed.replaced
+    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, staged: Staged) -> None:
+        self.registry.index.apply(names, rows, metas, staged.n_added)
+        self.previous = (names, staged.gone)
         self.registry.group, self.registry.position = group, position
         self.n_groups += 1
         self._write_slot()
-        self._recycle(changed.retired)
+        self._recycle(staged.retired)
         if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
             self.checkpoint()
 
@@ -276,7 +269,7 @@ class Committer:
             raise
 
 
-def _changes(latest: dict[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
+def _changes(latest: Mapping[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
     """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
     if len(pieces) == 1 and len(pieces[0].names) == len(latest):
         names, metas, rows = pieces[0].names, pieces[0].metas, pieces[0].rows

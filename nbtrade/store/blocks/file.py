@@ -7,6 +7,7 @@ and every sync a second time. All changes go through `disk`, so that tests can r
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -42,7 +43,7 @@ class PagedFile:
         self.fd = disk.open(path, os.O_RDONLY if readonly else os.O_RDWR | (os.O_CREAT if create else 0))
         self.mirror_fd: int | None = None
         self.n_bytes = os.fstat(self.fd).st_size
-        self.mapped = map_ahead(self.fd)
+        self.mapped: Any = map_ahead(self.fd)
         self.view = memoryview(self.mapped).cast("B").toreadonly()
         self.n_extended = 0
         self.n_syncs = 0
@@ -108,7 +109,7 @@ class PagedFile:
         return digest.intdigest() == check
 
     def start_sync(self, at: int, n: int) -> None:
-        """Let the disk begin with n bytes at offset `at`: a sync that comes 0.3 ms later takes two thirds of its time."""
+        """Let the disk begin with n bytes at offset `at`, waiting for nothing: 500 updates of 4 KiB take 0.85 of the time."""
         for fd in self.fds:
             self.disk.start_sync(fd, at, n)
 

@@ -1,13 +1,14 @@
 """Names to rows: what changed since the base was written, over the base, with a bounded cache of what was looked up there.
 
-    overlay   dict name -> place         from journal records; NOWHERE: deleted
+    overlay   dict name -> number of a row of the table; 0: deleted        from journal records
     table     ROW[n], in the order in which they were committed            one cache line each
     metas     dict number -> metadata, for rows that have any
+    places    list number -> place, or None until the row is first read
     base      mapped, see base.py; its rows have the numbers -1, -2, ...
     recent    the cache: name -> place; least recently used names of the base go first
 
-A place is all that reading plain bytes takes, so that one look-up does: a struct unpacked from the table at every read took a third of the
-reading of 256 bytes. Weak case: 220 bytes of memory for a name in the overlay.
+A place is all that reading plain bytes takes: unpacking it from the table at every read was a third of the reading of 256 bytes, and making
+all at every commit a tenth of that. Weak case: 180 bytes of memory for a row that was read.
 
 An Index is replaced as a whole when the base is; its cache cannot go stale, because a base never changes. A look-up takes no lock:
 dicts change in one step under the interpreter's lock, the overlay is asked first, and a row is in the table before its name is
@@ -16,7 +17,6 @@ in the overlay.
 
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 
 import numpy as np
 
@@ -29,7 +29,6 @@ ROW_SIZE = ROW.itemsize
 Place = tuple[int, int, int, int]  # offset, end and checksum of plain bytes; number of the row
 NOT_PLAIN = 1  # the checksum in the places of other blocks, which end where they start: no bytes' there, an empty block's is another
 NOWHERE: Place = (0, 0, NOT_PLAIN, 0)
-_number = itemgetter(3)
 
 
 class Index:
@@ -37,7 +36,8 @@ class Index:
 
     def __init__(self, base: Base | None = None, n_blocks: int = 0, cached: int = CACHED) -> None:
         self.base = base or Base()
-        self.overlay: dict[str, Place] = {}
+        self.overlay: dict[str, int] = {}
+        self.places: list[Place | None] = [NOWHERE]
         self.metas: dict[int, bytes] = {}
         self.recent: OrderedDict[str, Place] = OrderedDict()
         self.cached = cached
@@ -47,14 +47,15 @@ class Index:
 
     def _set_table(self, buffer: bytearray) -> None:
         self.words = np.frombuffer(buffer, np.uint64).reshape(-1, ROW_SIZE // 8)
+        self.rows_written = np.frombuffer(buffer, ROW)
         self.table = memoryview(buffer)
 
     # --- looking up -----------------------------------------------------------------------------------
     def place(self, name: str) -> Place:
         """The place of a name; NOWHERE when there is none."""
-        place = self.overlay.get(name)
-        if place is not None:
-            return place
+        number = self.overlay.get(name)
+        if number is not None:
+            return self.places[number] or self._place_of(number)
         try:
             place = self.recent[name]
             self.recent.move_to_end(name)
@@ -62,14 +63,15 @@ class Index:
             return self._place_in_base(name)
         return place
 
+    def _place_of(self, number: int) -> Place:
+        place = self.places[number] = _place(ROW_STRUCT.unpack_from(self.table, number * ROW_SIZE), number)
+        return place
+
     def _place_in_base(self, name: str) -> Place:
         row = self.base.row_of(name.encode())
         if row < 0:
             return NOWHERE
-        entry = self.base.entry(row)
-        plain = entry.kind == BYTES and not entry.how & ZSTD
-        place = (entry.offset, entry.end, entry.check, -1 - row) if plain else (entry.offset, entry.offset, NOT_PLAIN, -1 - row)
-        self.recent[name] = place
+        place = self.recent[name] = _place(self.base.fields(row), -1 - row)
         while len(self.recent) > self.cached:
             try:
                 self.recent.popitem(last=False)
@@ -77,14 +79,21 @@ class Index:
                 break
         return place
 
-    def places(self, names: Sequence[str]) -> list[Place]:
+    def places_of(self, names: Sequence[str]) -> Sequence[Place]:
         """The places of many names."""
-        places = list(map(self.overlay.get, names))
-        return places if None not in places else list(map(self.place, names))  # type: ignore[return-value]
+        numbers = list(map(self.overlay.get, names))
+        if None not in numbers:
+            places = list(map(self.places.__getitem__, numbers))  # type: ignore[arg-type]
+            if None not in places:
+                return places  # type: ignore[return-value]
+        return list(map(self.place, names))
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
         """i8[n], the numbers of many names' rows; 0 when there is none."""
-        return np.fromiter(map(_number, self.places(names)), np.int64, len(names))
+        try:
+            return np.fromiter(map(self.overlay.__getitem__, names), np.int64, len(names))
+        except KeyError:  # some are in the base, or nowhere
+            return np.array([place[3] for place in map(self.place, names)], np.int64)
 
     def entry(self, number: int) -> Entry | None:
         """The entry of a row; None of row 0."""
@@ -98,6 +107,8 @@ class Index:
 
     def rows(self, numbers: np.ndarray) -> np.ndarray:
         """ROW[n] of these numbers, a copy; all zeros of row 0."""
+        if not self.base.n:
+            return self.rows_written.take(numbers)
         found = self.words.take(np.maximum(numbers, 0), 0)
         of_base = np.flatnonzero(numbers < 0)
         if len(of_base):
@@ -106,25 +117,20 @@ class Index:
         return found.view(ROW).reshape(-1)
 
     # --- changing -------------------------------------------------------------------------------------
-    def stage(self, names: Sequence[str], rows: np.ndarray, metas: Sequence[bytes] | None) -> dict[str, Place]:
-        """Put one group's rows in the table, where nobody sees them yet. rows : ROW[n];  metas : of each, or None when there are none.
-
-        Returns what `publish` takes.
-        """
+    def apply(self, names: Sequence[str], rows: np.ndarray, metas: Sequence[bytes] | None, n_added: int) -> None:
+        """One group's changes. rows : ROW[n];  metas : of each, or None when there are none."""
         start, stop = self.n, self.n + len(names)
         if stop > len(self.words):
             buffer = bytearray(max(stop, 2 * len(self.words)) * ROW_SIZE)
             buffer[: start * ROW_SIZE] = self.table[: start * ROW_SIZE]
             self._set_table(buffer)
         self.words[start:stop] = np.ascontiguousarray(rows).view(np.uint64).reshape(len(names), -1)
+        self.places += [None] * len(names)
         if metas:
             self.metas.update((start + i, meta) for i, meta in enumerate(metas) if meta)
-        return dict(zip(names, _places(rows, start), strict=True))
-
-    def publish(self, places: dict[str, Place], n_added: int) -> None:
-        """Let look-ups see what was staged last."""
-        self.n += len(places)
-        self.overlay.update(places)
+        self.n = stop
+        numbers = range(start, stop) if rows["kind"].all() else np.where(rows["kind"], np.arange(start, stop), 0).tolist()
+        self.overlay.update(zip(names, numbers, strict=True))
         self.n_blocks += n_added
 
     # --- all of it ------------------------------------------------------------------------------------
@@ -132,7 +138,7 @@ class Index:
         """All names that start with `prefix`, ascending."""
         overlay = self.overlay.copy()
         found = [name for name in self.base.with_prefix(prefix.encode()) if name not in overlay] if self.base.n else []
-        found += [name for name, place in overlay.items() if place[3] and name.startswith(prefix)]
+        found += [name for name, number in overlay.items() if number and name.startswith(prefix)]
         found.sort()
         return found
 
@@ -143,23 +149,19 @@ class Index:
             name = self.base.name(row).decode()
             if name not in overlay:
                 yield name, self.base.entry(row)
-        for name, place in overlay.items():
-            entry = self.entry(place[3])
+        for name, number in overlay.items():
+            entry = self.entry(number)
             if entry is not None:
                 yield name, entry
 
     def live_rows(self) -> np.ndarray:
         """ROW[n] of all blocks, in no order."""
         hidden = [row for name in self.overlay if (row := self.base.row_of(name.encode())) >= 0] if self.base.n else []
-        live = [number for number in map(_number, self.overlay.values()) if number]
+        live = [number for number in self.overlay.values() if number]
         return np.concatenate([np.delete(self.base.rows, hidden), self.rows(np.array(live, np.int64))])
 
 
-def _places(rows: np.ndarray, start: int) -> Iterator[Place]:
-    """The places of ROW[n] whose numbers are start, start + 1, ..."""
-    offset, stored, check, numbers = rows["offset"], rows["stored"], rows["check"], range(start, start + len(rows))
-    plain = (rows["kind"] == BYTES) & (rows["how"] & ZSTD == 0)
-    if not plain.all():
-        stored, check = np.where(plain, stored, 0), np.where(plain, check, np.uint64(NOT_PLAIN))
-        numbers = np.where(rows["kind"], np.arange(start, start + len(rows)), 0).tolist()  # type: ignore[assignment]
-    return zip(offset.tolist(), (offset + stored).tolist(), check.tolist(), numbers, strict=True)
+def _place(fields: tuple[int, ...], number: int) -> Place:
+    """The place that one unpacked ROW says."""
+    _, offset, stored, _, check, _, _, _, _, kind, how = fields
+    return (offset, offset + stored, check, number) if kind == BYTES and not how & ZSTD else (offset, offset, NOT_PLAIN, number)

@@ -77,9 +77,9 @@ class Opened:
         """Where the bytes of a name are; nowhere when they are not plain bytes."""
         return self.ask(lambda index: index.place(name))
 
-    def places(self, names: Sequence[str]) -> list[Place]:
+    def places(self, names: Sequence[str]) -> Sequence[Place]:
         """The same of many."""
-        return self.ask(lambda index: index.places(names))
+        return self.ask(lambda index: index.places_of(names))
 
     def names(self, prefix: str) -> list[str]:
         """Names that start with `prefix`, ascending."""

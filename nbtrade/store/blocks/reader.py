@@ -101,7 +101,9 @@ class BlockReader:
         """
         if name not in self.queued:  # the common case in line: a function call costs as much as a look-up
             opened = self._current() if self.follows else self.opened
-            offset, end, check, _ = opened.registry.index.overlay.get(name) or opened.place(name)
+            index = opened.registry.index
+            number = index.overlay.get(name)
+            offset, end, check, _ = (number and index.places[number]) or opened.place(name)
             data = opened.mapped[offset:end]
             if _hash(data) == check:
                 return data

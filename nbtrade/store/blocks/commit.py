@@ -14,7 +14,8 @@ When the journal has outgrown its share, a checkpoint writes a new base, and mov
 """
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,6 +88,12 @@ class Committer:
 
         Raises OSError, BlockWriteError: then nothing of the group is there.
         """
+        names = self._commit(changes)
+        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
+            self.checkpoint()
+        return names
+
+    def _commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
         if self.broken:
             raise broken_error(self.file.path, self.broken)
         latest = latest_of(changes)
@@ -184,8 +191,6 @@ class Committer:
         self.n_groups += 1
         self._write_slot()
         self._recycle(staged.retired)
-        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
-            self.checkpoint()
 
     def _write_slot(self, **changes: int) -> None:
         r = self.registry
@@ -208,8 +213,8 @@ class Committer:
     # --- checkpoint -----------------------------------------------------------------------------------
     def checkpoint(self) -> bool:
         """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
-        self.journal_bytes = 0  # first, because joining blocks commits groups
         self._join_sparse_pages()
+        self.journal_bytes = 0  # also when there is no room: tried again when the journal has grown as much again
         r = self.registry
         names = list(r.index.overlay)
         numbers = r.index.numbers(names)
@@ -219,7 +224,7 @@ class Committer:
         try:
             start, segment = self._room_for_base(pages_of(size))
         except OSError:
-            return False  # tried again when the journal has grown as much again
+            return False
         at, old = start * PAGE, r.extents()
         try:
             self.file.write(at, [*pieces, bytes(padded(size) - size)])
@@ -233,7 +238,6 @@ class Committer:
         self._write_slot(**base, journal_at=segment.at, journal_stop=segment.stop)
         r.index = index
         self.space.waiting = self.space.waiting + old
-        self.journal_bytes = 0
         self.n_checkpoints += 1
         return True
 
@@ -247,18 +251,19 @@ class Committer:
         live = np.zeros(len(self.space.packed))
         np.add.at(live, small["offset"].astype(np.int64) // PAGE, small["stored"])
         sparse = set(np.flatnonzero((live > 0) & (live < PAGE // 2)).tolist())
-        moved: list[Op] = []
-        for name, entry in self.registry.index.items():
-            if not entry.how & OWN_PAGES and entry.offset // PAGE in sparse:
-                data = self.file.mapped[entry.offset : entry.end]
-                if _hash(data) == entry.check:  # a damaged block stays where it is, with its checksum
-                    moved.append(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta))
+        items = ((name, entry) for name, entry in self.registry.index.items() if not entry.how & OWN_PAGES)
         try:
-            for i in range(0, len(moved), JOINED):
-                self.commit(moved[i : i + JOINED])
+            self._move((name, entry) for name, entry in items if entry.offset // PAGE in sparse)
         except OSError:
             if self.broken:
                 raise
+
+    def _move(self, items: Iterable[tuple[str, Entry]]) -> None:
+        """Commit blocks anew, elsewhere. A damaged one stays where it is, with its checksum."""
+        copies = ((name, entry, self.file.mapped[entry.offset : entry.end]) for name, entry in items)
+        ops = (Op(name, data, entry.kind, entry.how, entry.raw, entry.meta) for name, entry, data in copies if _hash(data) == entry.check)
+        while some := list(islice(ops, JOINED)):
+            self._commit(some)
 
     def _room_for_base(self, n_pages: int) -> tuple[int, Position]:
         start = self.space.take(n_pages)

@@ -29,6 +29,7 @@ ROW_SIZE = ROW.itemsize
 Place = tuple[int, int, int, int]  # offset, end and checksum of plain bytes; number of the row
 NOT_PLAIN = 1  # the checksum in the places of other blocks, which end where they start: no bytes' there, an empty block's is another
 NOWHERE: Place = (0, 0, NOT_PLAIN, 0)
+MISSING = 1 << 62  # no row's number
 
 
 class Index:
@@ -93,7 +94,10 @@ class Index:
         try:
             return np.fromiter(map(self.overlay.__getitem__, names), np.int64, len(names))
         except KeyError:  # some are in the base, or nowhere
-            return np.array([place[3] for place in map(self.place, names)], np.int64)
+            numbers = np.array([self.overlay.get(name, MISSING) for name in names], np.int64)
+            missing = np.flatnonzero(numbers == MISSING)
+            numbers[missing] = -1 - self.base.rows_of([names[i].encode() for i in missing.tolist()])
+            return numbers
 
     def entry(self, number: int) -> Entry | None:
         """The entry of a row; None of row 0."""
@@ -142,23 +146,21 @@ class Index:
         found.sort()
         return found
 
-    def items(self) -> Iterator[tuple[str, Entry]]:
-        """All (name, entry), in no order."""
+    def items(self, prefix: str = "") -> Iterator[tuple[str, Entry]]:
+        """(name, entry) of all names that start with `prefix`, in no order, as they are when it starts."""
         overlay = self.overlay.copy()
-        for row in range(self.base.n):
-            name = self.base.name(row).decode()
-            if name not in overlay:
-                yield name, self.base.entry(row)
+        for item in self.base.items(prefix.encode()):
+            if item[0] not in overlay:
+                yield item
         for name, number in overlay.items():
-            entry = self.entry(number)
-            if entry is not None:
-                yield name, entry
+            if number and name.startswith(prefix):
+                yield name, entry_of(ROW_STRUCT.unpack_from(self.table, number * ROW_SIZE), self.metas.get(number, b""))
 
     def live_rows(self) -> np.ndarray:
         """ROW[n] of all blocks, in no order."""
-        hidden = [row for name in self.overlay if (row := self.base.row_of(name.encode())) >= 0] if self.base.n else []
+        hidden = self.base.rows_of([name.encode() for name in self.overlay]) if self.base.n else np.zeros(0, np.int64)
         live = [number for number in self.overlay.values() if number]
-        return np.concatenate([np.delete(self.base.rows, hidden), self.rows(np.array(live, np.int64))])
+        return np.concatenate([np.delete(self.base.rows, hidden[hidden >= 0]), self.rows(np.array(live, np.int64))])
 
 
 def _place(fields: tuple[int, ...], number: int) -> Place:

@@ -87,7 +87,7 @@ class Opened:
 
     def entries(self, prefix: str) -> list[tuple[str, Entry]]:
         """(name, entry) of all names that start with `prefix`, in no order."""
-        return self.ask(lambda index: [item for item in index.items() if item[0].startswith(prefix)])
+        return self.ask(lambda index: list(index.items(prefix)))
 
     def refresh(self) -> bool:
         """Whether the file is still the one of its name. Readers take in what was committed since."""

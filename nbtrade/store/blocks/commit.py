@@ -98,7 +98,7 @@ class Committer:
             raise broken_error(self.file.path, self.broken)
         latest = latest_of(changes)
         group = self.registry.group + 1
-        pieces = lay_out(puts_of(latest), self.space, group)
+        pieces = lay_out(puts_of(latest, all(isinstance(one, dict) for one in changes)), self.space, group)
         names, metas, rows = _changes(latest, pieces)
         synced = False
         try:

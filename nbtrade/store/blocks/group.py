@@ -73,10 +73,7 @@ class Laid(NamedTuple):
 
 def own_pages(sizes: np.ndarray) -> np.ndarray:
     """Which blocks get pages of their own. sizes : i8[n]."""
-    own = sizes >= OWN_LEAST
-    if own.any():
-        own &= (sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8)
-    return own
+    return (sizes >= OWN_LEAST) & ((sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8))
 
 
 def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
@@ -92,9 +89,9 @@ def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
     return latest
 
 
-def puts_of(latest: "Mapping[str, Queued]") -> Puts:
-    """What of a group's changes has data."""
-    if set(map(type, latest.values())) == {bytes}:
+def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
+    """What of a group's changes has data. plain : all are bytes as they are."""
+    if plain:
         return Puts(list(latest), list(latest.values()), None)
     ops = [op for name, one in latest.items() if (op := as_op(name, one)).data is not None]
     return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
@@ -102,10 +99,11 @@ def puts_of(latest: "Mapping[str, Queued]") -> Puts:
 
 def lay_out(puts: Puts, space: Space, group: int) -> list[Laid]:
     """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
-    sizes = np.fromiter(map(len, puts.data), np.int64, len(puts.data))
-    own = own_pages(sizes)
-    n_own = int(np.count_nonzero(own))
-    if 0 < n_own < len(own):
+    lengths = list(map(len, puts.data))
+    sizes, n_own = np.array(lengths, np.int64), 0
+    if max(lengths, default=0) >= OWN_LEAST:
+        own = own_pages(sizes)
+        n_own = int(np.count_nonzero(own))
         order = np.argsort(~own, kind="stable")
         puts, sizes = puts.pick(order.tolist()), sizes[order]
     pieces: list[Laid] = []

@@ -8,7 +8,7 @@
     recent    the cache: name -> place; least recently used names of the base go first
 
 A place is all that reading plain bytes takes: unpacking it from the table at every read was a third of the reading of 256 bytes, and making
-all at every commit a tenth of that. Weak case: 180 bytes of memory for a row that was read.
+all at every commit a tenth of that. Weak case: 230 bytes of memory for a row that was read.
 
 An Index is replaced as a whole when the base is; its cache cannot go stale, because a base never changes. A look-up takes no lock:
 dicts change in one step under the interpreter's lock, the overlay is asked first, and a row is in the table before its name is

@@ -13,6 +13,7 @@ import pytest
 import xxhash
 
 from nbtrade import BlockFile
+from nbtrade.errors import BlockNotFound
 from nbtrade.store.blocks import commit
 
 STEP = 256 << 10
@@ -289,3 +290,42 @@ def test_scattered_updates_do_not_fill_the_file(path):
         assert used < 4 * live
         assert len(blocks) == 1000
         assert blocks.verify().ok
+
+
+def test_many_at_once_are_what_each_is(path):
+    """Bytes, empty ones, arrays, empty ones, compressed and renamed blocks, of base and journal, for writer and reader, first and again."""
+    content = {"bytes": b"abc", "none": b"", "array": np.arange(5), "empty": np.zeros((0, 3)), "large": np.arange(9000.0), "ä": b"name"}
+
+    def check(blocks):
+        for _ in range(2):
+            for names in (list(content), ["bytes"], ["none", "bytes", "none"], ["bytes", "packed", "gone to"], []):
+                right = [content.get(name, b"z" * 999) for name in names]
+                assert all(map(same, blocks.get_many(names), right))
+                assert all(map(same, map(blocks.get, names), right))
+            for names in (["bytes", "gone"], ["deleted"], ["never"]):
+                with pytest.raises(BlockNotFound):
+                    blocks.get_many(names)
+
+    with BlockFile(path) as blocks, BlockFile(path, mode="r") as reader:
+        blocks.put_many(content)
+        blocks.put("packed", b"z" * 999, compress=3)
+        blocks.put_many({"gone": b"z" * 999, "deleted": b"1"})
+        blocks.rename("gone", "gone to")
+        blocks.delete("deleted")
+        for settle in (blocks.flush, blocks.checkpoint):
+            settle()
+            check(blocks)
+            check(reader)
+        content["bytes"] = b"another"
+        blocks.put("bytes", content["bytes"])
+        check(blocks)
+        blocks.flush()
+        check(blocks)
+        check(reader)
+
+
+def same(value, right):
+    """Equal, of one type, dtype and shape."""
+    if isinstance(right, bytes):
+        return type(value) is bytes and value == right
+    return value.dtype == right.dtype and value.shape == right.shape and bool((value == right).all())

@@ -113,9 +113,29 @@ def test_a_base_is_a_sorted_dict(generations):
                 model[name] = (100 * i + k, meta)
         assert base.n == len(model)
         assert list(base.with_prefix(b"")) == sorted(model)
-        for name in [*model, *changes, "none"]:
+        names = [*model, *changes, "none"]
+        assert base.rows_of([name.encode() for name in names]).tolist() == [base.row_of(name.encode()) for name in names]
+        assert [(name, entry.offset, entry.meta) for name, entry in base.items(b"")] == [(name, *model[name]) for name in sorted(model)]
+        for name in names:
             row = base.row_of(name.encode())
             assert (row >= 0) == (name in model)
             if row >= 0:
                 assert (base.entry(row).offset, base.entry(row).meta) == model[name]
             assert list(base.with_prefix(name.encode())) == sorted(other for other in model if other.startswith(name))
+
+
+def test_names_with_one_hash(monkeypatch):
+    """Names whose hashes are equal are told apart, one by one and many at once."""
+    monkeypatch.setattr("nbtrade.store.blocks.base._hash", len)
+    keys = [b"b", b"a", b"c", b"aa", b"bb"]
+    rows = np.zeros(3, ROW)
+    rows["kind"], rows["offset"] = 1, [1, 2, 3]
+    base = Base(b"".join(merged(Base(), ["a", "b", "aa"], rows, [b"", b"", b""])))
+    assert base.rows_of(keys).tolist() == [base.row_of(key) for key in keys] == [2, 0, -1, 1, -1]
+
+
+def test_runs_of_pages():
+    """Pages that follow each other are one extent, however often each is there."""
+    assert runs(np.array([3, 3, 4, 7, 9, 9, 10])) == [(3, 2), (7, 1), (9, 2)]
+    assert runs(np.array([5])) == [(5, 1)]
+    assert runs(np.zeros(0, np.int64)) == []

@@ -23,6 +23,8 @@ HEADER = struct.Struct("<8sQQQ32x")
 PAIR = struct.Struct("<II")
 NUMBER = struct.Struct("<I")
 ROW_SIZE = ROW.itemsize
+COLUMNS = ("offset", "stored", "check", "kind", "how", "raw", "group", "meta_size")
+AT_ONCE = 1 << 13  # rows
 _hash = xxhash.xxh3_64_intdigest
 
 
@@ -72,28 +74,72 @@ class Base:
                 return int(row)
         return -1
 
-    def _fields(self, row: int) -> tuple[int, ...]:
+    def rows_of(self, keys: Sequence[bytes]) -> np.ndarray:
+        """i8[n], the rows of many names, -1 for none: a fifth of the time of one after the other."""
+        found = np.full(len(keys), -1, np.int64)
+        if not self.n:
+            return found
+        codes = np.fromiter(map(_hash, keys), np.uint64, len(keys))
+        order = np.frombuffer(self.data, "<u4", self.n, self.order_at)
+        starts = np.frombuffer(self.data, "<u4", (1 << self.bits) + 1, self.starts_at)
+        bucket = (codes >> np.uint64(64 - self.bits)).astype(np.int64)
+        at, stop, hashes = starts[bucket].astype(np.int64), starts[bucket + 1], self.rows["hash"]
+        left = np.flatnonzero(at < stop)
+        while len(left):
+            row = order[at[left]]
+            same = hashes[row] == codes[left]
+            found[left[same]] = row[same]
+            at[left] += 1
+            left = left[~same & (at[left] < stop[left])]
+        for i in np.flatnonzero(found >= 0).tolist():
+            if self.name(int(found[i])) != keys[i]:  # another name has its hash
+                found[i] = self.row_of(keys[i])
+        return found
+
+    def fields(self, row: int) -> tuple[int, ...]:
+        """The unpacked ROW."""
         return ROW_STRUCT.unpack_from(self.data, HEADER.size + ROW_SIZE * row)
 
     def name(self, row: int) -> bytes:
         """The name of a row."""
-        fields = self._fields(row)
+        fields = self.fields(row)
         at = self.heap_at + fields[6]
         return bytes(self.data[at : at + fields[8]])
 
     def entry(self, row: int) -> Entry:
         """The entry of a row."""
-        fields = self._fields(row)
+        fields = self.fields(row)
         at = self.heap_at + fields[6] + fields[8]
         return entry_of(fields, bytes(self.data[at : at + fields[7]]))
 
+    def _span(self, prefix: bytes) -> tuple[int, int]:
+        """First row, and the one behind the last, whose names start with `prefix`."""
+        start = bisect_left(Names(self), prefix)
+        return start, bisect_left(range(self.n), 1, start, key=lambda row: not self.name(row).startswith(prefix))
+
+    def _parts(self, prefix: bytes) -> Iterator[tuple[np.ndarray, bytes, list[int], list[int]]]:
+        """ROW[n] whose names start with `prefix`, some at a time; their part of the heap, and where in it names start and end."""
+        start, stop = self._span(prefix)
+        for first in range(start, stop, AT_ONCE):
+            rows = self.rows[first : min(first + AT_ONCE, stop)]
+            low = int(rows["name_at"][0])
+            starts = (rows["name_at"] - np.uint64(low)).astype(np.int64)
+            ends = starts + rows["name_size"]
+            at = self.heap_at + low
+            yield rows, bytes(self.data[at : at + int(ends[-1]) + int(rows["meta_size"][-1])]), starts.tolist(), ends.tolist()
+
     def with_prefix(self, prefix: bytes) -> Iterator[str]:
         """Names that start with `prefix`, ascending."""
-        for row in range(bisect_left(Names(self), prefix), self.n):
-            name = self.name(row)
-            if not name.startswith(prefix):
-                return
-            yield name.decode()
+        for _, heap, starts, ends in self._parts(prefix):
+            yield from [heap[a:b].decode() for a, b in zip(starts, ends, strict=True)]
+
+    def items(self, prefix: bytes) -> Iterator[tuple[str, Entry]]:
+        """(name, entry) of the names that start with `prefix`, ascending."""
+        for rows, heap, starts, ends in self._parts(prefix):
+            offset, stored, check, kind, how, raw, group, meta = (rows[one].tolist() for one in COLUMNS)
+            for i, (a, b) in enumerate(zip(starts, ends, strict=True)):
+                end = offset[i] + stored[i]
+                yield heap[a:b].decode(), Entry(offset[i], end, check[i], kind[i], how[i], raw[i], group[i], heap[b : b + meta[i]])
 
 
 def _items(base: Base, keep: np.ndarray) -> tuple[list[bytes], list[bytes]]:
@@ -121,7 +167,7 @@ def rows_of(entries: Sequence[Entry]) -> np.ndarray:
 
 def place(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
     """Give rows their names and metadata (None: there are none): sets sizes and name_at, returns the heap's items."""
-    rows["name_size"] = list(map(len, names))
+    rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(names))
     items = names
     if metas:
         rows["meta_size"] = list(map(len, metas))
@@ -139,8 +185,8 @@ def _set_places(rows: np.ndarray) -> None:
 def merged(base: Base, changed: Sequence[str], rows: np.ndarray, metas: Sequence[bytes]) -> list[bytes]:
     """The bytes of a new base, in pieces: `base` with changes applied. changed : names, each once;  rows : ROW[n], kind 0: deleted."""
     keys = [name.encode() for name in changed]
-    hidden = [row for key in keys if (row := base.row_of(key)) >= 0]
-    keep = np.delete(np.arange(base.n), hidden)
+    hidden = base.rows_of(keys)
+    keep = np.delete(np.arange(base.n), hidden[hidden >= 0])
     old_names, old_items = _items(base, keep)
     put = sorted(np.flatnonzero(rows["kind"]).tolist(), key=keys.__getitem__)
     new_names = [keys[i] for i in put]

@@ -2,8 +2,9 @@
 
     1  lay the group's blocks out on free pages, write them in offset order
     2  write one journal record: rows with checksums, names
+       meanwhile, in memory: count packed pages, retire old extents, prepare the index
     3  fdatasync                                                  the group is durable
-    4  apply it to the index, count packed pages, retire old extents
+    4  the index finds it
     5  write a slot (not synced)                                  other processes see the group
     6  free the extents that the group before this one retired
 
@@ -13,8 +14,9 @@ When the journal has outgrown its share, a checkpoint writes a new base, and mov
 """
 
 import errno
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -23,7 +25,7 @@ from nbtrade.errors import BlockWriteError
 from nbtrade.store.blocks import journal
 from nbtrade.store.blocks.base import Base, merged, place, rows_of
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, lay_out, puts_of
+from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, latest_of, lay_out, puts_of
 from nbtrade.store.blocks.index import Index
 from nbtrade.store.blocks.journal import Position
 from nbtrade.store.blocks.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, pack_slot, padded, pages_of
@@ -39,7 +41,16 @@ JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
 JOURNAL_MOST = 64 << 20
 JOINED = 1000  # blocks moved in one group
 JOINED_LEAST = 1 << 18  # bytes of waste that are left alone
+START_LEAST = 64 << 10  # bytes that the disk may begin with at once: the call takes 50 us
 _hash = xxhash.xxh3_64_intdigest
+
+
+class Staged(NamedTuple):
+    """What a written group replaces, once it is durable."""
+
+    retired: list[Extent]
+    gone: np.ndarray  # ROW[n], of the group's names
+    n_added: int  # blocks
 
 
 class Committer:
@@ -72,21 +83,22 @@ class Committer:
         self._write_slot(features=self.registry.slot.features | MOVED)
 
     # --- one group ------------------------------------------------------------------------------------
-    def commit(self, changes: Iterable[Op | Batch]) -> Sequence[str]:
+    def commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
         """Make changes durable as one group; of several for one name the last counts. Returns the names that were changed.
 
         Raises OSError, BlockWriteError: then nothing of the group is there.
         """
+        names = self._commit(changes)
+        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
+            self.checkpoint()
+        return names
+
+    def _commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
         if self.broken:
             raise broken_error(self.file.path, self.broken)
-        latest: dict[str, Queued] = {}
-        for one in changes:
-            if type(one) is Batch:
-                latest.update(zip(one.names, one.values, strict=True))
-            else:
-                latest[one[0]] = one  # type: ignore[assignment, index]
+        latest = latest_of(changes)
         group = self.registry.group + 1
-        pieces = lay_out(puts_of(latest), self.space, group)
+        pieces = lay_out(puts_of(latest, all(isinstance(one, dict) for one in changes)), self.space, group)
         names, metas, rows = _changes(latest, pieces)
         synced = False
         try:
@@ -97,8 +109,9 @@ class Committer:
                 self.broken = error
             give_back(pieces, self.space)
             raise
+        staged = self._stage(names, rows, pieces)  # while the disk works
         self._sync()
-        self._apply(group, position, names, metas, rows, pieces)
+        self._apply(group, position, names, metas, rows, staged)
         return names
 
     def _write_data(self, pieces: list[Laid]) -> bool:
@@ -107,6 +120,8 @@ class Committer:
         for piece in sorted(pieces, key=lambda piece: piece.at):
             if piece.extent[1]:
                 self.file.write(piece.at, piece.buffers)
+                if piece.extent[1] * PAGE >= START_LEAST:
+                    self.file.start_sync(piece.at, piece.extent[1] * PAGE)
                 n += piece.extent[1] * PAGE
         if n <= SYNC_FIRST:
             return False
@@ -159,23 +174,23 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
 
-    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> None:
-        index = self.registry.index
+    def _stage(self, names: Names, rows: np.ndarray, pieces: list[Laid]) -> Staged:
+        """Count pages. If the sync fails nothing more is written, and so nobody asks."""
+        index, space = self.registry.index, self.space
         gone = index.rows(index.numbers(names))
-        was_there = gone["kind"] != DELETED
         for piece in pieces:
-            if piece.packed.size:
-                self.space.count(*piece.packed)
-        linked = rows["offset"][(rows["group"] != group) & (rows["kind"] != DELETED)]
-        retired = self.space.retire(gone[was_there] if not was_there.all() else gone, linked)
-        index.apply(names, rows, metas, int(np.count_nonzero(rows["kind"])) - int(was_there.sum()))
-        self.previous = (names, gone)
+            space.count(*piece.packed)
+        others = rows[sum(len(piece.rows) for piece in pieces) :]
+        retired = space.retire(gone, others["offset"][others["kind"] != DELETED] if len(others) else ())
+        return Staged(retired, gone, int(np.count_nonzero(rows["kind"])) - int(np.count_nonzero(gone["kind"])))
+
+    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, staged: Staged) -> None:
+        self.registry.index.apply(names, rows, metas, staged.n_added)
+        self.previous = (names, staged.gone)
         self.registry.group, self.registry.position = group, position
         self.n_groups += 1
         self._write_slot()
-        self._recycle(retired)
-        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
-            self.checkpoint()
+        self._recycle(staged.retired)
 
     def _write_slot(self, **changes: int) -> None:
         r = self.registry
@@ -198,17 +213,18 @@ class Committer:
     # --- checkpoint -----------------------------------------------------------------------------------
     def checkpoint(self) -> bool:
         """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
-        self.journal_bytes = 0  # first, because joining blocks commits groups
         self._join_sparse_pages()
+        self.journal_bytes = 0  # also when there is no room: tried again when the journal has grown as much again
         r = self.registry
-        names, numbers = list(r.index.overlay), np.array(list(r.index.overlay.values()), np.int64)
+        names = list(r.index.overlay)
+        numbers = r.index.numbers(names)
         metas = [r.index.metas.get(number, b"") for number in numbers.tolist()]
         pieces = merged(r.index.base, names, r.index.rows(numbers), metas)
         size = sum(map(len, pieces))
         try:
             start, segment = self._room_for_base(pages_of(size))
         except OSError:
-            return False  # tried again when the journal has grown as much again
+            return False
         at, old = start * PAGE, r.extents()
         try:
             self.file.write(at, [*pieces, bytes(padded(size) - size)])
@@ -222,7 +238,6 @@ class Committer:
         self._write_slot(**base, journal_at=segment.at, journal_stop=segment.stop)
         r.index = index
         self.space.waiting = self.space.waiting + old
-        self.journal_bytes = 0
         self.n_checkpoints += 1
         return True
 
@@ -236,18 +251,19 @@ class Committer:
         live = np.zeros(len(self.space.packed))
         np.add.at(live, small["offset"].astype(np.int64) // PAGE, small["stored"])
         sparse = set(np.flatnonzero((live > 0) & (live < PAGE // 2)).tolist())
-        moved: list[Op] = []
-        for name, entry in self.registry.index.items():
-            if not entry.how & OWN_PAGES and entry.offset // PAGE in sparse:
-                data = self.file.view[entry.offset : entry.end].tobytes()
-                if _hash(data) == entry.check:  # a damaged block stays where it is, with its checksum
-                    moved.append(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta))
+        items = ((name, entry) for name, entry in self.registry.index.items() if not entry.how & OWN_PAGES)
         try:
-            for i in range(0, len(moved), JOINED):
-                self.commit(moved[i : i + JOINED])
+            self._move((name, entry) for name, entry in items if entry.offset // PAGE in sparse)
         except OSError:
             if self.broken:
                 raise
+
+    def _move(self, items: Iterable[tuple[str, Entry]]) -> None:
+        """Commit blocks anew, elsewhere. A damaged one stays where it is, with its checksum."""
+        copies = ((name, entry, self.file.mapped[entry.offset : entry.end]) for name, entry in items)
+        ops = (Op(name, data, entry.kind, entry.how, entry.raw, entry.meta) for name, entry, data in copies if _hash(data) == entry.check)
+        while some := list(islice(ops, JOINED)):
+            self._commit(some)
 
     def _room_for_base(self, n_pages: int) -> tuple[int, Position]:
         start = self.space.take(n_pages)
@@ -258,7 +274,7 @@ class Committer:
             raise
 
 
-def _changes(latest: dict[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
+def _changes(latest: Mapping[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
     """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
     if len(pieces) == 1 and len(pieces[0].names) == len(latest):
         names, metas, rows = pieces[0].names, pieces[0].metas, pieces[0].rows

@@ -7,15 +7,16 @@ Large blocks, and small ones that nearly fill their pages, start on pages of the
 of less than a page above. The others stand side by side without gaps. When no free extent takes the whole group, it is cut into pieces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xxhash
 
-from nbtrade.store.blocks.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry
+from nbtrade.store.blocks.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry, pages_of
 from nbtrade.store.blocks.space import Extent, Space
 
+OWN_LEAST = PAGE * 8 // 9  # no smaller block gets pages of its own
 _hash = xxhash.xxh3_64_intdigest
 _zeros = memoryview(bytes(PAGE))
 
@@ -33,13 +34,7 @@ class Op(NamedTuple):
     rented: bytearray | None = None  # to give back once written
 
 
-class Batch(NamedTuple):
-    """Queued `bytes`, stored as they are: the common case, without an Op for each."""
-
-    names: Sequence[str]
-    values: Sequence[bytes]
-
-
+Batch = dict[str, bytes]  # queued `bytes`, stored as they are: the common case, without an Op for each
 Queued = Op | bytes  # what a name is to be: a change, or bytes as they are
 
 
@@ -73,18 +68,30 @@ class Laid(NamedTuple):
     names: Sequence[str]
     metas: Sequence[bytes] | None
     rows: np.ndarray  # ROW[n], as the journal has them; names and metadata still to be placed
-    packed: np.ndarray  # i8[2, n], offset and end of packed blocks
+    packed: tuple[np.ndarray, np.ndarray]  # i8[n], offset and end of packed blocks
 
 
 def own_pages(sizes: np.ndarray) -> np.ndarray:
     """Which blocks get pages of their own. sizes : i8[n]."""
-    waste = -sizes % PAGE
-    return (sizes >= OWN_SIZE) | ((waste <= sizes // 8) & (sizes > 0))
+    return (sizes >= OWN_LEAST) & ((sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8))
 
 
-def puts_of(latest: "dict[str, Queued]") -> Puts:
-    """What of a group's changes has data."""
-    if set(map(type, latest.values())) == {bytes}:
+def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
+    """What each name is to be after all changes."""
+    if len(changes) == 1 and isinstance(changes[0], dict):
+        return changes[0]
+    latest: dict[str, Queued] = {}
+    for one in changes:
+        if isinstance(one, dict):
+            latest.update(one)
+        else:
+            latest[one.name] = one
+    return latest
+
+
+def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
+    """What of a group's changes has data. plain : all are bytes as they are."""
+    if plain:
         return Puts(list(latest), list(latest.values()), None)
     ops = [op for name, one in latest.items() if (op := as_op(name, one)).data is not None]
     return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
@@ -92,25 +99,31 @@ def puts_of(latest: "dict[str, Queued]") -> Puts:
 
 def lay_out(puts: Puts, space: Space, group: int) -> list[Laid]:
     """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
-    sizes = np.array(list(map(len, puts.data)), np.int64)
-    own = own_pages(sizes)
-    if own.any() and not own.all():
+    lengths = list(map(len, puts.data))
+    sizes, n_own = np.array(lengths, np.int64), 0
+    if max(lengths, default=0) >= OWN_LEAST:
+        own = own_pages(sizes)
+        n_own = int(np.count_nonzero(own))
         order = np.argsort(~own, kind="stable")
-        puts, sizes, own = puts.pick(order.tolist()), sizes[order], own[order]
+        puts, sizes = puts.pick(order.tolist()), sizes[order]
     pieces: list[Laid] = []
-    while puts.names:
-        pages = _cumulated(sizes, own)
+    while len(sizes):
+        used = _pages(sizes, n_own)
         try:
-            start, n = space.take_some(int(pages[-1]), int(pages[0])) if pages[-1] else (FIRST_PAGE, 0)
+            start, n = space.take_some(used, pages_of(int(sizes[0]))) if used else (FIRST_PAGE, 0)
         except OSError:
             give_back(pieces, space)
             raise
-        k = int(np.searchsorted(pages, n, "right"))
-        used = int(pages[k - 1])
-        if used < n:
-            space.free.add(start + used, n - used)
-        pieces.append(_piece(puts.cut(None, k), sizes[:k], own[:k], (start, used), group))
-        puts, sizes, own = puts.cut(k, None), sizes[k:], own[k:]
+        piece, k = puts, len(sizes)
+        if n < used:
+            pages = _cumulated(sizes, n_own)
+            k = int(np.searchsorted(pages, n, "right"))
+            used = int(pages[k - 1])
+            if used < n:
+                space.free.add(start + used, n - used)
+            piece = puts.cut(None, k)
+        pieces.append(_piece(piece, sizes[:k], min(k, n_own), (start, used), group))
+        puts, sizes, n_own = puts.cut(k, None), sizes[k:], max(0, n_own - k)
     return pieces
 
 
@@ -121,19 +134,27 @@ def give_back(pieces: list[Laid], space: Space) -> None:
             space.free.add(*piece.extent)
 
 
-def _cumulated(sizes: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """Pages that the first 1, 2, ... blocks take. Own pages come first."""
-    return np.cumsum(np.where(own, -(-sizes // PAGE), 0)) - (-np.cumsum(np.where(own, 0, sizes)) // PAGE)
+def _pages(sizes: np.ndarray, n_own: int) -> int:
+    """Pages that blocks take, of which the first `n_own` have pages of their own."""
+    own = int((-(-sizes[:n_own] // PAGE)).sum()) if n_own else 0
+    return own + pages_of(int(sizes[n_own:].sum()))
 
 
-def _piece(puts: Puts, sizes: np.ndarray, own: np.ndarray, extent: Extent, group: int) -> Laid:
-    at, n_own = extent[0] * PAGE, int(own.sum())
-    taken = np.where(own, -(-sizes // PAGE) * PAGE, sizes) if n_own else sizes  # with padding
-    ends = np.cumsum(taken) + at
+def _cumulated(sizes: np.ndarray, n_own: int) -> np.ndarray:
+    """Pages that the first 1, 2, ... blocks take."""
+    own = np.cumsum(-(-sizes[:n_own] // PAGE))
+    return np.concatenate([own, own[-1:].sum() - (-np.cumsum(sizes[n_own:]) // PAGE)])
+
+
+def _piece(puts: Puts, sizes: np.ndarray, n_own: int, extent: Extent, group: int) -> Laid:
+    at, taken = extent[0] * PAGE, sizes
+    if n_own:  # with padding
+        taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
+    ends = taken.cumsum() + at
     offset = ends - taken
     rows = np.zeros(len(sizes), ROW)
     rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = offset, sizes, sizes, group, BYTES
-    rows["check"] = np.array(list(map(_hash, puts.data)), np.uint64)
+    rows["check"] = np.fromiter(map(_hash, puts.data), np.uint64, len(sizes))
     metas: Sequence[bytes] | None = None
     if puts.forms is not None:
         rows["kind"], rows["how"], rows["raw"], metas = zip(*puts.forms, strict=True)
@@ -144,7 +165,8 @@ def _piece(puts: Puts, sizes: np.ndarray, own: np.ndarray, extent: Extent, group
     tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
     if tail:
         buffers.append(_zeros[:tail])
-    return Laid(at, buffers, extent, puts.names, metas, rows, np.stack([offset, offset + sizes])[:, n_own:])
+    packed = offset[n_own:]
+    return Laid(at, buffers, extent, puts.names, metas, rows, (packed, packed + sizes[n_own:]))
 
 
 def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:

@@ -47,7 +47,6 @@ ROW = np.dtype(
     ]
 )
 ROW_STRUCT = struct.Struct("<QQQQQQQIHBB")
-PLACE_STRUCT = struct.Struct("<8xQQ8xQ22xBB")  # of a ROW: offset, stored, check, kind, how
 
 
 class Entry(NamedTuple):

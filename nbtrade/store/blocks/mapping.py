@@ -22,22 +22,19 @@ _MAP_NORESERVE = 0x4000
 _FAILED = ctypes.c_void_p(-1).value
 
 
-def map_ahead(fd: int, n_bytes: int = RESERVED) -> memoryview:
-    """The file as bytes, read-only; indices behind its end are for what it will grow to.
+def map_ahead(fd: int, n_bytes: int = RESERVED) -> "ctypes.Array[ctypes.c_char]":
+    """The file as characters, to read; indices behind its end are for what it will grow to.
 
+    A slice of it is `bytes`, copied in one step: two thirds of the time that a slice of a memoryview takes for 256 bytes.
     Takes less address space when the process is limited (ulimit -v), down to 16 GiB. Raises OSError.
     """
     while True:
         address = _libc.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_NORESERVE, fd, 0)
         if address != _FAILED:
-            return _view(address, n_bytes)
+            mapped = (ctypes.c_char * n_bytes).from_address(address)
+            weakref.finalize(mapped, _libc.munmap, address, n_bytes)
+            return mapped
         code = ctypes.get_errno()
         if code != errno.ENOMEM or n_bytes <= LEAST:
             raise OSError(code, f"{os.strerror(code)}: {n_bytes >> 30} GiB of address space for a mapping (see ulimit -v)")
         n_bytes >>= 1
-
-
-def _view(address: int, n_bytes: int) -> memoryview:
-    mapped = (ctypes.c_char * n_bytes).from_address(address)
-    weakref.finalize(mapped, _libc.munmap, address, n_bytes)
-    return memoryview(mapped).cast("B").toreadonly()

@@ -10,7 +10,7 @@ import os
 import secrets
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from nbtrade.errors import BlockFileError, BlockFileLocked, CorruptBlock
 from nbtrade.store.blocks import locks
 from nbtrade.store.blocks.commit import Committer
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.index import Index
+from nbtrade.store.blocks.index import Index, Place
 from nbtrade.store.blocks.layout import (
     FIRST_PAGE,
     HAS_MIRROR,
@@ -53,7 +53,7 @@ class Opened:
         self.registry = registry
         self.leases = leases
         self.committer = committer
-        self.view = file.view
+        self.view, self.mapped = file.view, file.mapped
 
     def ask(self, look: Callable[[Index], T]) -> T:
         """look(index), repeated when the index was replaced meanwhile, and with it the base that it looked at."""
@@ -73,13 +73,21 @@ class Opened:
         """The entry of a name as last committed, or None."""
         return self.ask(lambda index: index.find(name))
 
+    def place(self, name: str) -> Place:
+        """Where the bytes of a name are; nowhere when they are not plain bytes."""
+        return self.ask(lambda index: index.place(name))
+
+    def places(self, names: Sequence[str]) -> Sequence[Place]:
+        """The same of many."""
+        return self.ask(lambda index: index.places_of(names))
+
     def names(self, prefix: str) -> list[str]:
         """Names that start with `prefix`, ascending."""
         return self.ask(lambda index: index.names(prefix))
 
     def entries(self, prefix: str) -> list[tuple[str, Entry]]:
         """(name, entry) of all names that start with `prefix`, in no order."""
-        return self.ask(lambda index: [item for item in index.items() if item[0].startswith(prefix)])
+        return self.ask(lambda index: list(index.items(prefix)))
 
     def refresh(self) -> bool:
         """Whether the file is still the one of its name. Readers take in what was committed since."""

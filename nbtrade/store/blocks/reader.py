@@ -18,13 +18,12 @@ import xxhash
 
 from nbtrade.errors import BlockNotFound
 from nbtrade.store.blocks.group import Op, Queued, as_op
-from nbtrade.store.blocks.layout import ARRAY, BYTES, OWN_PAGES, PAGE, PLACE_STRUCT, ZSTD, Entry, pages_of
+from nbtrade.store.blocks.layout import ARRAY, OWN_PAGES, PAGE, ZSTD, Entry, pages_of
 from nbtrade.store.blocks.opened import Opened
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.blocks.values import metadata_of, shape_of, value_of
 
 _hash = xxhash.xxh3_64_intdigest
-_place = PLACE_STRUCT.unpack_from
 
 
 class BlockInfo(NamedTuple):
@@ -103,13 +102,11 @@ class BlockReader:
         if name not in self.queued:  # the common case in line: a function call costs as much as a look-up
             opened = self._current() if self.follows else self.opened
             index = opened.registry.index
-            number = index.find_overlay(name)
-            offset, n, check, kind, how = _place(index.table, number << 6) if number else index.place(name)
-            # A row of a base that was replaced meanwhile may be anything by now: not a place to look at.
-            if kind == BYTES and not how & ZSTD and (number or opened.registry.index is index):
-                data = opened.view[offset : offset + n].tobytes()
-                if _hash(data) == check:
-                    return data
+            number = index.overlay.get(name)
+            offset, end, check, _ = (number and index.places[number]) or opened.place(name)
+            data = opened.mapped[offset:end]
+            if _hash(data) == check:
+                return data
         return self._get(name, verify)
 
     def __getitem__(self, name: str) -> Any:
@@ -138,7 +135,7 @@ class BlockReader:
                 opened.leases.drop(lease)
                 return None
         else:
-            data, verify = opened.view[entry.offset : entry.end].tobytes(), True
+            data, verify = opened.mapped[entry.offset : entry.end], True
         if not verify or _hash(data) == entry.check:
             return data
         return self._heal(opened, name, entry) if self._still(opened, name, op, entry) else None
@@ -176,15 +173,11 @@ class BlockReader:
     def get_many(self, names: Sequence[str]) -> Sequence[Any]:
         """Values of blocks, a list in the order of `names`. Raises as `get`."""
         opened = self._current()
-        if not names or not self.queued.keys().isdisjoint(names):
-            return [self.get(name) for name in names]
-        rows = opened.ask(lambda index: index.rows(index.numbers(names)))
-        if not ((rows["kind"] == BYTES) & (rows["how"] & ZSTD == 0)).all():
-            return [self.get(name) for name in names]
-        view, offset = opened.view, rows["offset"]
-        values = [view[a:b].tobytes() for a, b in zip(offset.tolist(), (offset + rows["stored"]).tolist(), strict=True)]
-        if list(map(_hash, values)) == rows["check"].tolist():
-            return values
+        if self.queued.keys().isdisjoint(names):
+            places, mapped = opened.places(names), opened.mapped
+            values = [mapped[offset:end] for offset, end, _, _ in places]
+            if list(map(_hash, values)) == [place[2] for place in places]:
+                return values
         return [self.get(name) for name in names]
 
 

@@ -17,6 +17,7 @@ from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.layout import FIRST_PAGE, OWN_PAGES, PAGE
 
 SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
+ONE = np.uint16(1)
 
 Extent = tuple[int, int]  # first page, pages
 
@@ -24,20 +25,18 @@ Extent = tuple[int, int]  # first page, pages
 def touched(offset: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Pages of packed blocks, one for each block and page; a block has up to 5. offset, end : i8[n]."""
     first, last = offset >> 12, (end - 1) >> 12  # an empty block at the start of a page: none
-    if not np.array_equal(first, last):
-        steps = range(int((last - first).max(initial=0)) + 1)
-        return np.concatenate([first[first + step <= last] + step for step in steps])
-    return first
+    steps = range(1, int((last - first).max(initial=0)) + 1)
+    return np.concatenate([first[first <= last], *(first[first + step <= last] + step for step in steps)])
 
 
 def runs(pages: np.ndarray) -> list[Extent]:
-    """Ascending distinct pages as extents."""
+    """Ascending pages, each once or more, as extents."""
     if not len(pages):
         return []
-    cuts = np.flatnonzero(np.diff(pages) != 1) + 1
-    firsts = pages[np.concatenate([[0], cuts])].tolist()
-    stops = (pages[np.concatenate([cuts - 1, [len(pages) - 1]])] + 1).tolist()
-    return [(first, stop - first) for first, stop in zip(firsts, stops, strict=True)]
+    cuts = np.flatnonzero(pages[1:] - pages[:-1] > 1)
+    firsts = [int(pages[0]), *pages[cuts + 1].tolist()]
+    lasts = [*pages[cuts].tolist(), int(pages[-1])]
+    return [(first, last + 1 - first) for first, last in zip(firsts, lasts, strict=True)]
 
 
 class Space:
@@ -58,7 +57,7 @@ class Space:
         own = rows["how"] & OWN_PAGES != 0
         n_pages = self.file.n_bytes // PAGE
         self._fit_counts()
-        np.add.at(self.packed, touched(offset[~own], end[~own]), 1)
+        self.count(offset[~own], end[~own])
         edges = np.zeros(n_pages + 1, np.int64)
         used = own & (end > offset)
         np.add.at(edges, offset[used] // PAGE, 1)
@@ -105,8 +104,11 @@ class Space:
         self._fit_counts()
 
     # --- giving back ----------------------------------------------------------------------------------
-    def retire(self, gone: np.ndarray, linked: np.ndarray) -> list[Extent]:
-        """ROW[n] that nobody looks up any more; blocks at the offsets `linked` stay, under another name. Extents to recycle."""
+    def retire(self, gone: np.ndarray, linked: "np.ndarray | tuple[()]") -> list[Extent]:
+        """ROW[n] that nobody looks up any more; zeros are no rows; blocks at the offsets `linked` stay, under another name.
+
+        Returns the extents to recycle.
+        """
         if len(linked):
             gone = gone[~np.isin(gone["offset"], linked)]
         offset = gone["offset"].astype(np.int64)
@@ -117,15 +119,13 @@ class Space:
             firsts = offset[own] // PAGE
             retired = list(zip(firsts.tolist(), (-(-end[own] // PAGE) - firsts).tolist(), strict=True))
             offset, end = offset[~own], end[~own]
-        pages, counts = np.unique(touched(offset, end), return_counts=True)
-        left = self.packed[pages] - counts
-        self.packed[pages] = left
-        return retired + runs(pages[left == 0])
+        pages = touched(offset, end)
+        np.subtract.at(self.packed, pages, ONE)
+        empty = pages[self.packed[pages] == 0]
+        empty.sort()
+        return retired + runs(empty)
 
     def count(self, offset: np.ndarray, end: np.ndarray) -> None:
-        """Packed blocks that were just committed, side by side."""
-        pages = touched(offset, end)
-        if len(pages):
-            first = int(pages[0])
-            counts = np.bincount(pages - first)
-            self.packed[first : first + len(counts)] += counts.astype(np.uint16)
+        """Packed blocks that were just written."""
+        if len(offset):
+            np.add.at(self.packed, touched(offset, end), ONE)

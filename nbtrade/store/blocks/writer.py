@@ -62,11 +62,11 @@ class WriteQueue:
 
     def put_batch(self, batch: Batch) -> None:
         """The same for bytes."""
-        n_bytes = sum(map(len, batch.values))
+        n_bytes = sum(map(len, batch.values()))
         with self.mutex:
-            self._wait_for_room(len(batch.names), n_bytes)
-            self._queue([batch], len(batch.names), n_bytes)
-            self.queued.update(zip(batch.names, batch.values, strict=True))
+            self._wait_for_room(len(batch), n_bytes)
+            self._queue([batch], len(batch), n_bytes)
+            self.queued.update(batch)
 
     def change(self, make: Callable[[], list[Op]]) -> None:
         """Queue what `make` returns, of what is queued and committed at that moment."""
@@ -163,7 +163,7 @@ class WriteQueue:
                     answer.append(value)
                 self.done.notify_all()
             for op in ops:
-                if type(op) is Op and op.rented is not None:
+                if isinstance(op, Op) and op.rented is not None:
                     self.pool.give_back(op.rented)
 
     def _forget(self, ops: list[Op | Batch]) -> None:
@@ -173,7 +173,7 @@ class WriteQueue:
             queued.clear()
             return
         for op in ops:
-            for name, value in zip(op.names, op.values, strict=True) if isinstance(op, Batch) else [(op.name, op)]:
+            for name, value in op.items() if isinstance(op, dict) else [(op.name, op)]:
                 if queued.get(name) is value:
                     del queued[name]
 
@@ -209,7 +209,7 @@ class WriteQueue:
         except BlockWriteError as error:
             return error
         except OSError as error:
-            return not_written(error, (name for op in ops for name in (op.names if isinstance(op, Batch) else (op.name,))))
+            return not_written(error, (name for op in ops for name in (op if isinstance(op, dict) else (op.name,))))
         except BaseException as error:
             return error
         return None

@@ -137,7 +137,7 @@ class _Work:
     def run(self, n_workers: int, block: int, advance: Callable[[int], object]) -> None:
         """Make the missing rows, a tape and a block of sets at a time.
 
-        Blocks take turns with the sets: neighbours in a grid are alike, and those that trade more take longer (two cores 1.78 to 1.85x one).
+        Blocks take turns with the sets: neighbours in a grid are alike, and those that trade more take longer (two cores: 1.78 to 1.85x).
         """
         missing = [[i for i in range(len(self.sets)) if (t, i) not in self.rows] for t in range(len(self.tapes))]
         size = max(1, min(block, -(-sum(map(len, missing)) // n_workers)))

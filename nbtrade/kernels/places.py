@@ -46,80 +46,75 @@ def place_one(rows, x, pages, first_slot, own_bid, own_ask, places, lots, k):
     lots[k] = row.qty if changes else 0
 
 
-class _Vectors:
-    """The builder's vector operations on eight i32, by short names."""
-
-    def __init__(self, builder: Any) -> None:
-        self.b, self.i32, self.i64 = builder, ir.IntType(32), ir.IntType(64)
-        self.kind, self.wide = ir.VectorType(self.i32, GROUP), ir.VectorType(self.i64, GROUP)
-
-    def const(self, c: int) -> Any:
-        return ir.Constant(self.kind, [c] * GROUP)
-
-    def all(self, value: Any) -> Any:
-        """The low 32 bits of an i64 in every lane."""
-        undefined = ir.Constant(self.kind, ir.Undefined)
-        one = self.b.insert_element(undefined, self.b.trunc(value, self.i32), ir.Constant(self.i32, 0))
-        return self.b.shuffle_vector(one, undefined, self.const(0))
-
-    def columns(self, rows: Any) -> tuple[Any, Any, Any]:
-        """px, qty and word of eight ROWs at an address."""
-        half = ir.VectorType(self.i32, 4 * GROUP // 2)
-        at = self.b.bitcast(rows, half.as_pointer())
-        first, second = self.b.load(at), self.b.load(self.b.gep(at, [ir.Constant(self.i32, 1)]))
-        first.align = second.align = 4
-        px, qty, _, word = (
-            self.b.shuffle_vector(first, second, ir.Constant(self.kind, [4 * lane + k for lane in range(GROUP)])) for k in range(4)
-        )
-        return px, qty, word
-
-    def gather(self, base: Any, index: Any) -> Any:
-        """i32s at base[index]."""
-        undefined = ir.Constant(self.wide, ir.Undefined)
-        start = self.b.insert_element(undefined, self.b.ptrtoint(base, self.i64), ir.Constant(self.i32, 0))
-        start = self.b.shuffle_vector(start, undefined, self.const(0))
-        offset = self.b.shl(self.b.sext(index, self.wide), ir.Constant(self.wide, [2] * GROUP))
-        pointers = ir.VectorType(self.i32.as_pointer(), GROUP)
-        mask = ir.VectorType(ir.IntType(1), GROUP)
-        kind = ir.FunctionType(self.kind, [pointers, self.i32, mask, self.kind])
-        function = cgutils.get_or_insert_function(self.b.module, kind, f"llvm.masked.gather.v{GROUP}i32.v{GROUP}p0")
-        where = self.b.inttoptr(self.b.add(start, offset), pointers)
-        return self.b.call(
-            function, [where, ir.Constant(self.i32, 4), ir.Constant(mask, [1] * GROUP), ir.Constant(self.kind, ir.Undefined)]
-        )
-
-    def store(self, value: Any, base: Any, k: Any) -> None:
-        """To base[k : k + 8], i32s."""
-        at = self.b.gep(self.b.bitcast(base, self.i32.as_pointer()), [k])
-        self.b.store(value, self.b.bitcast(at, self.kind.as_pointer())).align = 4
+# --- the same in vectors. Plain functions: the disk cache's fingerprint follows those -------------------------------------
+def _vector(bits: int) -> Any:
+    """The type of eight integers of so many bits."""
+    return ir.VectorType(ir.IntType(bits), GROUP)
 
 
-def _place(v: _Vectors, rows: Any, pages: Any, first_slot: Any, own_bid: Any, own_ask: Any) -> tuple[Any, Any]:
-    """`place_one` in vectors."""
-    b = v.b
-    px, qty, word = v.columns(rows)
-    kind = b.and_(word, v.const(KIND))
-    still = b.icmp_signed(">=", kind, v.const(TRADE))
-    slot = b.select(still, v.const(0), b.sub(b.ashr(px, v.const(SHIFT)), v.all(first_slot)))
-    is_ask = b.icmp_signed("!=", b.and_(word, v.const(1 << SIDE_BIT)), v.const(0))
-    key = b.select(is_ask, b.sub(v.const(0), px), px)
-    own = b.select(is_ask, v.all(own_ask), v.all(own_bid))
-    through = b.and_(b.icmp_signed("==", kind, v.const(EXEC)), b.icmp_signed(">", own, key))
-    turns = b.icmp_signed("!=", b.and_(word, v.const(TURN << FLAGS_BIT)), v.const(0))
-    side = b.and_(b.lshr(word, v.const(SIDE_BIT - SHIFT)), v.const(WORD))
-    place = b.or_(b.or_(b.shl(v.gather(pages, slot), v.const(SHIFT + 1)), side), b.and_(px, v.const(MASK)))
-    place = b.select(b.or_(through, turns), b.or_(place, v.const(WATCHED)), place)
-    return place, b.select(still, v.const(0), qty)
+def _const(c: int, bits: int = 32) -> Any:
+    return ir.Constant(_vector(bits), [c] * GROUP)
+
+
+def _every(b: Any, value: Any, bits: int = 32) -> Any:
+    """The low bits of an i64 in every lane."""
+    undefined = ir.Constant(_vector(bits), ir.Undefined)
+    low = value if bits == 64 else b.trunc(value, ir.IntType(bits))
+    return b.shuffle_vector(b.insert_element(undefined, low, ir.Constant(ir.IntType(32), 0)), undefined, _const(0))
+
+
+def _columns(b: Any, rows: Any) -> tuple[Any, Any, Any]:
+    """px, qty and word of eight ROWs at an address."""
+    half = ir.VectorType(ir.IntType(32), 4 * GROUP // 2)
+    at = b.bitcast(rows, half.as_pointer())
+    first, second = b.load(at), b.load(b.gep(at, [ir.Constant(ir.IntType(32), 1)]))
+    first.align = second.align = 4
+    px, qty, _, word = (
+        b.shuffle_vector(first, second, ir.Constant(_vector(32), [4 * lane + k for lane in range(GROUP)])) for k in range(4)
+    )
+    return px, qty, word
+
+
+def _gather(b: Any, base: Any, index: Any) -> Any:
+    """i32s at base[index]."""
+    offset = b.shl(b.sext(index, _vector(64)), _const(2, 64))
+    pointers, mask, i32 = ir.VectorType(ir.IntType(32).as_pointer(), GROUP), _vector(1), ir.IntType(32)
+    kind = ir.FunctionType(_vector(32), [pointers, i32, mask, _vector(32)])
+    function = cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.gather.v{GROUP}i32.v{GROUP}p0")
+    where = b.inttoptr(b.add(_every(b, b.ptrtoint(base, ir.IntType(64)), 64), offset), pointers)
+    return b.call(function, [where, ir.Constant(i32, 4), _const(1, 1), ir.Constant(_vector(32), ir.Undefined)])
+
+
+def _store(b: Any, value: Any, base: Any, k: Any) -> None:
+    """To base[k : k + 8], i32s."""
+    at = b.gep(b.bitcast(base, ir.IntType(32).as_pointer()), [k])
+    b.store(value, b.bitcast(at, _vector(32).as_pointer())).align = 4
+
+
+def _placed(b: Any, rows: Any, pages: Any, first_slot: Any, own_bid: Any, own_ask: Any) -> tuple[Any, Any]:
+    """Places and lots as `place_one` has them."""
+    px, qty, word = _columns(b, rows)
+    kind = b.and_(word, _const(KIND))
+    still = b.icmp_signed(">=", kind, _const(TRADE))
+    slot = b.select(still, _const(0), b.sub(b.ashr(px, _const(SHIFT)), _every(b, first_slot)))
+    is_ask = b.icmp_signed("!=", b.and_(word, _const(1 << SIDE_BIT)), _const(0))
+    key = b.select(is_ask, b.sub(_const(0), px), px)
+    own = b.select(is_ask, _every(b, own_ask), _every(b, own_bid))
+    through = b.and_(b.icmp_signed("==", kind, _const(EXEC)), b.icmp_signed(">", own, key))
+    turns = b.icmp_signed("!=", b.and_(word, _const(TURN << FLAGS_BIT)), _const(0))
+    side = b.and_(b.lshr(word, _const(SIDE_BIT - SHIFT)), _const(WORD))
+    place = b.or_(b.or_(b.shl(_gather(b, pages, slot), _const(SHIFT + 1)), side), b.and_(px, _const(MASK)))
+    place = b.select(b.or_(through, turns), b.or_(place, _const(WATCHED)), place)
+    return place, b.select(still, _const(0), qty)
 
 
 @intrinsic
 def _place_group(typingctx, rows, x, pages, first_slot, own_bid, own_ask, places, lots, k):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        v = _Vectors(builder)
-        at = builder.gep(args[0], [builder.mul(args[1], ir.Constant(v.i64, 16))])
-        place, lots_of = _place(v, at, *args[2:6])
-        v.store(place, args[6], args[8])
-        v.store(lots_of, args[7], args[8])
+        at = builder.gep(args[0], [builder.mul(args[1], ir.Constant(ir.IntType(64), 16))])
+        place, lots_of = _placed(builder, at, *args[2:6])
+        _store(builder, place, args[6], args[8])
+        _store(builder, lots_of, args[7], args[8])
         return context.get_dummy_value()
 
     i8 = types.int64

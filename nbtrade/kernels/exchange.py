@@ -91,6 +91,19 @@ def watched_row(venue, row):
     return OURS if entry != 0 and concerns(row, np.int64(row.qty), orders_at(venue.orders_at), entry - 1) else REACHED
 
 
+@helper
+def plain_rows(rows, x, k, m, levels, places, lots):
+    """Apply rows x + k on, as long as they are not watched and no entry of ours is at their level. Returns the first k left, or m."""
+    while k < m:
+        place = np.int64(places[k])
+        if place < 0 or levels[place].own != 0:
+            break
+        levels[place].qty += lots[k]
+        levels[place].n += rows[x + k].word >> D_ORDERS_BIT
+        k += 1
+    return k
+
+
 @kernel
 def quiet_rows(venue, until):
     """Rows from x on with ts_event <= until through the exchange's book, up to the first that concerns our orders.
@@ -115,6 +128,10 @@ def quiet_rows(venue, until):
         place_rows(rows, x, m, n, pages, sides[0].first_slot, max(own_bid, NO_OWN), max(own_ask, NO_OWN), places, lots)
         k = 0
         while k < m and sides[0].n_free == n_free:
+            if not met:
+                k = plain_rows(rows, x, k, m, levels, places, lots)
+                if k == m:
+                    break
             row, place = rows[x + k], np.int64(places[k])
             if place < 0:
                 why = watched_row(venue, row)

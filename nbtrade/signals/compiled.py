@@ -17,7 +17,7 @@ from numba import types
 from nbtrade._jit import JIT, use_cache
 from nbtrade.errors import FeatureError
 from nbtrade.kernels import formulas, grids, windows
-from nbtrade.kernels.observed import OBSERVED, PLAN, floats
+from nbtrade.kernels.observed import OBSERVED, floats, plan_of
 from nbtrade.kernels.views import PYTHON_STRATEGIES, record_at, record_type
 from nbtrade.signals.program import Program
 
@@ -33,7 +33,7 @@ HELPERS = {
     ),
 }  # fmt: skip
 
-plan_of, observed_at = (record_at(dtype, record_type(dtype)) for dtype in (PLAN, OBSERVED))
+observed_at = record_at(OBSERVED, record_type(OBSERVED))
 _compiled: dict[Any, tuple[int, Any]] = {}
 
 
@@ -67,7 +67,7 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
         return id(evaluate), evaluate
     from numba.core.ccallback import CFunc
 
-    callback: Any = CFunc(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy"})
+    callback: Any = CFunc(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy", "forceinline": True})
     use_cache(callback, evaluate)
     try:
         callback.compile()

@@ -14,6 +14,7 @@ tried and took as long or longer.)
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,7 @@ from nbtrade.kernels import observed
 from nbtrade.kernels.windows import PAIRS, WINDOW
 from nbtrade.signals.expression import EVENTS, TIME, VOLUME, Expression, Flow, Level
 
+NOTHING = 1e-17  # 1.0 - x is 1.0 for what is smaller
 NOW, START, EVENT_COUNT, VOLUME_COUNT = range(4)  # of s[...]
 LEVEL_FIELDS = {f"{side}_{what}" for side in ("bid", "ask") for what in ("px", "qty", "orders")}
 
@@ -48,8 +50,10 @@ class Program:
         self.own_bytes = 0
         self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
         self.decays: dict[tuple[str, float], int] = {}
-        self.fading: list[list[str]] = []  # totals that each weight multiplies
-        self.n_levels, self.n_ofi, self.follow_orders, self.follow_ages = 1, 0, False, False
+        self.n_rates: Counter[tuple[str, float]] = Counter()  # of each clock and length
+        self.fading: list[list[str]] = []  # what each weight multiplies, side by side: what is missing to a weight of 1, then rates' totals
+        self.totals: dict[str, tuple[int, str]] = {}  # of rates: the weight's number and the total, by the node's key
+        self.n_levels, self.n_ofi, self.follow_orders, self.follow_quotes, self.follow_ages = 1, 0, False, False, False
         columns = [_column(e) for e in outputs]
         self.n_columns = len(columns)
         self._emit(columns)
@@ -106,8 +110,16 @@ class Program:
     def decay(self, clock: str, length: float) -> int:
         """Number k of the exponential weight of this clock and length: local d{k} is exp(-step / length), see `_decays`."""
         if (clock, length) not in self.decays:
-            self.fading.append([])
-        return self.decays.setdefault((clock, length), len(self.decays))
+            self.decays[clock, length] = len(self.decays)
+            self.fading.append([self.slot(1.0), *(self.slot(0.0) for _ in range(self.n_rates[clock, length]))])
+        return self.decays[clock, length]
+
+    def fading_total(self, clock: str, length: float) -> tuple[int, str]:
+        """(k as of `decay`, a total that fades by it)."""
+        k = self.decay(clock, length)
+        total = self.fading[k][-self.n_rates[clock, length]]
+        self.n_rates[clock, length] -= 1
+        return k, total
 
     def scan(self, kind: int, side: int, amount: float) -> str:
         """A walk over the book at every event's end, or where samples are taken if nothing else takes it in."""
@@ -123,6 +135,7 @@ class Program:
 
         order = _in_order(columns)
         index = {node.key: k for k, node in enumerate(order)}
+        self.n_rates.update((node.shape[0], node.params[0]) for node in order if node.op == "rate")
         emitted = [EMITTERS[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
         inputs = [[index[i.key] for i in node.inputs] for node in order]
         taken = _needed(inputs, [j for k, e in enumerate(emitted) if e.absorb for j in inputs[k]], [e.kept for e in emitted])
@@ -139,33 +152,36 @@ class Program:
         self.write += [f"out[{j}] = v{index[c.key]}" for j, c in enumerate(columns)]
         self.write += [line for e in emitted for line in e.after_write]
 
-    def _decays(self) -> tuple[list[str], list[str], list[str]]:
-        """(advance, absorb, write) lines of the exponential weights.
+    def _decays(self) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
+        """Lines of the exponential weights by clock: before and after what uses them; and the factors that rates are shown with.
 
         r: 1 / length;  u: what is missing to a weight of 1 since the first event;  k: 1 / (length in the clock's unit * weight so far)
         """
-        lines: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
-        write = []
+        before: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
+        after: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
+        factors = []
         for (clock, length), k in self.decays.items():
-            missing = self.slot(1.0)
+            missing, every = self.fading[k][0], f"for i in range({self.fading[k][0][2:-1]}, {int(self.fading[k][-1][2:-1]) + 1}):"
             if clock == EVENTS:
-                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
+                before[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}"]
                 unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
-                lines[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
-                lines[clock] += [f"{missing} *= d{k}"]
+                before[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
                 unit = self.constant(length / (1e9 if clock == TIME else 1.0))
+            before[clock] += [every, f"    s[i] *= d{k}"]
             flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
-            lines[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
-            lines[clock] += [f"    {total} = flushed({total})" for total in (missing, *self.fading[k])]
+            after[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
+            after[clock] += [f"    {every}", "        s[i] = flushed(s[i])"]
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
-            write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing})) if {warm} else nan")
-        return lines[TIME], [*lines[EVENTS], *lines[VOLUME]], write
+            # once nothing is missing there is no division, and no waiting for it
+            share = f"1.0 / ({unit} * (1.0 - {missing})) if {missing} > {NOTHING!r} else {self.constant(1.0 / self.constants[int(unit[2:-1])])}"
+            factors.append(f"k{k} = ({share}) if {warm} else nan")
+        return before, after, factors
 
     def _written(self) -> str:
-        time, others, rates = self._decays()
+        before, after, rates = self._decays()
         size, pair = WINDOW.itemsize, PAIRS.itemsize
         head = [
             "plan = plan_of(plan_at)",
@@ -177,9 +193,9 @@ class Program:
         head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
         head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
         first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]
-        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *time, *self.advance])
-        dv = [f"dv = {observed_float('volume')} - s[{VOLUME_COUNT}]", f"s[{VOLUME_COUNT}] += dv", f"s[{EVENT_COUNT}] += 1.0"]
-        absorb = [*first, *dv, *others, *_used(rates, self.absorb), *self.absorb]
+        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *before[TIME], *self.advance, *after[TIME]])
+        taken = [*before[EVENTS], *before[VOLUME], *_used(rates, self.absorb), *self.absorb, *after[EVENTS], *after[VOLUME]]
+        absorb = [*first, *_clocks(" ".join(taken)), *taken]
         write = ["out = floats(out_at)", *_used(rates, self.write), *self.write]
         body = [
             *head,
@@ -203,6 +219,13 @@ class Program:
 def observed_float(name: str, k: int = 0) -> str:
     """An observed number in the code."""
     return f"o[{observed.at(name, k)}]"
+
+
+def _clocks(code: str) -> list[str]:
+    """Lines that bring forward the clocks that code reads."""
+    lots, events = f"s[{VOLUME_COUNT}]", f"s[{EVENT_COUNT}]"
+    volume = [f"dv = {observed_float('volume')} - {lots}", f"{lots} += dv"] if lots in code or re.search(r"\bdv\b", code) else []
+    return volume + ([f"{events} += 1.0"] if events in code else [])
 
 
 def _used(rates: list[str], lines: list[str]) -> list[str]:

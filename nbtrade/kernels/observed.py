@@ -112,13 +112,8 @@ WITHIN, COST = 0, 1
 WATCH = np.dtype(
     [
         ("t0", "i8"),  # ns since the epoch: times are counted from here
-        ("at_end", "i8"),  # 1: an event's rows are in the book, its end is still to be dealt with
-        ("begun", "i8"),  # 1: rows of an event without its end are in the book
         ("status", "i8"),
-        ("event_flags", "i8"),  # of the event's rows, together
-        ("touched", "i8"),  # in the event: bit e for place e whose size changed
-        ("turned", "i8"),  # in the event: 1 when a followed level came or went
-        ("flowed", "i8"),  # the event has flows: 1 of trades, 2 of orders
+        ("marks", "i8"),  # what is known of an event that is not dealt with to its end (kernels/watch.py)
         ("prev_kind", "i8"),  # kind, id, side of the event's row before
         ("prev_id", "i8"),
         ("prev_side", "i8"),
@@ -135,6 +130,8 @@ WATCH = np.dtype(
         ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
         ("follow_quotes", "i8"),  # 1: changes at the touch are wanted
         ("follow_ages", "i8"),  # 1: ages at the touch are wanted
+        ("follow_more", "i8"),  # 1: ages or scans are
+        ("looks", "i8"),  # 1: quotes or ages are
         # samples
         ("mode", "i8"),  # SAMPLE_*
         ("every", "i8"),  # events, or ns

@@ -19,25 +19,28 @@ from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.observed import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, watch_at
 from nbtrade.kernels.records import exchange_book
-from nbtrade.schema import BID, CLEARED, SNAPSHOT
+from nbtrade.schema import BID
+
+TURNED = 1 << 32  # a level came or went; below it one bit for each place
+ALL_PLACES = TURNED - 1
 
 
 @helper
 def touch(row, level, n_levels, obs, w):
-    """The level of a row changed: bring the followed levels up to date."""
+    """The level of a row changed: bring the followed levels up to date. Returns bit e when the size at place e changed, TURNED, or 0."""
     first = np.int64(row.side) * WIDTH
     sign = 1.0 if row.side == BID else -1.0
     px = float(row.px)
     if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are followed
-        return
+        return 0
     e = place_of(px, sign, first, n_levels, obs)
-    if obs[PX + e] == px and level.n != 0:
-        obs[QTY + e] = float(level.qty)
-        obs[ORDERS + e] = float(level.n)
-        obs[OFI + e % WIDTH] += sign * float(row.qty)
-        w.touched |= 1 << e
-    else:
+    if obs[PX + e] != px or level.n == 0:
         turn(px, e, float(level.qty), float(level.n), w)
+        return TURNED
+    obs[QTY + e] = float(level.qty)
+    obs[ORDERS + e] = float(level.n)
+    obs[OFI + e % WIDTH] += sign * float(row.qty)
+    return 1 << e
 
 
 @helper
@@ -66,9 +69,7 @@ def turn(px, e, qty, n, w):
             for i in range(last, e, -1):
                 move(i - 1, i, obs)
             write(e, px, qty, n, obs)
-            w.turned = 1
         return
-    w.turned = 1
     worst = obs[PX + last]
     for i in range(e, last):
         move(i + 1, i, obs)
@@ -120,22 +121,14 @@ def show_all(watching_at):
 
 
 # --- the event's end ---------------------------------------------------------------------------------
-@helper
-def measure(obs, w):
-    """Complete the event's order-flow imbalance. What places alone changed is in it already."""
-    if w.turned != 0 or w.event_flags & (SNAPSHOT | CLEARED) != 0:
-        measure_anew(w)
-
-
 @kernel
-def measure_anew(w):
-    """Compare all levels with those of the event before; snapshots and clears are nobody's orders. Out of line: rare."""
+def measure_anew(counts, w):
+    """The event's order-flow imbalance from all levels and those of the event before; 0 unless it counts. Out of line: rare."""
     apart()
     obs = floats(w.observed_at)
-    w.turned = 1
     for k in range(WIDTH):
         obs[OFI + k] = 0.0
-    if w.event_flags & (SNAPSHOT | CLEARED) == 0:
+    if counts:
         for k in range(w.n_ofi):
             obs[OFI + k] = inflow(k, 1.0, obs) - inflow(WIDTH + k, -1.0, obs)
 
@@ -158,18 +151,17 @@ def quote_moved(first, obs):
 
 
 @helper
-def settle(obs, w):
+def settle(marks, obs, w):
     """The event is over: what the levels are is now what they were."""
-    if w.turned != 0:
+    if marks & TURNED:
         keep_all(w)
-    else:
-        places = w.touched
-        while places != 0:
-            e = trailing_zeros(places)
-            places &= places - 1
-            obs[OLD_QTY + e] = obs[QTY + e]
-            obs[OFI + e % WIDTH] = 0.0
-    w.touched = 0
+        return
+    places = marks & ALL_PLACES
+    while places != 0:
+        e = trailing_zeros(places)
+        places &= places - 1
+        obs[OLD_QTY + e] = obs[QTY + e]
+        obs[OFI + e % WIDTH] = 0.0
 
 
 @kernel
@@ -182,7 +174,6 @@ def keep_all(w):
         obs[OLD_QTY + k] = obs[QTY + k]
     for k in range(WIDTH):
         obs[OFI + k] = 0.0
-    w.turned = 0
 
 
 # --- walks -------------------------------------------------------------------------------------------

@@ -70,11 +70,15 @@ from nbtrade.kernels.observed import (
 from nbtrade.kernels.pointers import prefetch_line
 from nbtrade.kernels.records import events_at, exchange_book, i8_at
 from nbtrade.kernels.streaming import unload, unload_all
-from nbtrade.kernels.tops import measure, quote_moved, scan, settle, touch
+from nbtrade.kernels.tops import TURNED, measure_anew, quote_moved, scan, settle, touch
 from nbtrade.kernels.views import call_strategy as call
 from nbtrade.schema import ADD, BID, CANCEL, CLEARED, EXEC, LAST, NO_SIDE, NONE, SNAPSHOT, TRADE
 
-TRADED, ORDERED = 1, 2  # kinds of flows that an event has
+# What is known of the event under way, one number in a register: bits 0..32 are of kernels/tops.py, from FLAGS on
+# stand its rows' flags. 0 between events.
+BEGUN, AT_END, TRADED, ORDERED, CHAINED = (1 << k for k in range(33, 38))
+FLAGS = 40
+NOBODYS = (SNAPSHOT | CLEARED) << FLAGS
 AHEAD = 16  # rows: by then what a row needs is in the cache
 
 
@@ -84,7 +88,6 @@ def note_trade(row, now, obs, w):
     """Take in a trade: the event's flows, and the last trade."""
     qty = float(row.qty)
     value = qty * row.px
-    w.flowed |= TRADED
     obs[N_TRADES] += 1.0
     obs[TRADE_VALUE] += value
     obs[LAST_PX] = float(row.px)
@@ -134,23 +137,24 @@ def note_return(px, side, qty, order_id, w):
 
 @helper
 def note_order(row, i, level, obs, w):
-    """Count what a row does to an order; snapshots and clears are nobody's doing. Adds and cancels without a branch: they alternate."""
-    if row["flags"] & (SNAPSHOT | CLEARED):
-        return
+    """Count what a row does to an order; its marks. Adds and cancels without a branch: they alternate."""
+    if row["flags"] & (SNAPSHOT | CLEARED):  # nobody's doing
+        return 0
     side = int(row.side)
     kind = int(row.kind)
-    w.flowed |= ORDERED
     if kind == EXEC:
         note_execution(int(row.px), side, level.n == 0, i8_at(w.order_id_at)[i], i8_at(w.ts_event_at)[i], w)
-    elif kind == ADD and w.prev_kind != NONE and w.prev_id == i8_at(w.order_id_at)[i]:
+    elif w.prev_kind != NONE and kind == ADD and w.prev_id == i8_at(w.order_id_at)[i]:
         note_return(int(row.px), side, float(row.qty), w.prev_id, w)
     else:
         removal = CANCELS if row.d_orders != 0 else MODIFIES
         obs[(ADDS if kind == ADD else removal) + side] += 1.0
-    if row["flags"] & LAST == 0:
-        w.prev_kind = kind
-        w.prev_side = side
-        w.prev_id = i8_at(w.order_id_at)[i]
+    if kind != EXEC and row["flags"] & LAST:
+        return ORDERED
+    w.prev_kind = kind
+    w.prev_side = side
+    w.prev_id = i8_at(w.order_id_at)[i]
+    return ORDERED | CHAINED
 
 
 @helper
@@ -164,8 +168,8 @@ def note_age(row, at, now, w):
 
 
 @helper
-def take_rows(start, stop, n_levels, events, book, obs, w):
-    """Apply rows up to an event's end (w.at_end is 1 then) or `stop`; the row reached."""
+def take_rows(start, stop, marks, n_levels, events, book, obs, w):
+    """Apply rows up to an event's end (AT_END is among its marks then) or `stop`: (the row reached, the event's marks)."""
     levels, pages, words, tree, free, sides = book
     i = start
     while i < stop:
@@ -174,29 +178,49 @@ def take_rows(start, stop, n_levels, events, book, obs, w):
             at = apply(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 w.status = PAGES_FULL
-                return i
-            touch(row, levels[at], n_levels, obs, w)
-            if w.n_scans:
-                w.changes[row.side] += 1
+                return i, marks
+            marks |= touch(row, levels[at], n_levels, obs, w)
             if w.follow_orders:
                 prefetch_line(w.order_id_at + 8 * (i + AHEAD))  # read for some rows only, which the processor does not foresee
                 prefetch_line(w.ts_event_at + 8 * (i + AHEAD))
-                note_order(row, i, levels[at], obs, w)
-            if w.follow_ages:
-                if i + AHEAD < stop:
-                    prefetch_line(w.first_seen_at + 8 * max(events[i + AHEAD].prio, 0))
-                note_age(row, at, i8_at(w.ts_recv_at)[i] - w.t0, w)
+                marks |= note_order(row, i, levels[at], obs, w)
+            if w.follow_more:
+                note_more(row, i, at, stop, events, w)
         elif row.kind == TRADE:
             note_trade(row, i8_at(w.ts_recv_at)[i] - w.t0, obs, w)
-        w.event_flags |= row["flags"]
+            marks |= TRADED
+        flags = int(row["flags"])
+        marks |= flags << FLAGS
         i += 1
-        if row["flags"] & LAST:
-            w.at_end = 1
-            return i
-    return i
+        if flags & LAST:
+            return i, marks | AT_END
+    return i, marks
+
+
+@helper
+def note_more(row, i, at, stop, events, w):
+    """What walks over the book and ages at the touch need to know of a row."""
+    w.changes[row.side] += 1
+    if w.follow_ages:
+        if i + AHEAD < stop:
+            prefetch_line(w.first_seen_at + 8 * max(events[i + AHEAD].prio, 0))
+        note_age(row, at, i8_at(w.ts_recv_at)[i] - w.t0, w)
 
 
 # --- the event's end ---------------------------------------------------------------------------------
+@kernel
+def look_closer(now, w):
+    """What only some sets want of an event's end. Returns True for a change at the touch, if that is followed."""
+    apart()
+    obs = floats(w.observed_at)
+    if w.follow_ages:
+        note_touch_ages(obs, w)
+    if w.follow_quotes and (quote_moved(0, obs) or quote_moved(WIDTH, obs)):
+        obs[LAST_QUOTE] = float(now)
+        return True
+    return False
+
+
 @helper
 def note_touch_ages(obs, w):
     """The sums of arrival times at both best levels."""
@@ -219,32 +243,32 @@ def run_scans(all_of_them, w):
 
 
 @helper
-def is_sample(quotes_changed, obs, w):
+def is_sample(quotes_changed, w):
     """Count up to the next sample; True when this event's end is one."""
-    if w.mode == SAMPLE_EVENTS:
-        w.count += 1
-        if w.count < w.every:
-            return False
-        w.count = 0
-        return True
+    if w.mode != SAMPLE_EVENTS:
+        return is_other_sample(quotes_changed, w)
+    w.count += 1
+    if w.count < w.every:
+        return False
+    w.count = 0
+    return True
+
+
+@kernel
+def is_other_sample(quotes_changed, w):
+    """The same where samples are not every so many events."""
+    apart()
+    obs = floats(w.observed_at)
     if w.mode == SAMPLE_TRADES:
         return obs[N_TRADES] > 0.0
     if w.mode == SAMPLE_QUOTES:
         return quotes_changed
-    if w.mode == SAMPLE_VOLUME or w.mode == SAMPLE_VALUE:
-        return has_traded_enough(w)
-    return False
-
-
-@kernel
-def has_traded_enough(w):
-    """Add the event's lots or value; True when they complete another `amount`."""
-    apart()
-    obs = floats(w.observed_at)
     if w.mode == SAMPLE_VOLUME:
         w.done += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
-    else:
+    elif w.mode == SAMPLE_VALUE:
         w.done += abs(obs[TRADE_VALUE])
+    else:
+        return False
     if w.done < w.amount:
         return False
     w.done %= w.amount
@@ -263,58 +287,44 @@ def write_sample(now, what, w):
 
 
 @helper
-def note_event(now, obs, w):
-    """Bring OBSERVED to the event's end at `now`. Returns True for a change at the touch, if that is followed."""
-    obs[NOW] = float(now)
-    obs[N_EVENTS] += 1.0
-    if w.flowed & TRADED:
-        obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
-        obs[MID_BEFORE] = 0.5 * (obs[OLD_PX] + obs[OLD_PX + WIDTH])
-    measure(obs, w)
-    if w.follow_ages:
-        note_touch_ages(obs, w)
-    quotes_changed = False
-    if w.follow_quotes and (quote_moved(0, obs) or quote_moved(WIDTH, obs)):
-        quotes_changed = True
-        obs[LAST_QUOTE] = float(now)
-    return quotes_changed
-
-
-@helper
-def end_event(now, obs, w):
-    """Deal with an event's end at `now` (ns since t0). Returns DONE, or why nothing was done."""
+def end_event(now, marks, obs, w):
+    """Deal with an event's end at `now` (ns since t0). Returns DONE, or why nothing was done; FAILED when the set did."""
     if w.n_out >= w.capacity:
         return OUT_FULL
     if plan_of(w.plan_at).full:
         return RINGS_FULL
-    sampled = is_sample(note_event(now, obs, w), obs, w)
+    obs[NOW] = float(now)
+    obs[N_EVENTS] += 1.0
+    if marks & TRADED:
+        obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
+        obs[MID_BEFORE] = 0.5 * (obs[OLD_PX] + obs[OLD_PX + WIDTH])
+    if marks & (TURNED | NOBODYS):
+        measure_anew(marks & NOBODYS == 0, w)
+    sampled = is_sample(w.looks != 0 and look_closer(now, w), w)
     if w.n_scans:
         run_scans(sampled, w)
-    status = DONE
+    fine = True
     if sampled:
-        if not write_sample(now, ADVANCE | ABSORB | WRITE, w):
-            status = FAILED
-    elif w.stateful and call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) != 0:
-        status = FAILED
-    settle(obs, w)
-    begin_event(obs, w)
-    return status
+        fine = write_sample(now, ADVANCE | ABSORB | WRITE, w)
+    elif w.stateful:
+        fine = call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) == 0
+    settle(marks, obs, w)
+    begin_event(marks, obs, w)
+    return DONE if fine else FAILED
 
 
 @helper
-def begin_event(obs, w):
+def begin_event(marks, obs, w):
     """The next event has no flows yet."""
-    if w.flowed & TRADED:
+    if marks & TRADED:
         for k in range(FLOWS, ADDS):
             obs[k] = 0.0
-    if w.flowed & ORDERED:
+    if marks & ORDERED:
         for k in range(ADDS, FLOWS_END):
             obs[k] = 0.0
-    w.at_end = 0
-    w.flowed = 0
-    w.event_flags = 0
-    w.prev_kind = NONE
-    w.exec_side = NONE
+    if marks & CHAINED:
+        w.prev_kind = NONE
+        w.exec_side = NONE
 
 
 # --- samples in time ---------------------------------------------------------------------------------
@@ -338,29 +348,29 @@ def samples_before(until, w):
 
 @kernel
 def pass_rows(start, stop, w):
-    """Pass over rows start..stop; the row reached."""
+    """Pass over rows start..stop; the row reached. `w.marks` has what is known of an event that is not dealt with to its end."""
     apart()
     # taken from the record once: after each store it could have changed, as far as the compiler knows
     events, ts_recv, obs, book, n_levels = events_at(w.events_at), i8_at(w.ts_recv_at), floats(w.observed_at), exchange_book(w), w.n_levels
-    i = start
-    while True:
-        if w.at_end == 0:
+    i, marks = start, w.marks
+    while w.status == DONE:
+        if marks & AT_END == 0:
             if i >= stop:
-                return i
-            if w.begun == 0:
+                break
+            if marks == 0:
                 now = ts_recv[i] - w.t0
                 if w.next_time < now:
                     w.status = samples_before(now, w)
-                    if w.status != DONE:
-                        return i
-                w.begun = 1
-            i = take_rows(i, stop, n_levels, events, book, obs, w)
-            if w.at_end == 0:  # no rows are left, or no page is
-                return i
-        w.status = end_event(ts_recv[i - 1] - w.t0, obs, w)
-        if w.status != DONE:
-            return i
-        w.begun = 0
+                    continue
+                marks = BEGUN
+            i, marks = take_rows(i, stop, marks, n_levels, events, book, obs, w)
+            if marks & AT_END == 0:  # no rows are left, or no page is
+                break
+        w.status = end_event(ts_recv[i - 1] - w.t0, marks, obs, w)
+        if w.status == DONE or w.status == FAILED:
+            marks = 0
+    w.marks = marks
+    return i
 
 
 @kernel
@@ -376,7 +386,7 @@ def watch(watching_at, start, stop, final):
     w = watch_at(watching_at)
     w.status = DONE
     i = pass_rows(start, stop, w)
-    if final and w.status == DONE and i == stop and w.begun == 0:
+    if final and w.status == DONE and i == stop and w.marks == 0:
         until = FAR if w.mode == SAMPLE_TIMES else int(floats(w.observed_at)[NOW]) + 1
         w.status = samples_before(until, w)
     unload_all(w)

@@ -73,6 +73,7 @@ class Pass:
         w["stateful"] = bool(p.absorb)
         w["follow_orders"], w["follow_ages"] = p.follow_orders, p.follow_ages
         w["follow_quotes"] = p.follow_quotes or s.mode == observed.SAMPLE_QUOTES
+        w["follow_more"], w["looks"] = bool(p.follow_ages or p.scans), w["follow_quotes"] | w["follow_ages"]
         w["prev_kind"] = w["exec_side"] = -1
         w["sweep_ts"] = -UNDEF_PRICE
         w["mode"], w["every"], w["amount"] = s.mode, s.every, s.amount

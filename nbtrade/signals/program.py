@@ -164,11 +164,11 @@ class Program:
             missing, every = self.fading[k][0], f"for i in range({self.fading[k][0][2:-1]}, {int(self.fading[k][-1][2:-1]) + 1}):"
             if clock == EVENTS:
                 before[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}"]
-                unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
+                unit = 1.0 / (1.0 - np.exp(-1.0 / length))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
                 before[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
-                unit = self.constant(length / (1e9 if clock == TIME else 1.0))
+                unit = length / (1e9 if clock == TIME else 1.0)
             before[clock] += [every, f"    s[i] *= d{k}"]
             flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
             after[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
@@ -176,7 +176,8 @@ class Program:
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
             # once nothing is missing there is no division, and no waiting for it
-            share = f"1.0 / ({unit} * (1.0 - {missing})) if {missing} > {NOTHING!r} else {self.constant(1.0 / self.constants[int(unit[2:-1])])}"
+            full = f"1.0 / ({self.constant(unit)} * (1.0 - {missing}))"
+            share = f"{full} if {missing} > {NOTHING!r} else {self.constant(1.0 / unit)}"
             factors.append(f"k{k} = ({share}) if {warm} else nan")
         return before, after, factors
 

@@ -221,6 +221,23 @@ def test_out_is_used_again(tape):
     np.testing.assert_array_equal(again.values, expected)
     with pytest.raises(FeatureError, match="3 features need"):
         nt.features(tape, [f.mid(), f.spread(), f.trades()], out=first)
+    first.ts = first.ts[::2]
+    with pytest.raises(FeatureError, match="out's times are"):
+        nt.features(tape, [f.mid(), f.spread()], out=first)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 20])
+def test_rows_land_in_their_place(columns, tape):
+    """Rows go to `out` wherever it begins in a cache line, and not a byte around it is touched."""
+    wanted = {f"f{k}": f.mid() * (k + 1) for k in range(columns)}
+    expected = nt.features(tape, wanted)
+    n = expected.values.size
+    for first in range(9):
+        memory = np.full(n + 32, -7.0)
+        out = nt.features(tape, wanted, out=nt.Matrix(memory[first : first + n].reshape(-1, columns), expected.ts.copy(), expected.names))
+        np.testing.assert_array_equal(out.values, expected.values)
+        assert (memory[:first] == -7).all()
+        assert (memory[first + n :] == -7).all()
 
 
 def test_matrix_at_the_border(tape):

@@ -16,7 +16,7 @@ from numba import types
 
 from nbtrade._jit import JIT, use_cache
 from nbtrade.errors import FeatureError
-from nbtrade.kernels import formulas, grids, windows
+from nbtrade.kernels import extremes, formulas, grids, windows
 from nbtrade.kernels.observed import OBSERVED, floats, plan_of
 from nbtrade.kernels.views import PYTHON_STRATEGIES, record_at, record_type
 from nbtrade.signals.program import Program
@@ -27,6 +27,7 @@ HELPERS = {
     windows: (
         "window_at", "pairs_at", "hold", "forward", "mean_of", "std_of", "zscore_of", "lag_of", "forward_flow", "pour", "sum_of",
     ),
+    extremes: ("hold_extreme", "forward_extreme", "extreme_of"),
     grids: (
         "to_grid", "volatility_of", "bipower_of", "impact_of", "illiquidity_of", "step_trade", "roll_of", "fill_buckets", "vpin_of",
         "plant", "ripen",

@@ -227,6 +227,17 @@ def _window(p: Program, node: Expression, xs: list[str]) -> Emitted:
     return Emitted(value, absorb, advance, shares=not absorb)
 
 
+@emits("min", "max")
+def _extreme(p: Program, node: Expression, xs: list[str]) -> Emitted:
+    (clock,), (length,), sign = node.shape, node.params, 1.0 if node.op == "max" else -1.0
+    w = p.window(length, clock)
+    hold, forward = f"hold_extreme({w}, {xs[0]})", f"forward_extreme({w}, rings, {p.clock(clock)}, {sign}, plan)"
+    value = f"extreme_of({w}, rings, {sign})"
+    if clock == TIME:
+        return Emitted(value, [hold], [forward])
+    return Emitted(value, [hold, forward] if clock == EVENTS else [forward, hold])
+
+
 @emits("sum")
 def _sum(p: Program, node: Expression, xs: list[str]) -> Emitted:
     (clock,), (length,) = node.shape, node.params

@@ -128,6 +128,7 @@ WATCH = np.dtype(
         ("n_scans", "i8"),
         ("stateful", "i8"),  # 1: the set takes in every event; 0: it is called for samples only
         ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
+        ("follow_sweeps", "i8"),  # 1: sweeps are
         ("follow_quotes", "i8"),  # 1: changes at the touch are wanted
         ("follow_ages", "i8"),  # 1: ages at the touch are wanted
         ("follow_more", "i8"),  # 1: ages or scans are

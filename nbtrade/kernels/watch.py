@@ -105,13 +105,20 @@ def note_trade(row, now, obs, w):
 
 
 @kernel
-def note_execution(px, side, emptied, order_id, ts_event, w):
+def note_execution(px, side, emptied, i, w):
     """An order was executed: what a refill is known by, and levels that executions empty. Out of line: rare."""
     apart()
-    obs = floats(w.observed_at)
-    w.exec_id = order_id
+    w.exec_id = i8_at(w.order_id_at)[i]
     w.exec_px = px
     w.exec_side = side
+    if w.follow_sweeps:
+        note_sweep(side, emptied, i8_at(w.ts_event_at)[i], w)
+
+
+@helper
+def note_sweep(side, emptied, ts_event, w):
+    """Count the levels that the executions of one ts_event empty."""
+    obs = floats(w.observed_at)
     if ts_event != w.sweep_ts:
         w.sweep_ts = ts_event
         obs[SWEEP] = 0.0
@@ -143,7 +150,7 @@ def note_order(row, i, level, obs, w):
     side = int(row.side)
     kind = int(row.kind)
     if kind == EXEC:
-        note_execution(int(row.px), side, level.n == 0, i8_at(w.order_id_at)[i], i8_at(w.ts_event_at)[i], w)
+        note_execution(int(row.px), side, level.n == 0, i, w)
     elif w.prev_kind != NONE and kind == ADD and w.prev_id == i8_at(w.order_id_at)[i]:
         note_return(int(row.px), side, float(row.qty), w.prev_id, w)
     else:
@@ -182,7 +189,6 @@ def take_rows(start, stop, marks, n_levels, events, book, obs, w):
             marks |= touch(row, levels[at], n_levels, obs, w)
             if w.follow_orders:
                 prefetch_line(w.order_id_at + 8 * (i + AHEAD))  # read for some rows only, which the processor does not foresee
-                prefetch_line(w.ts_event_at + 8 * (i + AHEAD))
                 marks |= note_order(row, i, levels[at], obs, w)
             if w.follow_more:
                 note_more(row, i, at, stop, events, w)

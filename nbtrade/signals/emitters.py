@@ -65,6 +65,7 @@ def _observed(p: Program, node: Expression, xs: list[str]) -> Emitted:
         p.n_ofi = max(p.n_ofi, k + 1)
     if name.split("_")[-1] in ("adds", "cancels", "modifies", "refills", "refilled", "swept", "sweep"):
         p.follow_orders = True
+    p.follow_sweeps = p.follow_sweeps or name.endswith(("swept", "sweep"))
     p.follow_quotes = p.follow_quotes or name == "last_quote"
     if name.endswith("_since"):
         p.follow_ages = True
@@ -106,7 +107,7 @@ def _own(p: Program, node: Expression, xs: list[str]) -> Emitted:
     held = p.slot(0.0 if isinstance(node, Flow) else np.nan)
     k, offset = p.own_record(node.own)
     p.n_levels, p.n_ofi = max(p.n_levels, node.own.levels), max(p.n_ofi, node.own.levels)
-    p.follow_orders = p.follow_quotes = p.follow_ages = True
+    p.follow_orders = p.follow_sweeps = p.follow_quotes = p.follow_ages = True
     arguments = ", ".join(["observed_at(plan.observed)", f"own_record_{k}(plan.own + {offset})", *xs])
     return Emitted(held, [f"{held} = float(own_{k}({arguments}))"])
 
@@ -214,7 +215,7 @@ def _rate(p: Program, node: Expression, xs: list[str]) -> Emitted:
     (clock,), (length,) = node.shape, node.params
     k, total = p.fading_total(clock, length)
     p.totals[node.key] = k, total
-    return Emitted(f"{total} * k{k}", [f"{total} += {xs[0]}"])  # k: NaN before it is warm
+    return Emitted(f"{total} * k{k}", [f"{total} = {total} * d{k} + {xs[0]}"])  # k: NaN before it is warm
 
 
 @emits("mean", "std", "zscore", "lag")

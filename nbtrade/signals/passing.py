@@ -71,7 +71,7 @@ class Pass:
         w["t0"], w["n_levels"], w["n_ofi"] = t0, p.n_levels, p.n_ofi
         w["n_scans"], w["changes"] = len(p.scans), 1
         w["stateful"] = bool(p.absorb)
-        w["follow_orders"], w["follow_ages"] = p.follow_orders, p.follow_ages
+        w["follow_orders"], w["follow_sweeps"], w["follow_ages"] = p.follow_orders, p.follow_sweeps, p.follow_ages
         w["follow_quotes"] = p.follow_quotes or s.mode == observed.SAMPLE_QUOTES
         w["follow_more"], w["looks"] = bool(p.follow_ages or p.scans), w["follow_quotes"] | w["follow_ages"]
         w["prev_kind"] = w["exec_side"] = -1

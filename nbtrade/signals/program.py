@@ -16,7 +16,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,16 @@ from nbtrade.signals.expression import EVENTS, TIME, VOLUME, Expression, Flow, L
 NOTHING = 1e-17  # 1.0 - x is 1.0 for what is smaller
 NOW, START, EVENT_COUNT, VOLUME_COUNT = range(4)  # of s[...]
 LEVEL_FIELDS = {f"{side}_{what}" for side in ("bid", "ask") for what in ("px", "qty", "orders")}
+
+
+class _Decays(NamedTuple):
+    """Lines of exponential weights."""
+
+    weights: dict[str, list[str]]  # by clock: d{k}
+    absorbed: list[str]  # what fades where an event is taken in, besides the totals
+    passed: list[str]  # what fades where only time passes
+    flushes: dict[str, list[str]]  # by clock
+    factors: list[str]  # k{k}, which make totals rates
 
 
 class Program:
@@ -53,7 +63,8 @@ class Program:
         self.n_rates: Counter[tuple[str, float]] = Counter()  # of each clock and length
         self.fading: list[list[str]] = []  # what each weight multiplies, side by side: what is missing to a weight of 1, then rates' totals
         self.totals: dict[str, tuple[int, str]] = {}  # of rates: the weight's number and the total, by the node's key
-        self.n_levels, self.n_ofi, self.follow_orders, self.follow_quotes, self.follow_ages = 1, 0, False, False, False
+        self.n_levels, self.n_ofi = 1, 0
+        self.follow_orders, self.follow_sweeps, self.follow_quotes, self.follow_ages = False, False, False, False
         columns = [_column(e) for e in outputs]
         self.n_columns = len(columns)
         self._emit(columns)
@@ -152,37 +163,40 @@ class Program:
         self.write += [f"out[{j}] = v{index[c.key]}" for j, c in enumerate(columns)]
         self.write += [line for e in emitted for line in e.after_write]
 
-    def _decays(self) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
-        """Lines of the exponential weights by clock: before and after what uses them; and the factors that rates are shown with.
+    def _decays(self) -> "_Decays":
+        """The lines of all exponential weights.
 
         r: 1 / length;  u: what is missing to a weight of 1 since the first event;  k: 1 / (length in the clock's unit * weight so far)
         """
-        before: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
-        after: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
-        factors = []
+        lines = _Decays({TIME: [], EVENTS: [], VOLUME: []}, [], [], {TIME: [], EVENTS: [], VOLUME: []}, [])
         for (clock, length), k in self.decays.items():
             missing, every = self.fading[k][0], f"for i in range({self.fading[k][0][2:-1]}, {int(self.fading[k][-1][2:-1]) + 1}):"
             if clock == EVENTS:
-                before[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}"]
+                lines.weights[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}"]
                 unit = 1.0 / (1.0 - np.exp(-1.0 / length))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
-                before[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
+                lines.weights[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
                 unit = length / (1e9 if clock == TIME else 1.0)
-            before[clock] += [every, f"    s[i] *= d{k}"]
+            lines.absorbed.append(f"{missing} *= d{k}")
+            lines.passed.extend([every, f"    s[i] *= d{k}"] if clock == TIME else [])
             flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
-            after[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
-            after[clock] += [f"    {every}", "        s[i] = flushed(s[i])"]
+            lines.flushes[clock] += [
+                f"if {self.clock(clock)} >= {flush}:",
+                f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}",
+            ]
+            lines.flushes[clock] += [f"    {every}", "        s[i] = flushed(s[i])"]
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
             # once nothing is missing there is no division, and no waiting for it
             full = f"1.0 / ({self.constant(unit)} * (1.0 - {missing}))"
             share = f"{full} if {missing} > {NOTHING!r} else {self.constant(1.0 / unit)}"
-            factors.append(f"k{k} = ({share}) if {warm} else nan")
-        return before, after, factors
+            lines.factors.append(f"k{k} = ({share}) if {warm} else nan")
+        return lines
 
     def _written(self) -> str:
-        before, after, rates = self._decays()
+        decays = self._decays()
+        weights, flushes, rates = decays.weights, decays.flushes, decays.factors
         size, pair = WINDOW.itemsize, PAIRS.itemsize
         head = [
             "plan = plan_of(plan_at)",
@@ -194,15 +208,18 @@ class Program:
         head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
         head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
         first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]
-        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *before[TIME], *self.advance, *after[TIME]])
-        taken = [*before[EVENTS], *before[VOLUME], *_used(rates, self.absorb), *self.absorb, *after[EVENTS], *after[VOLUME]]
+        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *weights[TIME], *self.advance, *flushes[TIME]])
+        taken = [*weights[EVENTS], *weights[VOLUME], *decays.absorbed, *_used(rates, self.absorb), *self.absorb]
+        taken += [*flushes[EVENTS], *flushes[VOLUME]]
         absorb = [*first, *_clocks(" ".join(taken)), *taken]
         write = ["out = floats(out_at)", *_used(rates, self.write), *self.write]
         body = [
             *head,
             "now = float(moment)",
+            *(f"d{k} = 1.0" for (clock, _), k in self.decays.items() if clock == TIME),
             f"if what & {observed.ADVANCE} and s[{START}] < inf:",
             *_indented(advance),
+            *_block_if(f"if not what & {observed.ABSORB}:", decays.passed),  # else each total fades where it takes in what came
             f"if what & {observed.ABSORB}:",
             *_indented(absorb),
             f"if what & {observed.WRITE}:",
@@ -273,6 +290,10 @@ def _power_of_two(n: int) -> int:
 
 def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
+
+
+def _block_if(head: str, lines: list[str]) -> list[str]:
+    return [head, *_indented(lines)] if lines else []
 
 
 def _block(first: str, head: str, lines: list[str]) -> list[str]:

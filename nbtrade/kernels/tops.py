@@ -7,7 +7,7 @@ empty, which in a dense book is its place, so nothing is mispredicted. Then two 
 order-flow imbalance there: nothing is compared and nothing copied at the event's end but that one number. A new or vanished level moves the
 worse ones by one place and has all levels compared with those of the event before, out of line.
 
-Weak case: streams whose levels come and go at the touch all the time pay the moves (some 20 ns); no more levels are followed than the
+Weak case: streams whose levels come and go at the touch all the time pay the moves and the comparison; no more levels are followed than the
 features need.
 """
 

@@ -3,11 +3,11 @@
     rows ──> book (kernels/book.py) ──> OBSERVED ──at LAST──> evaluate(plan, out row, now, what) ──> stage ──> matrix
 
 This kernel is compiled once for all feature sets. A set is a function behind a pointer, as a strategy is: it brings its averages and
-windows forward to `now` (ADVANCE), takes in what the event brought (ABSORB) and writes a row (WRITE). The pointer costs 2 ns an event, not
+windows forward to `now` (ADVANCE), takes in what the event brought (ABSORB) and writes a row (WRITE). The pointer costs 3 ns an event, not
 a feature; in exchange a new set compiles in about a second, and the windows' lengths are data. All arrays are addresses in one record, so
 that what is rare is out of line and costs a call two words. What no feature of the set asks for is not followed.
 
-Rows of the matrix wait on a stage and go past the caches (kernels/streaming.py): 10 ns an event less for twenty features.
+Rows of the matrix wait on a stage and go past the caches (kernels/streaming.py).
 
 No look-ahead: `evaluate` is called at event ends only, with the event's ts_recv; a sample in time t is written when all rows with
 ts_recv <= t are in and before any later one. Room is checked before anything changes, so a call may stop at any row and go on.

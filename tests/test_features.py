@@ -48,6 +48,14 @@ def test_features_are_their_formulas(group, seed):
         cases.assert_close(name, matrix[name], form(moments))
 
 
+def test_a_window_that_was_filled_by_one_value():
+    """What follows a value that filled the window is measured from it: the first ns of a small change has its standard deviation."""
+    tape, named = cases.noise(46), {name: case for name, case in cases.windows().items() if name.startswith("imbalance_")}
+    moments, matrix = cases.moments_of(tape), nt.features(tape, wanted(named))
+    for name, (_, form) in named.items():
+        cases.assert_close(name, matrix[name], form(moments))
+
+
 def part_of_day(tape, first, n):
     """Rows of whole events from the one around row `first`, about n of them."""
     return tape.between(int(tape.ts_recv[first]), int(tape.ts_recv[min(first + n, len(tape) - 1)]))

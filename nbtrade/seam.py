@@ -20,17 +20,16 @@ import numpy as np
 from numba import types
 
 from nbtrade import blame
-from nbtrade._jit import JIT, use_cache
+from nbtrade._jit import JIT, helper, use_cache
 from nbtrade.errors import StrategyError
 from nbtrade.guarded import Guarded, guarded_call
 from nbtrade.kernels import account as _methods  # noqa: F401  the methods that strategies call
+from nbtrade.kernels.feature_row import FEATURE_ROW, feature_row_at
 from nbtrade.kernels.market import MARKET_TYPE, TRADE_FIELDS, market_at
 from nbtrade.kernels.records import ACCOUNT_TYPE, WAKES, account_at
-from nbtrade.kernels.views import PYTHON_STRATEGIES, floats_at, record_at, record_type
+from nbtrade.kernels.views import PYTHON_STRATEGIES, record_at, record_type
 from nbtrade.schema import TIMER
 from nbtrade.times import ns_of
-
-features_at = floats_at()
 
 
 def _wakes(wake: str | int | Iterable[str | int]) -> tuple[int, int]:
@@ -160,12 +159,18 @@ def strategy(*, state: Any = (), wake: Any = "100ms", features: Any = (), **defa
 
 
 def _features(names: tuple[str, ...]) -> tuple[Any, Any]:
-    """(a function (address) -> features, its Numba type): a record of named floats, or a bare pointer to them."""
+    """(a function (address, market's address) -> features, its Numba type): a record of named floats, or a row of numbered ones."""
     if not names:
-        return features_at, types.CPointer(types.float64)
+        return feature_row_at, FEATURE_ROW
     dtype = np.dtype([(name, "f8") for name in names])
     numba_type = record_type(dtype) if JIT else None
-    return record_at(dtype, numba_type), numba_type
+    named_at = record_at(dtype, numba_type)
+
+    @helper
+    def named_row_at(features: int, market: int) -> Any:
+        return named_at(features)
+
+    return named_row_at, numba_type
 
 
 def _compile(function: Callable[..., Any], dtype: np.dtype, names: tuple[str, ...]) -> tuple[int, Any]:
@@ -176,12 +181,12 @@ def _compile(function: Callable[..., Any], dtype: np.dtype, names: tuple[str, ..
     row_at, row_type = _features(names)
     if not JIT:
         address = id(function)
-        PYTHON_STRATEGIES[address] = lambda m, f, a, s: _call_python(function, market_at(m), row_at(f), account_at(a), state_at(s))
+        PYTHON_STRATEGIES[address] = lambda m, f, a, s: _call_python(function, market_at(m), row_at(f, m), account_at(a), state_at(s))
         return address, function
     call = guarded_call(Guarded(function, (MARKET_TYPE, row_type, ACCOUNT_TYPE, state_type), int(dtype.fields["_"][1])))  # type: ignore[index]
 
     def entry(market: int, features: int, account: int, state: int) -> int:
-        return call(market_at(market), row_at(features), account_at(account), state_at(state))
+        return call(market_at(market), row_at(features, market), account_at(account), state_at(state))
 
     entry.__qualname__ = f"strategy_{function.__name__}"
     from numba.core.ccallback import CFunc

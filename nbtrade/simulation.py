@@ -48,7 +48,7 @@ class Simulation:
         self.venue_records = new_records(records.VENUE, len(books))
         self.samples = new_records(records.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
         self.sample_log: list[np.ndarray] = []
-        self.no_features = np.full(4096, np.nan)
+        self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
         self._set_accounts(limits or {})
         self.venues = [
             Venue(self.venue_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
@@ -81,7 +81,7 @@ class Simulation:
         m = self.market
         for name in ("last_px", "bid_px", "ask_px"):
             m[name] = 2**63 - 1
-        m["last_side"] = -1
+        m["last_side"], m["n_features"] = -1, len(self.no_features)
         m["index"], m["n_venues"] = np.arange(len(m)), len(m)
         m["self_at"] = keep(m) + m["index"] * market.MARKET_BYTES
         m["venue_at"] = self.venue_records.ctypes.data + m["index"] * records.VENUE.itemsize
@@ -104,6 +104,8 @@ class Simulation:
         """The rows of the feature matrix f8[n, m] become known at local times ts i8[n]."""
         self.features = np.ascontiguousarray(ts, np.int64), np.ascontiguousarray(matrix, np.float64)
         run = self.run
+        self.no_features = np.full(self.features[1].shape[1], np.nan)
+        run["no_features_at"], self.market["n_features"] = keep(self.no_features), len(self.no_features)
         run["feature_ts_at"], run["feature_matrix_at"] = keep(self.features[0]), keep(self.features[1])
         run["n_features"], run["feature_width"], run["feature_row"] = *self.features[1].shape, 0
 

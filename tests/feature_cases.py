@@ -84,6 +84,12 @@ def windows(w=40 * MS, n=7, v=30):
                     return windowed.windowed(ms, xs(ms), c, w, s)
 
                 named[f"{name}_{op}_{clock}"] = (getattr(x, op)(**given), form)
+            for best in (min, max):
+
+                def extreme(ms, xs=xs, c=clock, w=length, b=best):
+                    return windowed.extreme(ms, xs(ms), c, w, b)
+
+                named[f"{name}_{best.__name__}_{clock}"] = (getattr(x, best.__name__)(**given), extreme)
             named[f"{name}_lag_{clock}"] = (x.lag(**given), lambda ms, xs=xs, c=clock, w=length: windowed.lag(ms, xs(ms), c, w))
             named[f"{name}_ema_{clock}"] = (x.ema(**given), lambda ms, xs=xs, c=clock, w=length: windowed.ema(ms, xs(ms), c, w))
         named[f"ofi_sum_{clock}"] = (fl.sum(**given), lambda ms, c=clock, w=length: windowed.window_sum(ms, slow.ofi(ms, 2), c, w))

@@ -126,6 +126,16 @@ def zscore_of(parts, x):
     return ratio(x - mean_of(parts), std_of(parts)) if len({v for v, _ in parts}) > 1 else NAN
 
 
+def extreme(ms, xs, clock, w, best):
+    """`best` (min or max) of what held within the window and what is in force."""
+    out = []
+    for k, x in enumerate(xs):
+        parts = pieces(ms, xs, clock, k, w)
+        values = [] if parts is None else [v for v in (*(v for v, _ in parts), x) if not math.isnan(v)]
+        out.append(best(values) if values else NAN)
+    return out
+
+
 def lag(ms, xs, clock, w):
     begin, now = begins(ms, clock)
     out = []

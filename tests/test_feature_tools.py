@@ -55,6 +55,18 @@ def second(market, state):
     return market.bid_px[1]
 
 
+@f.own(levels=3)
+def before(market, state):
+    """Levels at the end of the event before."""
+    return market.old_bid_qty[0] + 1e3 * market.old_ask_qty[2] + 1e6 * market.old_bid_px[1]
+
+
+@f.own(levels=3)
+def after(market, state):
+    """The same levels as they are."""
+    return market.bid_qty[0] + 1e3 * market.ask_qty[2] + 1e6 * market.bid_px[1]
+
+
 @f.own(state=[("n", "i8")])
 def failing(market, state):
     """Raises at the 100th event."""
@@ -75,6 +87,13 @@ def test_own_features(tape):
     np.testing.assert_array_equal(m["two"], bought)
     np.testing.assert_array_equal(m["px"], nt.features(tape, f.bid_px(2)).values[:, 0])
     assert nt.features(tape, leaning(f.mid()).ema("1s") / f.spread()).values.shape == (len(m), 1)
+
+
+def test_own_features_see_the_event_before(tape):
+    """Inside an event's end the old levels are those at the end of the event before, on a day and in random streams."""
+    for day in (tape, *(cases.noise(seed) for seed in range(5))):
+        m = nt.features(day, {"before": before(), "after": after()})
+        np.testing.assert_array_equal(m["before"][1:], m["after"][:-1])
 
 
 def test_own_features_that_fail(tape):

@@ -48,6 +48,14 @@ def test_features_are_their_formulas(group, seed):
         cases.assert_close(name, matrix[name], form(moments))
 
 
+def test_a_window_that_was_filled_by_one_value():
+    """What follows a value that filled the window is measured from it: the first ns of a small change has its standard deviation."""
+    tape, named = cases.noise(46), {name: case for name, case in cases.windows().items() if name.startswith("imbalance_")}
+    moments, matrix = cases.moments_of(tape), nt.features(tape, wanted(named))
+    for name, (_, form) in named.items():
+        cases.assert_close(name, matrix[name], form(moments))
+
+
 def part_of_day(tape, first, n):
     """Rows of whole events from the one around row `first`, about n of them."""
     return tape.between(int(tape.ts_recv[first]), int(tape.ts_recv[min(first + n, len(tape) - 1)]))
@@ -221,6 +229,23 @@ def test_out_is_used_again(tape):
     np.testing.assert_array_equal(again.values, expected)
     with pytest.raises(FeatureError, match="3 features need"):
         nt.features(tape, [f.mid(), f.spread(), f.trades()], out=first)
+    first.ts = first.ts[::2]
+    with pytest.raises(FeatureError, match="out's times are"):
+        nt.features(tape, [f.mid(), f.spread()], out=first)
+
+
+@pytest.mark.parametrize("columns", [1, 3, 20])
+def test_rows_land_in_their_place(columns, tape):
+    """Rows go to `out` wherever it begins in a cache line, and not a byte around it is touched."""
+    wanted = {f"f{k}": f.mid() * (k + 1) for k in range(columns)}
+    expected = nt.features(tape, wanted)
+    n = expected.values.size
+    for first in range(9):
+        memory = np.full(n + 32, -7.0)
+        out = nt.features(tape, wanted, out=nt.Matrix(memory[first : first + n].reshape(-1, columns), expected.ts.copy(), expected.names))
+        np.testing.assert_array_equal(out.values, expected.values)
+        assert (memory[:first] == -7).all()
+        assert (memory[first + n :] == -7).all()
 
 
 def test_matrix_at_the_border(tape):

@@ -65,3 +65,19 @@ def test_features_by_number_and_by_name(tape):
         nt.backtest(tape, by_name)
     with pytest.raises(nt.errors.StrategyError, match="no column 'b'"):
         nt.backtest(tape, by_name, features=nt.features(tape, {"a": nt.feature.mid()}, sample="100ms"))
+
+
+@pytest.mark.parametrize("column", [2, -1, 1000])
+def test_no_column_beyond_the_matrix(tape, column):
+    """A number that no column has is an error that says so, and not a number of the next row, which is of later."""
+    matrix = nt.features(tape, {"a": nt.feature.mid(), "b": nt.feature.spread()}, sample="100ms")
+
+    @nt.strategy(state=[("total", "f8"), ("column", "i8")], wake="100ms")
+    def reading_beyond(market, features, account, state):
+        if len(features) != 2:
+            raise ValueError("two columns were given")
+        state.total += features[state.column]
+
+    nt.backtest(tape, reading_beyond, column=1, features=matrix)
+    with pytest.raises(nt.errors.StrategyError, match="no such column"):
+        nt.backtest(tape, reading_beyond, column=column, features=matrix)

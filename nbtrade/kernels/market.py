@@ -35,6 +35,7 @@ MARKET = np.dtype(
         ("self_at", "i8"),
         ("index", "i8"),
         ("n_venues", "i8"),
+        ("n_features", "i8"),  # columns of the feature matrix
     ],
     align=True,
 )

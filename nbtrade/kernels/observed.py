@@ -14,11 +14,14 @@ import ctypes
 import numpy as np
 
 from nbtrade._jit import JIT
-from nbtrade.kernels.views import floats_at
+from nbtrade.kernels.pointers import pointer_to
+from nbtrade.kernels.records import BOOK_FIELDS
+from nbtrade.kernels.views import floats_at, record_at, record_type
 
 LEVELS = 10  # levels a side that can be followed
 WIDTH = 16  # floats of a side's prices, sizes or counts: those beyond the levels followed stay empty
 N_SCANS = 16
+COLUMN_FIELDS = ("events_at", "ts_event_at", "ts_recv_at", "order_id_at", "first_seen_at")
 
 OBSERVED = np.dtype(
     [
@@ -58,14 +61,14 @@ OBSERVED = np.dtype(
         ("ask_since", "f8"),
         # the book's best levels
         ("bid_px", "f8", (WIDTH,)),
-        ("bid_qty", "f8", (WIDTH,)),
-        ("bid_orders", "f8", (WIDTH,)),
         ("ask_px", "f8", (WIDTH,)),
+        ("bid_qty", "f8", (WIDTH,)),
         ("ask_qty", "f8", (WIDTH,)),
+        ("bid_orders", "f8", (WIDTH,)),
         ("ask_orders", "f8", (WIDTH,)),
         ("old_bid_px", "f8", (WIDTH,)),  # the same at the end of the event before
-        ("old_bid_qty", "f8", (WIDTH,)),
         ("old_ask_px", "f8", (WIDTH,)),
+        ("old_bid_qty", "f8", (WIDTH,)),
         ("old_ask_qty", "f8", (WIDTH,)),
         ("ofi", "f8", (WIDTH,)),  # the event's order-flow imbalance at each level
         ("scans", "f8", (N_SCANS,)),  # answers of walks over the book (SCAN)
@@ -88,9 +91,9 @@ SWEEP, SINCE = at("bid_sweep"), at("bid_since")
 FLOWS, FLOWS_END = at("buy_qty"), at("bid_sweep")
 LAST_PX, LAST_QTY, LAST_SIGN, RUN, LAST_TRADE, LAST_QUOTE = (at("last_px") + k for k in range(6))
 MID_BEFORE = at("mid_before")
-TOP, OLD, OFI, SCANS = at("bid_px"), at("old_bid_px"), at("ofi"), at("scans")
-SIDE_FLOATS = 3 * WIDTH  # px, qty, orders of one side
-OLD_FLOATS = 2 * WIDTH
+# of place e = side * WIDTH + k: the k-th best level of a side
+PX, QTY, ORDERS, OLD_PX, OLD_QTY = at("bid_px"), at("bid_qty"), at("bid_orders"), at("old_bid_px"), at("old_bid_qty")
+OFI, SCANS = at("ofi"), at("scans")
 
 # One walk over the book, done anew when a side of it changed.
 SCAN = np.dtype(
@@ -105,23 +108,12 @@ SCAN = np.dtype(
 )
 WITHIN, COST = 0, 1
 
-# What one pass must remember, besides the floats.
+# What one pass must remember, besides the floats, and where its arrays are: a kernel gets this record and nothing else.
 WATCH = np.dtype(
     [
         ("t0", "i8"),  # ns since the epoch: times are counted from here
-        ("at_end", "i8"),  # 1: an event's rows are in the book, its end is still to be dealt with
-        ("begun", "i8"),  # 1: rows of an event without its end are in the book
-        ("event_flags", "i8"),  # of the event's rows, together
-        ("n_scans", "i8"),
-        ("changes", "i8", (2,)),  # of each side
-        ("top_changes", "i8"),  # in the event, of the levels followed: 1 of bids, 2 of asks
-        ("n_levels", "i8"),  # levels followed: 1..10
-        ("n_ofi", "i8"),
-        ("ofi_live", "i8"),  # 1: the last event's order-flow imbalance stands there
-        ("stateful", "i8"),  # 1: the set takes in every event; 0: it is called for samples only
-        ("flowed", "i8"),  # the event has flows: 1 of trades, 2 of orders
-        ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
-        ("follow_ages", "i8"),  # 1: ages at the touch are wanted
+        ("status", "i8"),
+        ("marks", "i8"),  # what is known of an event that is not dealt with to its end (kernels/watch.py)
         ("prev_kind", "i8"),  # kind, id, side of the event's row before
         ("prev_id", "i8"),
         ("prev_side", "i8"),
@@ -129,6 +121,19 @@ WATCH = np.dtype(
         ("exec_px", "i8"),
         ("exec_side", "i8"),
         ("sweep_ts", "i8"),  # ts_event of the last execution
+        ("changes", "i8", (2,)),  # of each side
+        # what is wanted
+        ("n_levels", "i8"),  # levels followed: 1..10
+        ("n_ofi", "i8"),
+        ("n_scans", "i8"),
+        ("stateful", "i8"),  # 1: the set takes in every event; 0: it is called for samples only
+        ("follow_orders", "i8"),  # 1: adds, cancels, refills, sweeps are wanted
+        ("follow_sweeps", "i8"),  # 1: sweeps are
+        ("follow_quotes", "i8"),  # 1: changes at the touch are wanted
+        ("follow_ages", "i8"),  # 1: ages at the touch are wanted
+        ("follow_more", "i8"),  # 1: ages or scans are
+        ("looks", "i8"),  # 1: quotes or ages are
+        # samples
         ("mode", "i8"),  # SAMPLE_*
         ("every", "i8"),  # events, or ns
         ("count", "i8"),  # events since the last sample
@@ -136,13 +141,21 @@ WATCH = np.dtype(
         ("done", "f8"),  # of them since the last sample
         ("next_time", "i8"),  # ns since t0 of the next sample in time
         ("next_index", "i8"),  # of it among the given times
+        ("n_times", "i8"),
         ("capacity", "i8"),  # rows of the matrix
         ("n_out", "i8"),  # rows written
+        ("out_at", "i8"),  # the matrix, see kernels/streaming.py
+        ("stage_at", "i8"),
+        ("moved", "i8"),  # bytes of the stage that are in the matrix
+        ("staged", "i8"),  # bytes of the stage that are written
+        ("stage_bytes", "i8"),  # where it is full
         ("row_bytes", "i8"),
-        ("out_at", "i8"),  # address of the matrix
-        ("plan_at", "i8"),  # address of the PLAN
         ("evaluate_at", "i8"),  # function pointer
-        ("status", "i8"),
+        # addresses: the tape's columns from the rows at hand on, first_seen (ts_recv of the whole tape, which `prio` counts in), ...
+        *(
+            (name, "i8")
+            for name in (*COLUMN_FIELDS, *BOOK_FIELDS, "observed_at", "plan_at", "scans_at", "times_at", "out_ts_at", "since_at")
+        ),
     ],
     align=True,
 )
@@ -162,3 +175,6 @@ def _python_floats(address: int) -> np.ndarray:
 
 # (address) -> something to index that gives f8
 floats = floats_at() if JIT else _python_floats
+# (address) -> the record, and (address) -> something to index that gives records
+watch_at, plan_of = (record_at(dtype, record_type(dtype)) for dtype in (WATCH, PLAN))
+scans_at = pointer_to(SCAN)

@@ -1,158 +1,191 @@
 """The best levels of both sides, kept up to date row by row, and what is measured on them.
 
-    obs[TOP + side * 48 + 0..15]  px, best first    + 16..31  lots    + 32..47  orders      empty: NaN, 0, 0
+    place e = side * 16 + k: the k-th best level of a side         obs[PX + e]  obs[QTY + e]  obs[ORDERS + e]     empty: NaN, 0, 0
 
 A row worse than the last level followed costs one comparison. The search for a price begins at the place it has when no price between is
-empty, which in a dense book is its place, so nothing is mispredicted. Then two numbers are written; a new or vanished level moves the worse
-ones by one place, out of line.
+empty, which in a dense book is its place, so nothing is mispredicted. Then two numbers are written, and the change of size is the event's
+order-flow imbalance there: nothing is compared and nothing copied at the event's end but that one number. A new or vanished level moves the
+worse ones by one place and has all levels compared with those of the event before, out of line.
 
-Weak case: streams whose levels come and go at the touch all the time pay the moves (some 10 ns); no more levels are followed than the
+Weak case: streams whose levels come and go at the touch all the time pay the moves and the comparison; no more levels are followed than the
 features need.
 """
 
 import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
+from nbtrade.kernels.bits import trailing_zeros
 from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
-from nbtrade.kernels.observed import COST, OFI, OLD, OLD_FLOATS, SIDE_FLOATS, TOP, WIDTH, WITHIN
-from nbtrade.schema import ASK, BID
+from nbtrade.kernels.observed import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, watch_at
+from nbtrade.kernels.records import exchange_book
+from nbtrade.schema import BID
+
+TURNED = 1 << 32  # a level came or went; below it one bit for each place
+ALL_PLACES = TURNED - 1
 
 
 @helper
-def touch(px, side, level, obs, n_levels, levels, pages, words, tree, sides):
-    """The level of `px` changed: bring the followed levels up to date. Returns True when they changed."""
-    base = TOP + side * SIDE_FLOATS
-    sign = 1.0 if side == BID else -1.0
-    key = sign * px
-    if sign * obs[base + n_levels - 1] > key:  # NaN: fewer levels than are followed
-        return False
-    k = place_of(key, sign, base, obs, n_levels)
-    at = np.uint64(k)
-    if obs[at] == px:
-        if level.n != 0:
-            obs[at + np.uint64(WIDTH)] = level.qty
-            obs[at + np.uint64(2 * WIDTH)] = level.n
-        else:
-            leave(side, k, base, obs, n_levels, levels, pages, words, tree, sides)
-    elif level.n != 0:
-        enter(px, level.qty, level.n, k, base, obs, n_levels)
-    return True
+def touch(row, level, n_levels, obs, w):
+    """The level of a row changed: bring the followed levels up to date. Returns bit e when the size at place e changed, TURNED, or 0."""
+    first = np.int64(row.side) * WIDTH
+    sign = 1.0 if row.side == BID else -1.0
+    px = float(row.px)
+    if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are followed
+        return 0
+    e = place_of(px, sign, first, n_levels, obs)
+    if obs[PX + e] != px or level.n == 0:
+        turn(px, e, float(level.qty), float(level.n), w)
+        return TURNED
+    obs[QTY + e] = float(level.qty)
+    obs[ORDERS + e] = float(level.n)
+    obs[OFI + e % WIDTH] += sign * float(row.qty)
+    return 1 << e
 
 
 @helper
-def place_of(key, sign, base, obs, n_levels):
+def place_of(px, sign, first, n_levels, obs):
     """Where a price stands or would stand: as many places down as it is ticks from the best price, less the empty prices between."""
-    distance = sign * obs[base] - key
-    if not distance > 0.0:  # better than the best, the best itself, or the first of its side
-        return base
-    k = base + n_levels - 1
-    if distance < n_levels - 1:
-        k = base + np.int64(distance)
-    while not sign * obs[np.uint64(k)] >= key:  # NaN goes on; the best price ends it
-        k -= 1
-    return k if sign * obs[np.uint64(k)] == key else k + 1
+    distance = sign * (obs[PX + first] - px)
+    distance = max(0.0, distance)  # better than the best, or the first of its side
+    e = first + (np.int64(distance) if distance < n_levels - 1 else n_levels - 1)
+    if obs[PX + e] != px:
+        while e > first and not sign * obs[PX + e] >= sign * px:  # NaN goes on
+            e -= 1
+        if sign * obs[PX + e] > sign * px:
+            e += 1
+    return e
 
 
 @kernel
-def enter(px, qty, n, k, base, obs, n_levels):
-    """A level appeared at place `k`: move the worse ones down."""
+def turn(px, e, qty, n, w):
+    """A level came to place `e` or left it: move the worse ones, and look for one that comes into sight. Out of line: rare."""
     apart()
-    for i in range(base + n_levels - 1, k, -1):
-        obs[i] = obs[i - 1]
-        obs[i + WIDTH] = obs[i + WIDTH - 1]
-        obs[i + 2 * WIDTH] = obs[i + 2 * WIDTH - 1]
-    obs[k] = px
-    obs[k + WIDTH] = qty
-    obs[k + 2 * WIDTH] = n
-
-
-@kernel
-def leave(side, k, base, obs, n_levels, levels, pages, words, tree, sides):
-    """The level at place `k` vanished: move the worse ones up, and look for the one that comes into sight."""
-    apart()
-    last = base + n_levels - 1
-    px = obs[last]
-    for i in range(k, last):
-        obs[i] = obs[i + 1]
-        obs[i + WIDTH] = obs[i + WIDTH + 1]
-        obs[i + 2 * WIDTH] = obs[i + 2 * WIDTH + 1]
+    obs = floats(w.observed_at)
+    side = np.int64(e >= WIDTH)
+    last = side * WIDTH + w.n_levels - 1
+    if obs[PX + e] != px:
+        if n != 0.0:
+            for i in range(last, e, -1):
+                move(i - 1, i, obs)
+            write(e, px, qty, n, obs)
+        return
+    worst = obs[PX + last]
+    for i in range(e, last):
+        move(i + 1, i, obs)
     key = NO_KEY
-    if px == px:  # noqa: PLR0124 - not NaN: there may be a worse one
-        key = next_level(pages, words, tree, sides, side, np.int64(px))
-    show(side, key, last, obs, levels, pages, sides)
+    if worst == worst:  # noqa: PLR0124 - not NaN: there may be a worse one
+        _, pages, words, tree, _, sides = exchange_book(w)
+        key = next_level(pages, words, tree, sides, side, np.int64(worst))
+    show(side, key, last, obs, w)
 
 
 @helper
-def show(side, key, at, obs, levels, pages, sides):
-    """Write the level of `key` at place `at`; an empty one for NO_KEY."""
+def write(e, px, qty, n, obs):
+    """Write a level at place `e`."""
+    obs[PX + e] = px
+    obs[QTY + e] = qty
+    obs[ORDERS + e] = n
+
+
+@helper
+def move(e, to, obs):
+    """Copy a level to another place."""
+    write(to, obs[PX + e], obs[QTY + e], obs[ORDERS + e], obs)
+
+
+@helper
+def show(side, key, e, obs, w):
+    """Write the level of `key` at place `e`; an empty one for NO_KEY."""
     if key == NO_KEY:
-        obs[at] = np.nan
-        obs[at + WIDTH] = 0.0
-        obs[at + 2 * WIDTH] = 0.0
+        write(e, np.nan, 0.0, 0.0, obs)
     else:
+        levels, pages, _, _, _, sides = exchange_book(w)
         level = levels[level_index(pages, sides, side, key_of(side, key))]
-        obs[at] = key_of(side, key)
-        obs[at + WIDTH] = level.qty
-        obs[at + 2 * WIDTH] = level.n
+        write(e, float(key_of(side, key)), float(level.qty), float(level.n), obs)
 
 
 @kernel
-def show_all(obs, n_levels, levels, pages, words, tree, sides):
-    """Write all followed levels of a book, and as those of the event before."""
+def show_all(watching_at):
+    """Write all followed levels of a book, and as those of the event before. watching_at : address of a WATCH"""
+    w = watch_at(watching_at)
+    obs = floats(w.observed_at)
+    _, pages, words, tree, _, sides = exchange_book(w)
     for side in range(2):
         key = sides[side].best
-        for k in range(n_levels):
-            show(side, key, TOP + side * SIDE_FLOATS + k, obs, levels, pages, sides)
+        for k in range(w.n_levels):
+            show(side, key, side * WIDTH + k, obs, w)
             if key != NO_KEY:
                 key = next_level(pages, words, tree, sides, side, key_of(side, key))
-    keep_old(obs, BID, n_levels)
-    keep_old(obs, ASK, n_levels)
+    keep_all(w)
+
+
+# --- the event's end ---------------------------------------------------------------------------------
+@kernel
+def measure_anew(counts, w):
+    """The event's order-flow imbalance from all levels and those of the event before; 0 unless it counts. Out of line: rare."""
+    apart()
+    obs = floats(w.observed_at)
+    for k in range(WIDTH):
+        obs[OFI + k] = 0.0
+    if counts:
+        for k in range(w.n_ofi):
+            obs[OFI + k] = inflow(k, 1.0, obs) - inflow(WIDTH + k, -1.0, obs)
 
 
 @helper
-def keep_old(obs, side, n_levels):
-    """Remember a side's prices and sizes for the next event."""
-    new = TOP + side * SIDE_FLOATS
-    old = OLD + side * OLD_FLOATS
-    for k in range(n_levels):
-        obs[old + k] = obs[new + k]
-        obs[old + WIDTH + k] = obs[new + WIDTH + k]
+def inflow(e, sign, obs):
+    """What joined a side at a place less what left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
+    px, before = sign * obs[PX + e], sign * obs[OLD_PX + e]
+    # `not <`, not `>=`: a side that is or was empty (NaN, 0 lots) counts as worse than any price
+    joined = 0.0 if px < before else obs[QTY + e]
+    left = 0.0 if px > before else obs[OLD_QTY + e]
+    return joined - left
 
 
 @helper
-def moved(obs, side):
+def quote_moved(first, obs):
     """True when the best price of a side or its size is not that of the event before."""
-    new = TOP + side * SIDE_FLOATS
-    old = OLD + side * OLD_FLOATS
-    if obs[new + WIDTH] != obs[old + WIDTH]:
-        return True
-    return obs[new + WIDTH] > 0.0 and obs[new] != obs[old]  # an empty side's price is NaN, which differs from itself
+    # an empty side's price is NaN, which differs from itself
+    return obs[QTY + first] != obs[OLD_QTY + first] or (obs[QTY + first] > 0.0 and obs[PX + first] != obs[OLD_PX + first])
 
 
 @helper
-def add_inflow(obs, side, n):
-    """Add to the order-flow imbalance of n levels what joined a side less what left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
-    new = TOP + side * SIDE_FLOATS
-    old = OLD + side * OLD_FLOATS
-    sign = 1.0 if side == BID else -1.0
-    for k in range(n):
-        px = sign * obs[new + k]
-        before = sign * obs[old + k]
-        # `not <`, not `>=`: a side that is or was empty (NaN, 0 lots) counts as worse than any price
-        joined = 0.0 if px < before else obs[new + WIDTH + k]
-        left = 0.0 if px > before else obs[old + WIDTH + k]
-        obs[OFI + k] += sign * (joined - left)
+def settle(marks, obs, w):
+    """The event is over: what the levels are is now what they were."""
+    if marks & TURNED:
+        keep_all(w)
+        return
+    places = marks & ALL_PLACES
+    while places != 0:
+        e = trailing_zeros(places)
+        places &= places - 1
+        obs[OLD_QTY + e] = obs[QTY + e]
+        obs[OFI + e % WIDTH] = 0.0
 
 
 @kernel
-def scan(kind, side, amount, levels, pages, words, tree, sides):
+def keep_all(w):
+    """Remember all levels for the next event. Out of line: rare."""
+    apart()
+    obs = floats(w.observed_at)
+    for k in range(2 * WIDTH):
+        obs[OLD_PX + k] = obs[PX + k]
+        obs[OLD_QTY + k] = obs[QTY + k]
+    for k in range(WIDTH):
+        obs[OFI + k] = 0.0
+
+
+# --- walks -------------------------------------------------------------------------------------------
+@kernel
+def scan(kind, side, amount, w):
     """Walk one side from its best level.
 
     WITHIN : lots at most `amount` ticks from the best price (0 when empty)
     COST   : ticks that filling `amount` lots costs, each lot's distance from the best price summed; NaN when there are not so many
     """
     apart()
+    levels, pages, words, tree, _, sides = exchange_book(w)
     key = sides[side].best
     best = key
     total, cost = 0.0, 0.0

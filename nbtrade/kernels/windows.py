@@ -7,7 +7,7 @@
     pairs  the last `most` pairs (y, x): sums for variances, regressions, covariances
 
 A value that does not change makes no entry. Sums are kept by adding and subtracting, and taken anew each time the ring wraps, so rounding
-does not pile up over a day; levels are summed less their first value, so a price's variance keeps its digits.
+does not pile up over a day; levels are summed less the first value, or the last that filled the window, so variances keep their digits.
 An entry costs 16 bytes while the window holds it. A full ring sets PLAN.full: the pass stops before the next event, the shell doubles it.
 Weak case: an hour's window over every event holds them all.
 """
@@ -24,7 +24,7 @@ WINDOW = np.dtype(
         ("x", "f8"),  # value in force
         ("since", "f8"),  # clock at which the first value came into force; infinite before
         ("cut", "f8"),  # clock from which the sums count
-        ("shift", "f8"),  # the first value: sums are of x - shift
+        ("shift", "f8"),  # the first value, later the last that filled the window: sums are of x - shift
         ("far", "f8"),  # the largest distance from it so far
         ("s0", "f8"),  # integrals of 1, x, x*x where x is defined
         ("s1", "f8"),
@@ -144,6 +144,9 @@ def expire(w, rings, cut):
         w.s0 = 0.0
         w.s1 = 0.0
         w.s2 = 0.0
+        if w.x == w.x:  # sums are less this value from here on, so a change of it keeps all its digits
+            w.shift = w.x
+            w.far = 0.0
         count(w, w.x, w.c - w.cut)
 
 

@@ -16,8 +16,8 @@ from numba import types
 
 from nbtrade._jit import JIT, use_cache
 from nbtrade.errors import FeatureError
-from nbtrade.kernels import formulas, grids, windows
-from nbtrade.kernels.observed import OBSERVED, PLAN, floats
+from nbtrade.kernels import extremes, formulas, grids, windows
+from nbtrade.kernels.observed import OBSERVED, floats, plan_of
 from nbtrade.kernels.views import PYTHON_STRATEGIES, record_at, record_type
 from nbtrade.signals.program import Program
 
@@ -27,13 +27,14 @@ HELPERS = {
     windows: (
         "window_at", "pairs_at", "hold", "forward", "mean_of", "std_of", "zscore_of", "lag_of", "forward_flow", "pour", "sum_of",
     ),
+    extremes: ("hold_extreme", "forward_extreme", "extreme_of"),
     grids: (
         "to_grid", "volatility_of", "bipower_of", "impact_of", "illiquidity_of", "step_trade", "roll_of", "fill_buckets", "vpin_of",
         "plant", "ripen",
     ),
 }  # fmt: skip
 
-plan_of, observed_at = (record_at(dtype, record_type(dtype)) for dtype in (PLAN, OBSERVED))
+observed_at = record_at(OBSERVED, record_type(OBSERVED))
 _compiled: dict[Any, tuple[int, Any]] = {}
 
 
@@ -67,7 +68,7 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
         return id(evaluate), evaluate
     from numba.core.ccallback import CFunc
 
-    callback: Any = CFunc(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy"})
+    callback: Any = CFunc(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy", "forceinline": True})
     use_cache(callback, evaluate)
     try:
         callback.compile()

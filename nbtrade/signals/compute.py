@@ -63,6 +63,9 @@ def _check_room(out: Matrix | None, columns: list[Expression]) -> None:
     v = out.values
     if v.dtype != np.float64 or v.shape[1:] != (len(columns),) or not v.flags.c_contiguous or not v.flags.writeable:
         raise FeatureError(f"out is {v.dtype}{list(v.shape)}; {len(columns)} features need a writable, contiguous f8[rows, {len(columns)}]")
+    ts = out.ts
+    if ts.dtype != np.int64 or ts.shape != v.shape[:1] or not ts.flags.c_contiguous or not ts.flags.writeable:
+        raise FeatureError(f"out's times are {ts.dtype}{list(ts.shape)}; {len(v)} rows need a writable, contiguous i8[{len(v)}]")
 
 
 def columns_of(wanted: Any) -> list[Expression]:

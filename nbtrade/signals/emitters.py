@@ -65,6 +65,8 @@ def _observed(p: Program, node: Expression, xs: list[str]) -> Emitted:
         p.n_ofi = max(p.n_ofi, k + 1)
     if name.split("_")[-1] in ("adds", "cancels", "modifies", "refills", "refilled", "swept", "sweep"):
         p.follow_orders = True
+    p.follow_sweeps = p.follow_sweeps or name.endswith(("swept", "sweep"))
+    p.follow_quotes = p.follow_quotes or name == "last_quote"
     if name.endswith("_since"):
         p.follow_ages = True
     return Emitted(observed_float(name, k))
@@ -105,7 +107,7 @@ def _own(p: Program, node: Expression, xs: list[str]) -> Emitted:
     held = p.slot(0.0 if isinstance(node, Flow) else np.nan)
     k, offset = p.own_record(node.own)
     p.n_levels, p.n_ofi = max(p.n_levels, node.own.levels), max(p.n_ofi, node.own.levels)
-    p.follow_orders = p.follow_ages = True
+    p.follow_orders = p.follow_sweeps = p.follow_quotes = p.follow_ages = True
     arguments = ", ".join(["observed_at(plan.observed)", f"own_record_{k}(plan.own + {offset})", *xs])
     return Emitted(held, [f"{held} = float(own_{k}({arguments}))"])
 
@@ -118,6 +120,9 @@ def _binary(p: Program, node: Expression, xs: list[str]) -> Emitted:
 
 @emits("/")
 def _quotient(p: Program, node: Expression, xs: list[str]) -> Emitted:
+    a, b = (p.totals.get(one.key, (-1, x)) for one, x in zip(node.inputs, xs, strict=True))
+    if a[0] == b[0] >= 0:  # of two rates with one factor: it cancels out, and with it a multiplication and the wait for the factor
+        return Emitted(f"{a[1]} / {b[1]} if {b[1]} != 0.0 and k{a[0]} == k{a[0]} else nan")
     return Emitted(f"{xs[0]} / {xs[1]} if {xs[1]} != 0.0 else nan")
 
 
@@ -208,12 +213,9 @@ def _ema(p: Program, node: Expression, xs: list[str]) -> Emitted:
 @emits("rate")
 def _rate(p: Program, node: Expression, xs: list[str]) -> Emitted:
     (clock,), (length,) = node.shape, node.params
-    total, k = p.slot(0.0), p.decay(clock, length)
-    p.fading[k].append(total)
-    value = f"{total} * k{k}"  # NaN before it is warm
-    if clock == TIME:
-        return Emitted(value, [f"{total} += {xs[0]}"], [f"{total} *= d{k}"])
-    return Emitted(value, [f"{total} = {total} * d{k} + {xs[0]}"])
+    k, total = p.fading_total(clock, length)
+    p.totals[node.key] = k, total
+    return Emitted(f"{total} * k{k}", [f"{total} = {total} * d{k} + {xs[0]}"])  # k: NaN before it is warm
 
 
 @emits("mean", "std", "zscore", "lag")
@@ -224,6 +226,17 @@ def _window(p: Program, node: Expression, xs: list[str]) -> Emitted:
     w, absorb, advance = p.level_window(node.inputs[0].key, xs[0], clock, length)
     value = f"lag_of({w}, rings)" if node.op == "lag" else f"{node.op}_of({w})"
     return Emitted(value, absorb, advance, shares=not absorb)
+
+
+@emits("min", "max")
+def _extreme(p: Program, node: Expression, xs: list[str]) -> Emitted:
+    (clock,), (length,), sign = node.shape, node.params, 1.0 if node.op == "max" else -1.0
+    w = p.window(length, clock)
+    hold, forward = f"hold_extreme({w}, {xs[0]})", f"forward_extreme({w}, rings, {p.clock(clock)}, {sign}, plan)"
+    value = f"extreme_of({w}, rings, {sign})"
+    if clock == TIME:
+        return Emitted(value, [hold], [forward])
+    return Emitted(value, [hold, forward] if clock == EVENTS else [forward, hold])
 
 
 @emits("sum")

@@ -123,6 +123,14 @@ class Level(Expression):
         """(x - mean) / std over the window; NaN where it did not move."""
         return self._windowed("zscore", window, events, volume)
 
+    def min(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
+        """Smallest value in the last `window` of time, `events` or `volume` lots, the value in force among them."""
+        return self._windowed("min", window, events, volume)
+
+    def max(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
+        """Largest value, as `min`."""
+        return self._windowed("max", window, events, volume)
+
     def lag(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
         """The value that held `window` ago, `events` event ends ago, or `volume` lots ago."""
         return self._windowed("lag", window, events, volume)

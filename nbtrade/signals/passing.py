@@ -9,6 +9,9 @@ from nbtrade._jit import attributes
 from nbtrade.errors import FeatureError
 from nbtrade.kernels import memory, observed, tops
 from nbtrade.kernels.bits import SHIFT
+from nbtrade.kernels.pointers import keep
+from nbtrade.kernels.records import BOOK_FIELDS
+from nbtrade.kernels.streaming import LINE
 from nbtrade.kernels.watch import watch
 from nbtrade.schema import UNDEF_PRICE
 from nbtrade.signals.compiled import address_of
@@ -19,6 +22,7 @@ from nbtrade.store.state import book_arrays, book_before
 from nbtrade.store.tape import Tape
 
 BATCH_ROWS = 1 << 22  # rows between two looks at Ctrl-C
+STAGE_BYTES = 1 << 13  # at least, for rows on their way into the matrix: they stay in the first cache
 
 
 class Pass:
@@ -38,11 +42,14 @@ class Pass:
         self.values: np.ndarray = arrays[0]
         self.ts: np.ndarray = arrays[1]
         self.given = out is not None
-        self.times = np.zeros(0, np.int64) if sampling.times is None else sampling.times
+        self.times = np.zeros(0, np.int64) if sampling.times is None else np.ascontiguousarray(sampling.times, np.int64)
         self.book = book_arrays(tape)
         self.since = np.zeros(len(self.book.levels) if program.follow_ages else 1, np.int64)
         self.scans = self._new_scans()
+        self.stage = np.zeros(max(STAGE_BYTES, 4 * 8 * self.n_columns) // 8 + self.n_columns)
         self.watching = self._new_watch(t0)
+        self._point_book()
+        self._point_out()
         self._begin()
 
     @property
@@ -64,34 +71,43 @@ class Pass:
         w["t0"], w["n_levels"], w["n_ofi"] = t0, p.n_levels, p.n_ofi
         w["n_scans"], w["changes"] = len(p.scans), 1
         w["stateful"] = bool(p.absorb)
-        w["follow_orders"], w["follow_ages"] = p.follow_orders, p.follow_ages
+        w["follow_orders"], w["follow_sweeps"], w["follow_ages"] = p.follow_orders, p.follow_sweeps, p.follow_ages
+        w["follow_quotes"] = p.follow_quotes or s.mode == observed.SAMPLE_QUOTES
+        w["follow_more"], w["looks"] = bool(p.follow_ages or p.scans), w["follow_quotes"] | w["follow_ages"]
         w["prev_kind"] = w["exec_side"] = -1
         w["sweep_ts"] = -UNDEF_PRICE
         w["mode"], w["every"], w["amount"] = s.mode, s.every, s.amount
         if s.mode == observed.SAMPLE_VALUE:
             w["amount"] = s.amount / self.tape.tick
-        w["next_time"] = observed.FAR
+        w["next_time"], w["n_times"] = observed.FAR, len(self.times)
         if s.mode == observed.SAMPLE_TIME and len(self.tape):
             w["next_time"] = -(-t0 // s.every) * s.every - t0
         elif len(self.times):
             w["next_time"] = int(self.times[0]) - t0
-        w["evaluate_at"], w["plan_at"] = address_of(p), self.set.plan.ctypes.data
-        w["row_bytes"] = self.n_columns * 8
-        self._point_out(w)
+        w["evaluate_at"], w["plan_at"], w["observed_at"] = address_of(p), keep(self.set.plan), keep(self.set.observed)
+        w["scans_at"], w["times_at"] = keep(self.scans), keep(self.times)
+        w["row_bytes"], w["stage_at"], w["stage_bytes"] = self.n_columns * 8, keep(self.stage), self.stage.nbytes - self.n_columns * 8
         return w
 
-    def _point_out(self, w: np.ndarray) -> None:
-        w["capacity"], w["out_at"] = len(self.ts), self.values.ctypes.data
+    def _point_book(self) -> None:
+        for name, array in zip((*BOOK_FIELDS, "since_at"), (*self.book, self.since), strict=True):
+            self.watching[name] = keep(array)
+
+    def _point_out(self) -> None:
+        w = self.watching
+        w["capacity"], w["out_ts_at"] = len(self.ts), keep(self.ts)
+        at = self.values.ctypes.data + self.n_out * self.n_columns * 8
+        w["moved"] = w["staged"] = at % LINE
+        w["out_at"] = at - at % LINE
 
     def _begin(self) -> None:
         """What the book shows before the first row."""
-        levels, pages, words, tree, _, sides = self.book
-        tops.show_all(self.set.observed, self.program.n_levels, levels, pages, words, tree, sides)
+        tops.show_all(self.watching.ctypes.data)
         if self.program.follow_ages and self.tape.start:
             t0 = int(self.watching["t0"][0])
             orders = book_before(self.tape, self.tape.start).orders
             px = orders["px"].astype(np.int64)
-            page = pages[(px >> SHIFT) - int(sides["first_slot"][0])].astype(np.int64)
+            page = self.book.pages[(px >> SHIFT) - int(self.book.sides["first_slot"][0])].astype(np.int64)
             at = (page << (SHIFT + 1)) + (orders["side"].astype(np.int64) << SHIFT) + (px & 31)
             np.add.at(self.since, at, self.tape.whole["ts_recv"][orders["prio"]] - t0)
 
@@ -99,22 +115,16 @@ class Pass:
     def feed(self, tape: Tape, *, final: bool = False, batch: int = BATCH_ROWS) -> None:
         """Pass over the rows of `tape`, which follow those of the last call. Raises FeatureError when a user's own feature fails."""
         start, n = 0, len(tape)
-        rows = tape.events, tape.ts_event, tape.ts_recv, tape.order_id, tape.whole["ts_recv"]
+        columns = tape.events, tape.ts_event, tape.ts_recv, tape.order_id, tape.whole["ts_recv"]
+        for name, column in zip(observed.COLUMN_FIELDS, columns, strict=True):
+            self.watching[name] = keep(column)
         while True:
             stop = min(n, start + batch)
-            start = self._call(rows, start, stop, final and stop == n)
+            start = int(watch(self.watching.ctypes.data, start, stop, final and stop == n))
             status = int(self.watching["status"][0])
             if status == observed.DONE and start == n:
                 return
             self._put_right(status)
-
-    def _call(self, rows: tuple[np.ndarray, ...], start: int, stop: int, final: bool) -> int:
-        return int(
-            watch(
-                *rows, start, stop, final, self.watching, self.set.observed, self.set.plan, self.scans, self.times, self.ts,
-                self.since, *self.book,
-            )
-        )  # fmt: skip
 
     def _put_right(self, status: int) -> None:
         if status == observed.RINGS_FULL:
@@ -123,6 +133,7 @@ class Pass:
             self.book = memory.grown(self.book)
             if self.program.follow_ages:
                 self.since = np.concatenate([self.since, np.zeros_like(self.since)])
+            self._point_book()
         elif status == observed.OUT_FULL:
             self._grow_out()
         elif status == observed.FAILED:
@@ -137,7 +148,7 @@ class Pass:
         more = max(len(self.ts), 1024)
         self.values = np.concatenate([self.values, np.empty((more, self.n_columns))])
         self.ts = np.concatenate([self.ts, np.empty(more, np.int64)])
-        self._point_out(self.watching)
+        self._point_out()
 
     def matrix(self) -> tuple[np.ndarray, np.ndarray]:
         """(values, ts) written so far, and no more memory than they need."""

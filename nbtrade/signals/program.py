@@ -14,8 +14,9 @@ tried and took as long or longer.)
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,8 +24,19 @@ from nbtrade.kernels import observed
 from nbtrade.kernels.windows import PAIRS, WINDOW
 from nbtrade.signals.expression import EVENTS, TIME, VOLUME, Expression, Flow, Level
 
+NOTHING = 1e-17  # 1.0 - x is 1.0 for what is smaller
 NOW, START, EVENT_COUNT, VOLUME_COUNT = range(4)  # of s[...]
 LEVEL_FIELDS = {f"{side}_{what}" for side in ("bid", "ask") for what in ("px", "qty", "orders")}
+
+
+class _Decays(NamedTuple):
+    """Lines of exponential weights."""
+
+    weights: dict[str, list[str]]  # by clock: d{k}
+    absorbed: list[str]  # what fades where an event is taken in, besides the totals
+    passed: list[str]  # what fades where only time passes
+    flushes: dict[str, list[str]]  # by clock
+    factors: list[str]  # k{k}, which make totals rates
 
 
 class Program:
@@ -48,8 +60,11 @@ class Program:
         self.own_bytes = 0
         self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
         self.decays: dict[tuple[str, float], int] = {}
-        self.fading: list[list[str]] = []  # totals that each weight multiplies
-        self.n_levels, self.n_ofi, self.follow_orders, self.follow_ages = 1, 0, False, False
+        self.n_rates: Counter[tuple[str, float]] = Counter()  # of each clock and length
+        self.fading: list[list[str]] = []  # what each weight multiplies, side by side: what is missing to a weight of 1, then rates' totals
+        self.totals: dict[str, tuple[int, str]] = {}  # of rates: the weight's number and the total, by the node's key
+        self.n_levels, self.n_ofi = 1, 0
+        self.follow_orders, self.follow_sweeps, self.follow_quotes, self.follow_ages = False, False, False, False
         columns = [_column(e) for e in outputs]
         self.n_columns = len(columns)
         self._emit(columns)
@@ -106,8 +121,16 @@ class Program:
     def decay(self, clock: str, length: float) -> int:
         """Number k of the exponential weight of this clock and length: local d{k} is exp(-step / length), see `_decays`."""
         if (clock, length) not in self.decays:
-            self.fading.append([])
-        return self.decays.setdefault((clock, length), len(self.decays))
+            self.decays[clock, length] = len(self.decays)
+            self.fading.append([self.slot(1.0), *(self.slot(0.0) for _ in range(self.n_rates[clock, length]))])
+        return self.decays[clock, length]
+
+    def fading_total(self, clock: str, length: float) -> tuple[int, str]:
+        """(k as of `decay`, a total that fades by it)."""
+        k = self.decay(clock, length)
+        total = self.fading[k][-self.n_rates[clock, length]]
+        self.n_rates[clock, length] -= 1
+        return k, total
 
     def scan(self, kind: int, side: int, amount: float) -> str:
         """A walk over the book at every event's end, or where samples are taken if nothing else takes it in."""
@@ -123,6 +146,7 @@ class Program:
 
         order = _in_order(columns)
         index = {node.key: k for k, node in enumerate(order)}
+        self.n_rates.update((node.shape[0], node.params[0]) for node in order if node.op == "rate")
         emitted = [EMITTERS[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
         inputs = [[index[i.key] for i in node.inputs] for node in order]
         taken = _needed(inputs, [j for k, e in enumerate(emitted) if e.absorb for j in inputs[k]], [e.kept for e in emitted])
@@ -139,33 +163,40 @@ class Program:
         self.write += [f"out[{j}] = v{index[c.key]}" for j, c in enumerate(columns)]
         self.write += [line for e in emitted for line in e.after_write]
 
-    def _decays(self) -> tuple[list[str], list[str], list[str]]:
-        """(advance, absorb, write) lines of the exponential weights.
+    def _decays(self) -> "_Decays":
+        """The lines of all exponential weights.
 
         r: 1 / length;  u: what is missing to a weight of 1 since the first event;  k: 1 / (length in the clock's unit * weight so far)
         """
-        lines: dict[str, list[str]] = {TIME: [], EVENTS: [], VOLUME: []}
-        write = []
+        lines = _Decays({TIME: [], EVENTS: [], VOLUME: []}, [], [], {TIME: [], EVENTS: [], VOLUME: []}, [])
         for (clock, length), k in self.decays.items():
-            missing = self.slot(1.0)
+            missing, every = self.fading[k][0], f"for i in range({self.fading[k][0][2:-1]}, {int(self.fading[k][-1][2:-1]) + 1}):"
             if clock == EVENTS:
-                lines[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}", f"{missing} *= d{k}"]
-                unit = self.constant(1.0 / (1.0 - np.exp(-1.0 / length)))
+                lines.weights[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}"]
+                unit = 1.0 / (1.0 - np.exp(-1.0 / length))
             else:
                 step = {TIME: "dt", VOLUME: "dv"}[clock]
-                lines[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
-                lines[clock] += [f"{missing} *= d{k}"]
-                unit = self.constant(length / (1e9 if clock == TIME else 1.0))
+                lines.weights[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
+                unit = length / (1e9 if clock == TIME else 1.0)
+            lines.absorbed.append(f"{missing} *= d{k}")
+            lines.passed.extend([every, f"    s[i] *= d{k}"] if clock == TIME else [])
             flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
-            lines[clock] += [f"if {self.clock(clock)} >= {flush}:", f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}"]
-            lines[clock] += [f"    {total} = flushed({total})" for total in (missing, *self.fading[k])]
+            lines.flushes[clock] += [
+                f"if {self.clock(clock)} >= {flush}:",
+                f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}",
+            ]
+            lines.flushes[clock] += [f"    {every}", "        s[i] = flushed(s[i])"]
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
-            write.append(f"k{k} = 1.0 / ({unit} * (1.0 - {missing})) if {warm} else nan")
-        return lines[TIME], [*lines[EVENTS], *lines[VOLUME]], write
+            # once nothing is missing there is no division, and no waiting for it
+            full = f"1.0 / ({self.constant(unit)} * (1.0 - {missing}))"
+            share = f"{full} if {missing} > {NOTHING!r} else {self.constant(1.0 / unit)}"
+            lines.factors.append(f"k{k} = ({share}) if {warm} else nan")
+        return lines
 
     def _written(self) -> str:
-        time, others, rates = self._decays()
+        decays = self._decays()
+        weights, flushes, rates = decays.weights, decays.flushes, decays.factors
         size, pair = WINDOW.itemsize, PAIRS.itemsize
         head = [
             "plan = plan_of(plan_at)",
@@ -177,15 +208,18 @@ class Program:
         head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
         head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
         first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]
-        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *time, *self.advance])
-        dv = [f"dv = {observed_float('volume')} - s[{VOLUME_COUNT}]", f"s[{VOLUME_COUNT}] += dv", f"s[{EVENT_COUNT}] += 1.0"]
-        absorb = [*first, *dv, *others, *_used(rates, self.absorb), *self.absorb]
+        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *weights[TIME], *self.advance, *flushes[TIME]])
+        taken = [*weights[EVENTS], *weights[VOLUME], *decays.absorbed, *_used(rates, self.absorb), *self.absorb]
+        taken += [*flushes[EVENTS], *flushes[VOLUME]]
+        absorb = [*first, *_clocks(" ".join(taken)), *taken]
         write = ["out = floats(out_at)", *_used(rates, self.write), *self.write]
         body = [
             *head,
             "now = float(moment)",
+            *(f"d{k} = 1.0" for (clock, _), k in self.decays.items() if clock == TIME),
             f"if what & {observed.ADVANCE} and s[{START}] < inf:",
             *_indented(advance),
+            *_block_if(f"if not what & {observed.ABSORB}:", decays.passed),  # else each total fades where it takes in what came
             f"if what & {observed.ABSORB}:",
             *_indented(absorb),
             f"if what & {observed.WRITE}:",
@@ -203,6 +237,13 @@ class Program:
 def observed_float(name: str, k: int = 0) -> str:
     """An observed number in the code."""
     return f"o[{observed.at(name, k)}]"
+
+
+def _clocks(code: str) -> list[str]:
+    """Lines that bring forward the clocks that code reads."""
+    lots, events = f"s[{VOLUME_COUNT}]", f"s[{EVENT_COUNT}]"
+    volume = [f"dv = {observed_float('volume')} - {lots}", f"{lots} += dv"] if lots in code or re.search(r"\bdv\b", code) else []
+    return volume + ([f"{events} += 1.0"] if events in code else [])
 
 
 def _used(rates: list[str], lines: list[str]) -> list[str]:
@@ -249,6 +290,10 @@ def _power_of_two(n: int) -> int:
 
 def _indented(lines: list[str]) -> list[str]:
     return [f"    {line}" for line in lines]
+
+
+def _block_if(head: str, lines: list[str]) -> list[str]:
+    return [head, *_indented(lines)] if lines else []
 
 
 def _block(first: str, head: str, lines: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """Sessions in sequence: what goes on, what begins anew. Random ones are in tests/test_random_scripts.py."""
 
+import numpy as np
 import pytest
 import scripted_engine
 from model_backtest import backtest_days
@@ -9,6 +10,10 @@ from scripted import play
 from test_random_scripts import assert_equal, tape_of
 
 import nbtrade as nt
+from nbtrade import ASK, BID
+from nbtrade.results import Result
+from nbtrade.runner import run_tapes
+from nbtrade.setups import new_setup
 
 SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1}
 
@@ -113,3 +118,33 @@ def test_rows_are_counted_once():
     days = [tape_of(MONDAY), tape_of(TUESDAY)]
     for data, n in ((days, 8), (days[1].between(1060), 1), ([days[0].between(20), days[1]], 5)):
         assert nt.backtest(data, nt.market_maker).summary["n_rows"] == n
+
+
+def test_many_accounts_close_together(tmp_path):
+    """More positions are closed at a session's end than logs and rings hold at once: each as in a run of its own."""
+
+    day = nt.ingest(nt.synthetic.write_dbn(tmp_path / "day.dbn.zst", 120_000, seed=3), progress=False)
+
+    @nt.strategy(state=[("lots", "i8"), ("at", "i8"), ("n", "i8")], wake="10ms")
+    def holding(market, features, account, state):
+        if state.n == state.at:
+            account.market(BID if state.lots > 0 else ASK, abs(state.lots))
+        state.n += 1
+
+    values = [{"lots": (3 + k % 60) * (1 if k % 2 else -1), "at": k // 8} for k in range(2500)]
+    middle = int(day.ts_recv[len(day) // 2])
+    part = day.between(middle, middle + 4_000_000_000)
+
+    def closed(sets):
+        setup = new_setup(holding, sets, latency=nt.Latency("1ms", "2ms"), sample=0, max_orders=4)
+        simulation = run_tapes([part], setup)
+        held = np.count_nonzero(simulation.accounts["true_position"])
+        simulation.close_session(flatten=True)
+        return simulation, setup, held
+
+    together, setup, held = closed(values)
+    assert held == 2500
+    assert not together.accounts["true_position"].any()
+    for k in (0, 1, 777, 2499):
+        alone, _, _ = closed(values[k : k + 1])
+        assert Result(alone, setup, "", 1).hash == Result(together, setup, "", 1, 0, k).hash

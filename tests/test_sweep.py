@@ -67,34 +67,6 @@ def test_together_is_alone(tape, latency):
     assert len(set(together)) == len(together)
 
 
-def test_many_accounts_close_together(tape):
-    """More positions are closed at a session's end than logs and rings hold at once: each as in a run of its own."""
-
-    @nt.strategy(state=[("lots", "i8"), ("at", "i8"), ("n", "i8")], wake="10ms")
-    def holding(market, features, account, state):
-        if state.n == state.at:
-            account.market(BID if state.lots > 0 else ASK, abs(state.lots))
-        state.n += 1
-
-    values = [{"lots": (3 + k % 60) * (1 if k % 2 else -1), "at": k // 8} for k in range(2500)]
-    middle = int(tape.ts_recv[len(tape) // 2])
-    part = tape.between(middle, middle + 4_000_000_000)
-
-    def closed(sets):
-        setup = new_setup(holding, sets, latency=LATENCY, sample=0, max_orders=4)
-        simulation = run_tapes([part], setup)
-        held = np.count_nonzero(simulation.accounts["true_position"])
-        simulation.close_session(flatten=True)
-        return simulation, setup, held
-
-    together, setup, held = closed(values)
-    assert held == 2500
-    assert not together.accounts["true_position"].any()
-    for k in (0, 1, 777, 2499):
-        alone, _, _ = closed(values[k : k + 1])
-        assert Result(alone, setup, "", 1).hash == Result(together, setup, "", 1, 0, k).hash
-
-
 def test_another_process_says_the_same(tape):
     """A run in a new process has the same hash."""
     code = (

@@ -92,34 +92,38 @@ def backtest(
         max_orders=max_orders,
     )
     flatten = at_close == "flatten"
-    feed = setup.latency.delays().feed
-
-    def with_features(tapes: Sequence[Tape] | None) -> Setup:
-        return replace(setup, features=feature_rows(strategy, features, tapes, feed))
-
     if isinstance(data, Mapping):
-        if not data:
-            raise ValueError("the dict of tapes is empty: there is nothing to run on")
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
-        setup = with_features(list(tapes.values())[:1])
-        simulation = run_tapes(list(tapes.values()), setup, progress)
-        simulation.close_session(flatten)
-        return Results(
-            {name: Result(simulation, setup.on(v), tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())}
-        )
+        return _side_by_side(tapes, _featured(setup, features, list(tapes.values())[:1]), flatten, progress)
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
-        setup = with_features(days)
+        setup = _featured(setup, features, days)
         return Result(run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
-        simulation, name, tick_units = _from_source(data, with_features(None), tick, symbol, progress)
+        setup = _featured(setup, features, None)
+        simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
     else:
         tape = open_part(data, start, end)
-        simulation, name, tick_units = run_tapes([tape], with_features([tape]), progress), tape.symbol, tape.tick_units
+        setup = _featured(setup, features, [tape])
+        simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
     simulation.close_session(flatten)
     return Result(simulation, setup, name, tick_units)
+
+
+def _featured(setup: Setup, given: Any, tapes: Sequence[Tape] | None) -> Setup:
+    """The setup with the rows of the features that were given, or that the strategy asks for."""
+    return replace(setup, features=feature_rows(setup.strategy, given, tapes, setup.latency.delays().feed))
+
+
+def _side_by_side(tapes: dict[Any, Tape], setup: Setup, flatten: bool, progress: bool) -> Results:
+    """One session of several instruments."""
+    if not tapes:
+        raise ValueError("the dict of tapes is empty: there is nothing to run on")
+    simulation = run_tapes(list(tapes.values()), setup, progress)
+    simulation.close_session(flatten)
+    return Results({name: Result(simulation, setup.on(v), tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
 
 
 def is_tape(data: Any) -> bool:

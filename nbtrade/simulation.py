@@ -11,7 +11,6 @@ import numpy as np
 from nbtrade import blame, guarded
 from nbtrade.kernels import arrivals, engine, market, memory, records
 from nbtrade.kernels.pointers import keep
-from nbtrade.schema import LAST, NO_SIDE, TRADE
 from nbtrade.seam import Strategy
 from nbtrade.venue import LOG_ROWS, Delays, Venue, copy_of, new_records
 
@@ -166,14 +165,8 @@ class Simulation:
 
     def _note_the_rest(self) -> None:
         """Trades and events after the session's last wake are seen too."""
-        for venue, seen in zip(self.venues, self.market, strict=True):
-            rows = venue.rows[0][int(venue.record["l"]) :]
-            trades = rows[rows["kind"] == TRADE]
-            seen["n_events"] += np.count_nonzero(rows["flags"] & LAST)
-            seen["volume"] += trades["qty"].sum(dtype=np.int64)
-            if len(trades):
-                seen["last_px"], seen["last_qty"] = trades["px"][-1], trades["qty"][-1]
-                seen["last_side"] = -1 if trades["flags"][-1] & NO_SIDE else trades["side"][-1]
+        for venue in self.venues:
+            market.note_rest(venue.records)
 
     def _explain_failure(self) -> None:
         """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""

@@ -290,16 +290,24 @@ def replay(events, start, stop, levels, pages, words, tree, free, sides):
     return stop
 
 
+@helper
+def apply_and_tell(row, levels, pages, words, tree, free, sides):
+    """(as `apply`, whether the row's level became empty or ceased to be)."""
+    before = sides[BID].n_levels + sides[ASK].n_levels
+    at = apply(row, levels, pages, words, tree, free, sides)
+    return at, sides[BID].n_levels + sides[ASK].n_levels != before
+
+
 @kernel
 def mark(events, start, stop, levels, pages, words, tree, free, sides):
     """`replay` of rows that do not have their TURN flags yet: they get them. Returns as `replay`."""
     for i in range(start, stop):
         row = events[np.uint64(i)]
         if row.kind < TRADE:
-            before = sides[BID].n_levels + sides[ASK].n_levels
-            if change(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides) < 0:
+            at, turned = apply_and_tell(row, levels, pages, words, tree, free, sides)
+            if at < 0:
                 return i
-            if sides[BID].n_levels + sides[ASK].n_levels != before:
+            if turned:
                 row["flags"] |= TURN
     return stop
 
@@ -315,11 +323,9 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
     for i in range(start, stop):
         row = events[np.uint64(i)]
         if row.kind < TRADE:
-            before = sides[BID].n_levels + sides[ASK].n_levels
-            at = change(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides)
+            at, turned = apply_and_tell(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 return i
-            turned = sides[BID].n_levels + sides[ASK].n_levels != before
             counts[2] += levels[at].qty < 0 or levels[at].n < 0 or turned != (row["flags"] & TURN != 0)
         if row["flags"] & LAST:
             counts[0] += 1

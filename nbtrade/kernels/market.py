@@ -10,7 +10,7 @@ from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.bits import SHIFT
 from nbtrade.kernels.book import key_of, level_index, next_level
 from nbtrade.kernels.memory import NO_KEY
-from nbtrade.kernels.records import seen_book, venue_at
+from nbtrade.kernels.records import events_at, seen_book, venue_at
 from nbtrade.kernels.views import method, record_at, record_model, record_type
 from nbtrade.schema import ASK, BID, LAST, NO_SIDE, TRADE, UNDEF_PRICE
 
@@ -169,6 +169,13 @@ def note_trades(events, start, stop, market):
         market.last_px = events[last].px
         market.last_qty = events[last].qty
         market.last_side = -1 if events[last]["flags"] & NO_SIDE != 0 else np.int64(events[last].side)
+
+
+@kernel
+def note_rest(venues):
+    """`note_trades` for the rows at hand that no wake has shown. venues : VENUE[1]"""
+    venue = venues[0]
+    note_trades(events_at(venue.events_at), venue.l, venue.n, market_at(venue.market_at))
 
 
 @helper

@@ -171,7 +171,7 @@ class Result:
         values["realised_pnl"] = float(self._money(self._positions[0][-1])) if len(self._fills) else 0.0
         values["unrealised_pnl"] = values["gross_pnl"] - values["realised_pnl"]
         values |= self.over_time() | {"n_wakes": self.n_wakes, "n_rows": self.n_rows}
-        return pd.Series(values, name=self.symbol, dtype=object)
+        return pd.Series(list(values.values()), list(values), object, self.symbol)
 
     def totals(self, a: np.ndarray) -> dict[str, list[Any]]:
         """What ACCOUNT[n] records tell, column by column: ints and floats."""

@@ -12,7 +12,7 @@ from nbtrade import blame, guarded
 from nbtrade.kernels import arrivals, engine, market, memory, records
 from nbtrade.kernels.pointers import keep
 from nbtrade.seam import Strategy
-from nbtrade.venue import LOG_ROWS, Delays, Venue, copy_of, new_records
+from nbtrade.venue import LOG_ROWS, Delays, Venue, first, is_theirs, joined, new_log, new_records
 
 
 def shares_book(strategy: Strategy, feed: int) -> bool:
@@ -45,7 +45,7 @@ class Simulation:
         self.accounts = new_records(records.ACCOUNT, len(books) * self.n_accounts)
         self.market = new_records(market.MARKET, len(books))
         self.venue_records = new_records(records.VENUE, len(books))
-        self.samples = new_records(records.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
+        self.samples = new_log(records.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
         self.sample_log: list[np.ndarray] = []
         self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
         self._set_accounts(limits or {})
@@ -184,8 +184,11 @@ class Simulation:
             venue.drain()
         n = int(self.run["n_samples"][0])
         if n:
-            self.sample_log.append(copy_of(self.samples[:n]))
+            self.sample_log.append(first(self.samples, n))
             self.run["n_samples"] = 0
+            if is_theirs(self.samples, n):
+                self.samples = new_log(records.SAMPLE, len(self.samples))
+                self.run["samples_at"] = keep(self.samples)
 
     def _make_room(self) -> None:
         self.drain()
@@ -195,5 +198,4 @@ class Simulation:
     # --- results -----------------------------------------------------------------------------------
     def all_samples(self) -> np.ndarray:
         """SAMPLE[] of all accounts and instruments, by time."""
-        parts = [np.zeros(0, np.uint8), *(array.view(np.uint8) for array in self.sample_log)]
-        return np.concatenate(parts).view(records.SAMPLE)
+        return joined(self.sample_log, records.SAMPLE)

@@ -10,16 +10,49 @@ import numpy as np
 from nbtrade._jit import attributes
 from nbtrade.errors import CapacityError
 from nbtrade.kernels import memory, records, wire
-from nbtrade.kernels.places import AT_ONCE
+from nbtrade.kernels.bits import WORD
+from nbtrade.kernels.match import FAR
+from nbtrade.kernels.places import AT_ONCE, BESTS, N_OURS
 from nbtrade.kernels.pointers import keep
 
 LOG_ROWS = 1 << 14
+LOGS = {"fills": records.FILL, "done": records.OWN}
 RING = 1 << 12
 
 
 def new_records(dtype: np.dtype, n: int = 1) -> np.ndarray:
     """Zeroed records as kernels take them."""
     return attributes(np.zeros(n, dtype))
+
+
+def own_records(n: int) -> np.ndarray:
+    """OWN[1 + n]: what stands for no order, before which no row is, and n orders."""
+    entries = new_records(records.OWN, 1 + n)
+    entries[0]["next"], entries[0]["stamp"], entries[0]["joined"] = -1, FAR, FAR
+    return entries
+
+
+def new_log(dtype: np.dtype, n: int) -> np.ndarray:
+    """Room for n records that are written before they are read; zeroed where records have gaps that nobody writes."""
+    gaps = dtype.itemsize != sum(dtype[name].itemsize for name in dtype.names or ())
+    return new_records(dtype, n) if gaps else attributes(np.empty(n, dtype))
+
+
+def is_theirs(array: np.ndarray, n: int) -> bool:
+    """True when a log with n records is given away with them, and not copied: memory that was never used costs 2 us a page."""
+    return 4 * n >= len(array)
+
+
+def first(array: np.ndarray, n: int) -> np.ndarray:
+    """The n records of a log, plain."""
+    return array[:n].view(np.ndarray) if is_theirs(array, n) else copy_of(array[:n])
+
+
+def joined(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+    """Arrays of one dtype as one, a single one as it is; as bytes: see copy_of."""
+    if len(parts) == 1:
+        return parts[0].view(np.ndarray)
+    return np.concatenate([np.zeros(0, np.uint8), *(part.view(np.uint8) for part in parts)]).view(dtype)
 
 
 def copy_of(array: np.ndarray) -> np.ndarray:
@@ -62,7 +95,7 @@ class Venue:
         self.records, self.record = one, one[0]
         self.accounts, self.slots, self.one_book, self.delays = accounts, slots, one_book, delays
         self.n_slots = len(accounts) * (slots + 1)
-        self.orders = new_records(records.OWN, self.n_slots + 1024)
+        self.entries = own_records(self.n_slots + 1024)
         self.messages = new_records(records.MESSAGE, power_of_two(4 * self.n_slots + 2))
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "done": []}
         self.record["keep_log"] = keep_log
@@ -72,7 +105,8 @@ class Venue:
         self.rows_before = self.first_row = 0  # rows of sessions before; the first row's number in the tape
         self._set_orders()
         self._set_delays()
-        self._set_logs(LOG_ROWS)
+        for name in LOGS:
+            self._set_log(name, LOG_ROWS)
         self._set_reports(new_records(records.REPORT, RING))
         self._point("messages_at", self.messages)
         self.record["m_mask"] = len(self.messages) - 1
@@ -89,6 +123,7 @@ class Venue:
         self.seen_book = book if self.one_book else memory.copied(book)
         self.own_bits = (np.zeros_like(book.words), np.zeros_like(book.tree), book.sides.copy())
         self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = memory.NO_KEY, 0
+        self.ours = np.zeros(N_OURS, np.int64), np.zeros(BESTS * WORD, np.int32)
         r = self.record
         for name in ("base_row", "x", "x_phase", "l", "seen", "seen_bits", "n_resting", "top_bid_qty", "top_ask_qty"):
             r[name] = 0
@@ -102,15 +137,26 @@ class Venue:
                 self._point(name, array)
         for name, array in zip(("own_words_at", "own_tree_at", "own_sides_at"), self.own_bits, strict=True):
             self._point(name, array)
+        for name, array in zip(("ours_at", "ours_counts_at"), self.ours, strict=True):
+            self._point(name, array)
         self.record["n_pages_table"] = len(self.exchange_book.pages)
+
+    @property
+    def orders(self) -> np.ndarray:
+        """OWN[]: the slots of all accounts, then TAKEN entries."""
+        return self.entries[1:]
+
+    def _point_orders(self) -> None:
+        self._point("entries_at", self.entries)
+        self._point("orders_at", self.orders)
+        self.accounts["orders_at"] = self.record["orders_at"] + self.accounts["first"] * records.OWN_BYTES
 
     def _set_orders(self) -> None:
         k, a, slots = len(self.accounts), self.accounts, self.slots
-        self._point("orders_at", self.orders)
         self._point("accounts_at", a)
         a["first"] = np.arange(k) * (slots + 1)
+        self._point_orders()
         a["capacity"] = slots
-        a["orders_at"] = self.record["orders_at"] + a["first"] * records.OWN_BYTES
         chain = np.append(np.arange(1, slots), (-1, -1))  # the last slot is for closing a position
         self.orders["next"][: self.n_slots] = np.tile(chain, k)
         self.orders["account"][: self.n_slots] = np.repeat(np.arange(k), slots + 1)
@@ -125,11 +171,11 @@ class Venue:
                 self._point(name, array)
                 r["n_latencies"] = len(array)
 
-    def _set_logs(self, n: int) -> None:
-        self.fills, self.done = new_records(records.FILL, n), new_records(records.OWN, n)
-        self._point("fills_at", self.fills)
-        self._point("done_at", self.done)
-        self.record["fills_capacity"] = self.record["done_capacity"] = n
+    def _set_log(self, name: str, n: int) -> None:
+        array = new_log(LOGS[name], n)
+        setattr(self, name, array)
+        self._point(f"{name}_at", array)
+        self.record[f"{name}_capacity"] = n
 
     def _set_reports(self, reports: np.ndarray) -> None:
         self.reports = reports
@@ -178,19 +224,22 @@ class Venue:
     # --- room --------------------------------------------------------------------------------------
     def drain(self) -> None:
         """Move what the logs hold out of the kernels' way."""
-        for name, array, counter in (("fills", self.fills, "n_fills"), ("done", self.done, "n_done")):
-            n = int(self.record[counter])
+        for name in LOGS:
+            array, n = getattr(self, name), int(self.record[f"n_{name}"])
             if n:
-                self.logs[name].append(copy_of(array[:n]))
-                self.record[counter] = 0
+                self.logs[name].append(first(array, n))
+                self.record[f"n_{name}"] = 0
+                if is_theirs(array, n):
+                    self._set_log(name, len(array))
 
     def make_room(self) -> None:
         """Drain the logs, then grow whatever could still not take the most that one row may cause."""
         self.drain()
         r, sides = self.record, self.exchange_book.sides
         most = 2 * int(r["n_resting"]) + int(sides["n_levels"].sum()) + 8
-        if most > len(self.fills):
-            self._set_logs(4 * most)
+        for name in LOGS:
+            if most > len(getattr(self, name)):
+                self._set_log(name, 4 * most)
         pending = int(r["r_tail"] - r["r_head"])
         if pending + most > len(self.reports):
             self._grow_reports(power_of_two(2 * (pending + most)))
@@ -212,13 +261,12 @@ class Venue:
     def _grow_taken(self, n: int) -> None:
         if self.n_slots + n > 2**31 - 2:
             raise CapacityError(f"{n:,} levels with liquidity taken by our orders do not fit. Use fewer accounts in one run.")
-        old, self.orders = self.orders, new_records(records.OWN, self.n_slots + n)
+        old, self.entries = self.orders, own_records(self.n_slots + n)
         self.orders[: len(old)] = old
         self.orders["next"][len(old) :] = np.arange(len(old) + 1, len(self.orders) + 1)
         # the free list's last entry of old pointed one past the end: exactly at the first new one
         self.record["taken_capacity"] = n
-        self._point("orders_at", self.orders)
-        self.accounts["orders_at"] = self.record["orders_at"] + self.accounts["first"] * records.OWN_BYTES
+        self._point_orders()
 
     def widen(self, px_min: int, px_max: int) -> None:
         """Make the books take prices px_min..px_max."""
@@ -241,9 +289,7 @@ class Venue:
     # --- results -----------------------------------------------------------------------------------
     def log(self, name: str) -> np.ndarray:
         """One log as an array: "fills" FILL[], "done" OWN[]."""
-        dtype = {"fills": records.FILL, "done": records.OWN}[name]
-        parts = [np.zeros(0, np.uint8), *(array.view(np.uint8) for array in self.logs[name])]  # as bytes: see copy_of
-        return np.concatenate(parts).view(dtype)
+        return joined(self.logs[name], LOGS[name])
 
     def open_orders(self) -> np.ndarray:
         """Orders neither filled, cancelled nor rejected: OWN[]."""

@@ -216,35 +216,61 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
     assert [int(n) for n in book.sides["n_levels"]] == [sum(1 for (s, _), n in counts.items() if s == side and n) for side in (BID, ASK)]
 
 
-ROWS_AT, I4_AT = pointer_to(ROW), pointer_to(np.dtype("i4"))
+ROWS_AT, I4_AT, I8_AT = pointer_to(ROW), pointer_to(np.dtype("i4")), pointer_to(np.dtype("i8"))
 
 
 @kernel
-def placed(rows_at, n, pages_at, first_slot, own_bid, own_ask, out_at, in_groups):
-    """Places and lots of n rows, eight at once as far as they go, or one by one."""
-    rows, pages, found, lots = ROWS_AT(rows_at), I4_AT(pages_at), I4_AT(out_at), I4_AT(out_at + 4 * places.AT_ONCE)
+def placed(rows_at, n, pages_at, first_slot, ours_at, out_at, in_groups):
+    """Places and lots of n rows, as many at once as there are lanes, or one by one; bits of those that are watched."""
+    rows, pages, ours, found, lots = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(ours_at), I4_AT(out_at), I4_AT(out_at + 4 * places.AT_ONCE)
     if in_groups:
-        places.place_rows(rows, 0, n, n, pages, first_slot, own_bid, own_ask, found, lots)
-    else:
-        for k in range(n):
-            places.place_one(rows, k, pages, first_slot, own_bid, own_ask, found, lots, k)
+        return places.place_rows(rows, 0, n, n, pages, first_slot, ours, found, lots)
+    watched = 0
+    for k in range(n):
+        watched |= places.place_one(rows, k, pages, first_slot, ours, found, lots, k) << k
+    return watched
 
 
 @pytest.mark.skipif(not JIT, reason="without the JIT there is one definition only")
 @pytest.mark.parametrize("seed", range(20))
-def test_eight_places_at_once_are_eight_places(seed):
+def test_many_places_at_once_are_the_places_one_by_one(seed):
     """The vectors say what the definition for one row says: all kinds, sides and flags, own prices of either side or none."""
     rng = np.random.default_rng(seed)
-    n = int(rng.integers(1, places.AT_ONCE + 1))
+    n = places.AT_ONCE if seed == 0 else int(rng.integers(1, places.AT_ONCE + 1))
     rows = np.zeros(places.AT_ONCE, EVENT)
     rows["px"], rows["qty"] = rng.integers(-2000, 2000, len(rows)), rng.integers(-(2**31), 2**31, len(rows))
     rows["kind"], rows["side"] = rng.choice([ADD, CANCEL, EXEC, EXEC, TRADE, MARK], len(rows)), rng.integers(0, 2, len(rows))
     rows["flags"], rows["d_orders"] = rng.choice([0, LAST, TURN, TURN | LAST, SNAPSHOT], len(rows)), rng.integers(-1, 2, len(rows))
     rows["px"][rows["kind"] >= TRADE] = rng.integers(-(2**31), 2**31, int((rows["kind"] >= TRADE).sum()))  # beyond any page
     pages = rng.integers(0, 2**20, 128).astype(np.int32)
-    own = [int(x) if rng.random() < 0.8 else places.NO_OWN for x in rng.integers(-2000, 2000, 2)]
-    outs = [np.zeros(2 * places.AT_ONCE, np.int32) for _ in range(2)]
-    for out, in_groups in zip(outs, (True, False), strict=True):
-        placed(keep(rows), n, keep(pages), -64, *own, keep(out), in_groups)
+    bests = [int(x) if rng.random() < 0.8 else places.NO_OWN for x in rng.integers(-2000, 2000, 2)]
+    near = rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3)
+    ours, outs, watched = np.array([*near, *bests]), [], []
+    for in_groups in (True, False):
+        outs.append(np.zeros(2 * places.AT_ONCE, np.int32))
+        watched.append(placed(keep(rows), n, keep(pages), -64, keep(ours), keep(outs[-1]), in_groups))
+    assert watched[0] == watched[1]
+    assert watched[0] != 0 or n < 8
     for at in (0, places.AT_ONCE):
         assert outs[0][at : at + n].tolist() == outs[1][at : at + n].tolist()
+
+
+def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_levels_of_ours():
+    """What `watched` means, written down: an own bid at 70 and an own ask at 75, each with both its bits."""
+    own = {BID: 70, ASK: 75}
+    ours = np.array([1 << 70 % 32, 1 << 75 % 32, 1 << 70 // 32, 70, -75])
+    cases = [
+        (kind, side, px, flags)
+        for kind in (ADD, CANCEL, EXEC, TRADE)
+        for side in (BID, ASK)
+        for px in range(40, 110)
+        for flags in (0, TURN)
+    ]
+    pages = np.array([0, 1, 2, 3], np.int32)
+    out, rows = np.zeros(2 * places.AT_ONCE, np.int32), np.zeros(1, EVENT)
+    for kind, side, px, flags in cases:
+        rows["kind"], rows["side"], rows["px"], rows["flags"] = kind, side, px, flags
+        through = kind == EXEC and (px < 70 if side == BID else px > 75)
+        expected = flags == TURN or through or px == own[side]
+        assert placed(keep(rows), 1, keep(pages), 0, keep(ours), keep(out), True) == expected
+        assert kind == TRADE or out[0] == (px // 32) * 64 + side * 32 + px % 32

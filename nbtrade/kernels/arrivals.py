@@ -67,7 +67,7 @@ def rest(venue, o, row):
     i = level_index(pages, sides, side, px)
     if is_last_order(levels, orders, i):
         mark_level(pages, own_words, own_tree, own_sides, side, px)
-    link(levels, orders, i, o)
+    link(venue, levels, orders, i, o)
     own.ahead = 0 if own.rule == OPTIMISTIC else levels[i].qty
     own.ahead_first = own.ahead
     own.joined = row

@@ -21,7 +21,6 @@ from nbtrade.kernels.book import roll
 from nbtrade.kernels.clock import local_stop, scan
 from nbtrade.kernels.exchange import exchange_until
 from nbtrade.kernels.market import market_at, note_trades, show_market
-from nbtrade.kernels.pointers import prefetch_lines
 from nbtrade.kernels.records import (
     ACCOUNT_BYTES,
     BY_MARKET,
@@ -44,7 +43,6 @@ from nbtrade.schema import END, START, TIMER
 DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
 PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
 PAUSE_CALLS = 1 << 20
-AHEAD_BYTES = 16 * 64  # 8 rows each 64
 
 
 # --- several exchanges ----------------------------------------------------------------------------
@@ -59,12 +57,6 @@ def next_step(run, venues):
         if venue.m_head < venue.m_tail:
             ts = min(ts, messages_at(venue.messages_at)[venue.m_head & venue.m_mask].arrive)
     return ts
-
-
-@helper
-def look_ahead(venue):
-    """Start loading the receive times of the next rows: looked at once a wake, they would come from memory each time (20 ns a wake)."""
-    prefetch_lines(venue.ts_recv_at + 8 * venue.x, AHEAD_BYTES)
 
 
 @kernel
@@ -84,7 +76,6 @@ def exchanges_until(run, venues, until):
             if exchange_until(venues[v], 0, step) < 0:
                 return -1
     for v in range(run.n_venues):
-        look_ahead(venues[v])
         until = exchange_until(venues[v], run.wakes if run.n_venues == 1 else 0, until)
         if until < 0:
             return -1

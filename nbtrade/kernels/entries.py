@@ -5,15 +5,31 @@
 A TAKEN entry is an account's liquidity that it took from the level; see kernels/match.py for what becomes of it.
 """
 
+import numpy as np
+
 from nbtrade._jit import helper
+from nbtrade.kernels.bits import MASK, SHIFT, WORD
+from nbtrade.kernels.places import NEAR_SLOTS
+from nbtrade.kernels.records import i4_at, i8_at
 from nbtrade.schema import TAKEN
 
 
 @helper
-def link(levels, orders, i, o):
+def count_level(venue, side, px, step):
+    """One level more, or less, has entries of ours: the bits by which rows at it are found (kernels/places.py) are set, or not any more."""
+    counts, ours = i4_at(venue.ours_counts_at), i8_at(venue.ours_at)
+    for at in ((side << SHIFT) + (px & MASK), NEAR_SLOTS * WORD + (px >> SHIFT & MASK)):
+        counts[at] += step
+        bit, word = 1 << (at & MASK), at >> SHIFT
+        ours[word] = ours[word] | bit if counts[at] != 0 else ours[word] & ~bit
+
+
+@helper
+def link(venue, levels, orders, i, o):
     """Put entry `o` at the end of level `i`'s list."""
     head = levels[i].own - 1
     if head < 0:
+        count_level(venue, np.int64(orders[o].side), np.int64(orders[o].px), 1)
         levels[i].own = o + 1
         orders[o].next = o
         orders[o].prev = o
@@ -27,11 +43,12 @@ def link(levels, orders, i, o):
 
 
 @helper
-def unlink(levels, orders, o):
+def unlink(venue, levels, orders, o):
     """Take entry `o` off its level's list."""
     i = orders[o].at
     after = orders[o].next
     if after == o:
+        count_level(venue, np.int64(orders[o].side), np.int64(orders[o].px), -1)
         levels[i].own = 0
         return
     before = orders[o].prev
@@ -70,8 +87,8 @@ def taken_entry(levels, orders, i, k):
 
 
 @helper
-def note_taken(venue, levels, orders, i, k, qty):
-    """Account k took `qty` lots at level `i`. There is a free entry: the caller made sure."""
+def note_taken(venue, levels, orders, i, side, px, k, qty):
+    """Account k took `qty` lots at level `i`, that of `px` on `side`. There is a free entry: the caller made sure."""
     o = taken_entry(levels, orders, i, k)
     if o < 0:
         o = venue.free_taken
@@ -79,15 +96,17 @@ def note_taken(venue, levels, orders, i, k, qty):
         venue.n_taken += 1
         orders[o].kind = TAKEN
         orders[o].account = k
+        orders[o].side = side
+        orders[o].px = px
         orders[o].qty = 0
-        link(levels, orders, i, o)
+        link(venue, levels, orders, i, o)
     orders[o].qty += qty
 
 
 @helper
 def drop_taken(venue, levels, orders, o):
     """All that the TAKEN entry `o` stood for is refreshed."""
-    unlink(levels, orders, o)
+    unlink(venue, levels, orders, o)
     orders[o].next = venue.free_taken
     venue.free_taken = o
     venue.n_taken -= 1

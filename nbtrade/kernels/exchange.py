@@ -8,9 +8,10 @@ import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.arrivals import arrive, has_room
-from nbtrade.kernels.book import change, key_of, level_index
+from nbtrade.kernels.bits import MASK, SHIFT, trailing_zeros
+from nbtrade.kernels.book import best_after, find_level, key_of, level_index, turn_level
 from nbtrade.kernels.match import at_level, meet_both, trade_through
-from nbtrade.kernels.places import AT_ONCE, D_ORDERS_BIT, FLAGS_BIT, KIND, NO_OWN, SIDE_BIT, place_rows
+from nbtrade.kernels.places import AT_ONCE, BESTS, D_ORDERS_BIT, FLAGS_BIT, KIND, NO_OWN, SIDE_BIT, first_bits, place_rows
 from nbtrade.kernels.pointers import prefetch_lines
 from nbtrade.kernels.records import (
     BY_REPORT,
@@ -29,21 +30,22 @@ from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, SNAPSHOT, TAKEN, TRADE
 
 REACHED, OURS, MET, PAGES_FULL = 0, 1, 2, 3
 ENDS = LAST << FLAGS_BIT
+TURN_BIT = FLAGS_BIT + 6
 FROM_SNAPSHOT = SNAPSHOT << FLAGS_BIT
 SIDE_BY_SIDE = 64  # times compared at once
-FAR_AHEAD = 4096  # bytes: the processor's own prefetching ends with each page of 4 KiB, and a mapped file has no others (0.4 ns a row)
+FAR_AHEAD = 2048  # bytes: a mapped file is read in pages of 4 KiB, and the processor's own prefetching ends with each (0.8 ns a row)
 
 
 @helper
-def concerns(row, lots, orders, o):
-    """Whether a row changes our entries at its level, the first of which is `o`. The common cases are done at once.
+def concerns(row, lots, entries, entry):
+    """Whether a row changes our entries at its level, the first of which is `entry` (0: none). The common cases are done at once.
 
-    They are: one order of ours there, and lots leave before it, or behind it otherwise than by execution, or join behind it. Nobody can
-    predict which of them comes next, so that they are told apart by arithmetic; the others by a branch that is hardly ever taken.
+    They are: no order of ours there; or one, and lots leave before it, or behind it otherwise than by execution, or join behind it.
+    Nobody can predict which of them comes next: they are told apart by arithmetic, the others by a branch that is hardly ever taken.
     """
-    own, kind = orders[o], row.word & KIND
+    own, kind = entries[entry], row.word & KIND
     is_behind = row.prio >= own.stamp
-    if (own.next != o) | (own.kind == TAKEN) | (row.word & FROM_SNAPSHOT != 0) | ((kind == EXEC) & is_behind):
+    if (own.next != entry - 1) | (own.kind == TAKEN) | (row.word & FROM_SNAPSHOT != 0) | ((kind == EXEC) & is_behind):
         return kind < TRADE and (kind != ADD or row.word & FROM_SNAPSHOT != 0)
     own.ahead += 0 if is_behind | (row.prio >= own.joined) else lots
     return False
@@ -72,36 +74,69 @@ def stop_of(venue, x, n, until):
     return x
 
 
-@kernel
-def watched_row(venue, row):
-    """A row that turns its level, or is an execution through one of our prices. Returns REACHED, OURS or PAGES_FULL.
-
-    Out of line: inlined it takes registers from the rows that are not (94 %).
-    """
-    apart()
+@helper
+def turn(venue, row, place):
+    """Row turns the level at `place`, and its page's side with it. Returns the level's place, -1 when it needs a page and none is left."""
     levels, pages, words, tree, free, sides = exchange_book(venue)
     word, px = np.int64(row.word), np.int64(row.px)
-    kind, side = word & KIND, word >> SIDE_BIT & 1
-    i = change(px, side, row.qty, word >> D_ORDERS_BIT, levels, pages, words, tree, free, sides)
-    if i < 0:
-        return PAGES_FULL
-    if kind == EXEC and own_levels(venue)[2][side].best > key_of(side, px):
-        return OURS
-    entry = levels[i].own
-    return OURS if entry != 0 and concerns(row, np.int64(row.qty), orders_at(venue.orders_at), entry - 1) else REACHED
+    side = word >> SIDE_BIT & 1
+    if place >> (SHIFT + 1) == 0:
+        place = find_level(px, side, pages, free, sides)
+    if place >= 0:
+        turn_level(px, side, word >> D_ORDERS_BIT > 0, place >> (SHIFT + 1), levels, pages, words, tree, free, sides)
+    return place
+
+
+@kernel
+def watched_rows(venue, x, m, watched):
+    """Look at the rows x + k of the bits k of `watched`, in order, before what the m rows from x on change is added to their levels.
+
+    Returns (how many rows may be added, why no more): REACHED, or PAGES_FULL; OURS or MET after the last of them.
+    Out of line: in the loop over rows it takes registers from those that are not watched. Rows that turn a level and rows at our levels
+    go the same way, without a branch between them: to guess wrongly takes as long as all the rest.
+    """
+    apart()
+    rows, places, lots, entries = rows_at(venue.events_at), i4_at(venue.places_at), i4_at(venue.lots_at), orders_at(venue.entries_at)
+    levels, _, words, _, _, sides = exchange_book(venue)
+    own_sides = own_levels(venue)[2]
+    own_bid, own_ask, n_free = own_sides[BID].best, own_sides[ASK].best, sides[0].n_free
+    while watched != 0:
+        k = trailing_zeros(watched)
+        watched &= watched - 1
+        row, place = rows[x + k], np.int64(places[k])
+        word, px = np.int64(row.word), np.int64(row.px)
+        side, turns, is_born = word >> SIDE_BIT & 1, word >> TURN_BIT & 1, word >> D_ORDERS_BIT > 0
+        old = words[place >> SHIFT]
+        bit = turns << (place & MASK)
+        if old & ~bit | (turns - 1) == 0:  # a turn, and no other level of the page's side
+            place = turn(venue, row, place)
+            if place < 0:
+                return k, PAGES_FULL
+            places[k] = place
+            if sides[0].n_free != n_free:  # places beyond are those of other pages
+                m, watched = k + 1, 0
+        else:
+            words[place >> SHIFT] = old ^ bit
+            sides[side].n_levels += turns if is_born else -turns
+            best = sides[side].best
+            sides[side].best = best_after(px, side, is_born, old ^ bit, best, turns)
+        is_worse = (own_ask if side else own_bid) - key_of(side, px) - 1 >> 63
+        if word & KIND ^ EXEC | is_worse == 0 or concerns(row, np.int64(lots[k]), entries, np.int64(levels[place].own)):
+            return k + 1, OURS
+        if is_met(own_bid, own_ask, sides):
+            if word & ENDS != 0:
+                return k + 1, MET
+            watched = first_bits(m) & -(2 << k)  # event by event from here
+    return m, REACHED
 
 
 @helper
-def plain_rows(rows, x, k, m, levels, places, lots):
-    """Apply rows x + k on, as long as they are not watched and no entry of ours is at their level. Returns the first k left, or m."""
-    while k < m:
-        place = np.int64(places[k])
-        if place < 0 or levels[place].own != 0:
-            break
-        levels[place].qty += lots[k]
-        levels[place].n += rows[x + k].word >> D_ORDERS_BIT
-        k += 1
-    return k
+def add_rows(rows, x, m, levels, places, lots):
+    """Add what the m rows from x on change to their levels."""
+    for k in range(m):
+        level = levels[np.int64(places[k])]
+        level.qty += lots[k]
+        level.n += rows[x + k].word >> D_ORDERS_BIT
 
 
 @kernel
@@ -110,47 +145,31 @@ def quiet_rows(venue, until):
 
     Returns REACHED; PAGES_FULL (row x not applied); OURS (row x is in the book and touches our orders); MET (row x ended an event
     after which an opposite price is at or through ours).
-    Apart from the rest because this is the hot loop: with few pointers in hand what it needs stays in registers. Places are found ahead
-    (kernels/places.py), so a common row is two additions and a look at `own`. Whether prices meet is asked again only when a level turns.
+    Apart from the rest because this is the hot loop: with few pointers in hand what it needs stays in registers. Many rows at a time:
+    where they change the book, then those that somebody must look at, then the changes (kernels/places.py).
     """
     apart()
-    rows, orders, n = rows_at(venue.events_at), orders_at(venue.orders_at), venue.n
+    rows, n = rows_at(venue.events_at), venue.n
     levels, pages, _, _, _, sides = exchange_book(venue)
     places, lots = i4_at(venue.places_at), i4_at(venue.lots_at)
     own_sides = own_levels(venue)[2]
     own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
-    met = is_met(own_bid, own_ask, sides)
+    ours = i8_at(venue.ours_at)
+    ours[BESTS + BID], ours[BESTS + ASK] = max(own_bid, NO_OWN), max(own_ask, NO_OWN)
     x, why = venue.x, REACHED
     stop = stop_of(venue, x, n, until)
+    prefetch_lines(venue.ts_recv_at + 8 * stop - 128, 192)  # the next look at our clock: 20 ns a wake when it has to wait
     while x < stop and why == REACHED:
-        m, n_free = min(AT_ONCE, stop - x), sides[0].n_free
+        m = min(AT_ONCE, stop - x)
         prefetch_lines(venue.events_at + 16 * x + FAR_AHEAD, 16 * AT_ONCE)
-        place_rows(rows, x, m, n, pages, sides[0].first_slot, max(own_bid, NO_OWN), max(own_ask, NO_OWN), places, lots)
-        k = 0
-        while k < m and sides[0].n_free == n_free:
-            if not met:
-                k = plain_rows(rows, x, k, m, levels, places, lots)
-                if k == m:
-                    break
-            row, place = rows[x + k], np.int64(places[k])
-            if place < 0:
-                why = watched_row(venue, row)
-                if why != REACHED:
-                    break
-                met = is_met(own_bid, own_ask, sides)
-            else:
-                level = levels[place]
-                level.qty += lots[k]
-                level.n += row.word >> D_ORDERS_BIT
-                if level.own != 0 and concerns(row, np.int64(lots[k]), orders, level.own - 1):
-                    why = OURS
-                    break
-            if met and row.word & ENDS:
-                why = MET
-                break
-            k += 1
-        x += k
-    venue.x = x
+        watched = place_rows(rows, x, m, n, pages, sides[0].first_slot, ours, places, lots)
+        if is_met(own_bid, own_ask, sides):
+            watched = first_bits(m)
+        if watched != 0:
+            m, why = watched_rows(venue, x, m, watched)
+        add_rows(rows, x, m, levels, places, lots)
+        x += m
+    venue.x = x - 1 if why == OURS or why == MET else x
     return why
 
 

@@ -51,7 +51,7 @@ def leave(venue, o):
     orders = orders_at(venue.orders_at)
     side = np.int64(orders[o].side)
     px = np.int64(orders[o].px)
-    unlink(levels, orders, o)
+    unlink(venue, levels, orders, o)
     venue.n_resting -= 1
     if is_last_order(levels, orders, orders[o].at):
         unmark_level(pages, own_words, own_tree, own_sides, side, px)
@@ -183,7 +183,7 @@ def take(venue, o, limit, maker, ts, row):
         if qty > 0:
             if not maker and own_sides[opposite].best >= key:
                 cancel_crossing(venue, own.account, opposite, key, ts)
-            note_taken(venue, levels, orders, i, own.account, qty)
+            note_taken(venue, levels, orders, i, opposite, px, own.account, qty)
             if maker:
                 passive += qty
             else:

@@ -39,7 +39,7 @@ class Book(NamedTuple):
     sides: np.ndarray  # SIDE[2]
 
 
-def new_book(px_min: int, px_max: int, n_pages: int = 1024) -> Book:
+def new_book(px_min: int, px_max: int, n_pages: int = 256) -> Book:
     """Allocate an empty book for prices px_min..px_max (ticks, inclusive) and MARGIN ticks beyond both.
 
     Untouched parts cost no memory: the arrays are zero pages of the operating system until used.

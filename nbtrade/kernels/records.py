@@ -233,10 +233,16 @@ VENUE = np.dtype(
         ("own_words_at", "i8"),
         ("own_tree_at", "i8"),
         ("own_sides_at", "i8"),
+        ("ours_at", "i8"),  # i8[N_OURS]: kernels/places.py
+        ("ours_counts_at", "i8"),  # i4: how many levels with entries of ours stand behind each bit of it
         *((name, "i8") for name in SEEN_FIELDS),
         ("market_at", "i8"),
         ("accounts_at", "i8"),
         ("orders_at", "i8"),
+        (
+            "entries_at",
+            "i8",
+        ),  # from the record before them on: [levels[i].own] is the first entry at a level
         ("n_resting", "i8"),
         ("all_fifo", "i8"),  # no account has another fill rule
         ("free_taken", "i8"),  # first free TAKEN entry

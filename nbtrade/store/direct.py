@@ -19,7 +19,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.ccallback import CFunc
-from numba.core.cgutils import create_struct_proxy
 from numba.extending import intrinsic
 from numba.np import numpy_support
 
@@ -59,7 +58,7 @@ def _view(dtype: np.dtype) -> Any:
     @intrinsic
     def view(typingctx, data, n, stride):  # type: ignore[no-untyped-def]
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            array = create_struct_proxy(kind)(context, builder)
+            array = context.make_array(kind)(context, builder)  # create_struct_proxy has no fingerprint: a second in each process
             array.data = builder.inttoptr(args[0], array.data.type)
             array.shape = _one(builder, args[1])
             array.strides = _one(builder, args[2])

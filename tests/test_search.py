@@ -1,6 +1,5 @@
 """Searches find what numpy.searchsorted finds: one and many, every way, every width, from Python and inside kernels."""
 
-import bisect
 import subprocess
 import sys
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_cases import I8_MAX, I8_MIN, questions, shapes
 
 from nbtrade._jit import JIT, kernel
 from nbtrade.kernels import packed
@@ -18,42 +18,10 @@ from nbtrade.store.column import Column
 from nbtrade.store.compact import CompactColumn
 from nbtrade.store.upgrade import Packed
 
-I8_MIN, I8_MAX = -(2**63), 2**63 - 1
 HOW = search.HOW
 FINDS = {"left": search.lower_bound, "right": search.upper_bound}
 NEAR = {"left": search.lower_bound_near, "right": search.upper_bound_near}
 any_i8 = st.integers(I8_MIN, I8_MAX) | st.integers(-5, 5) | st.sampled_from([I8_MIN, I8_MIN + 1, I8_MAX - 1, I8_MAX])
-
-
-def shapes(n, rng):
-    """name -> n ascending int64: even, skewed, clustered, with many duplicates, over all that int64 holds."""
-    if n == 0:
-        return {"empty": np.zeros(0, np.int64)}
-    return {
-        "even": np.arange(n) * 1000 + 1_700_000_000_000_000_000,
-        "jittered": np.sort(rng.integers(0, 2**60, n)),
-        "extreme": np.sort(np.concatenate((rng.integers(I8_MIN, I8_MAX, n)[2:], [I8_MIN, I8_MAX]))[:n]),
-        "powers": np.sort((2.0 ** rng.uniform(0, 62, n)).astype(np.int64)),
-        "squares": np.arange(n) ** 2 - n,
-        "bursts": np.cumsum((rng.random(n) < 0.01) * rng.integers(0, 10**9, n) + rng.integers(0, 2, n)),
-        "steps": np.repeat(np.cumsum(rng.integers(1, 2**40, n // 100 + 1)), 100)[:n],
-        "even with a hole": np.arange(n) * 8 + (np.arange(n) > n // 3) * 2**61,
-        "two values": (np.arange(n) > n // 2).astype(np.int64),
-        "one value": np.full(n, 7),
-        "ends far away": np.concatenate(([I8_MIN], np.arange(n)[2:], [I8_MAX]))[:n],
-    }
-
-
-def questions(values, k, rng):
-    """k things to look for: values that are there, their neighbours, what lies between, beyond and at the ends of int64."""
-    ends = np.array([I8_MIN, I8_MIN + 1, -1, 0, 1, I8_MAX - 1, I8_MAX])
-    if len(values) == 0:
-        return ends
-    there = rng.choice(values, k)
-    between = rng.integers(values[0], values[-1], k // 2, endpoint=True)
-    return np.concatenate((there, np.clip(there, I8_MIN + 1, None) - 1, np.clip(there, None, I8_MAX - 1) + 1, between, ends))
-
-
 SIZES = [0, 1, 2, 3, 31, 32, 33, 511, 2047, 2048, 2500, 16_384, 70_001] if JIT else [0, 1, 33, 2100]
 
 
@@ -267,89 +235,6 @@ def test_interpolation_reads_at_most_12_values_more():
     code = "import os; os.environ['NUMBA_DISABLE_JIT'] = '1'" + COUNT
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PYTHONPATH": ":".join(sys.path)})
     assert 0 < int(done.stdout) <= 12
-
-
-@pytest.mark.parametrize("kind", "bhilqBHILQ")
-def test_every_way_to_hold_values_and_x(kind):
-    """Any integer type and layout, and x as Python's or NumPy's integer of any size, beyond the type's ends too; asked twice: the first
-    call compiles, the second goes straight to what it compiled."""
-    info = np.iinfo(kind)
-    whole = np.sort(np.array([*range(90), info.min, info.max], kind))
-    table = np.zeros(len(whole), [("x", "u1"), ("values", kind)])
-    table["values"] = whole
-    shifted = np.zeros(whole.nbytes + 1, np.uint8)[1:].view(kind)
-    shifted[:] = whole
-    for values in (whole, table["values"], shifted, whole.view(np.memmap), np.flip(whole)[::-1], whole[::7], whole[:0]):
-        held = values.tolist()
-        for x in (info.min, info.min - 1, -1, 0, 1, 45, 89, info.max, info.max + 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1):
-            forms = [x] + [k(x) for k in (np.int8, np.int64, np.uint64) if np.iinfo(k).min <= x <= np.iinfo(k).max]
-            for one in forms * 2:
-                assert search.lower_bound(values, one) == bisect.bisect_left(held, x), (x, type(one))
-                assert search.upper_bound(values, one) == bisect.bisect_right(held, x), (x, type(one))
-                assert search.lower_bound_near(values, one, 45) == bisect.bisect_left(held, x), (x, type(one))
-
-
-@pytest.mark.skipif(not JIT, reason="there is no built-in function without the JIT")
-def test_the_built_in_function_refuses_what_is_not_its_case():
-    """It reads the objects' own memory, so it looks first: None for all but 1-d arrays of native integers and integers of 64 bits."""
-    values = np.arange(9)
-    assert search.lower_bound(values, 3) == 3
-    assert search.lower_bound_near(values, 3, 0) == 3
-
-    class Own(np.ndarray):
-        """Might mean anything by its items."""
-
-    class Index:
-        def __index__(self):
-            return 3
-
-    call, near = search._found_by("even", False).call, search._found_by("near", False).call
-    assert call(values, 3) == call(values.view(np.memmap), np.int64(3)) == call(values, np.uint64(3)) == near(values, 3, 10**9) == 3
-    others = (
-        [1, 2],
-        None,
-        3,
-        "3",
-        range(9),
-        values.reshape(3, 3),
-        np.array(3),
-        values.astype(float),
-        values.astype(bool),
-        values.astype(object),
-        values.astype(">i8"),
-        values.view("m8[ns]"),
-        values.view(Own),
-        np.zeros(3, [("x", "i8")]),
-        np.arange(9, dtype="f2"),
-        memoryview(values),
-    )
-    for other in others:
-        assert call(other, 3) is near(other, 3, 0) is None
-    for x in (
-        True,
-        3.0,
-        None,
-        "3",
-        Index(),
-        np.int32(3),
-        np.bool_(True),
-        np.float64(3),
-        np.array(3),
-        2**63,
-        -(2**63) - 1,
-        np.uint64(2**63),
-        values,
-    ):
-        assert call(values, x) is near(values, x, 0) is near(values, 3, x) is None
-    assert call(np.arange(9, dtype="u8"), -1) is None
-    assert call() is call(values) is call(values, 3, 3, 3) is None
-    with pytest.raises(TypeError):
-        call(values, x=3)
-    count = sys.getrefcount(None), sys.getrefcount(values)
-    for _ in range(1000):
-        call(values, None), call(values, 3)
-    assert abs(sys.getrefcount(None) - count[0]) < 100
-    assert sys.getrefcount(values) == count[1]
 
 
 def test_growing_columns_are_searched_as_they_are_now(tmp_path):

@@ -23,7 +23,7 @@ import numpy as np
 
 from nbtrade._jit import helper, kernel
 from nbtrade.kernels.hashing import prefetch
-from nbtrade.kernels.search import distance, gallop, is_before
+from nbtrade.kernels.search import distance, gallop, is_before, is_bound
 
 BLOCK = 64  # searches side by side: 32 to 256 are equally fast, 8 half as fast
 SHORT_BLOCK = (
@@ -133,13 +133,6 @@ def search_near(values, xs, hint, upper, out):
 def guess(value, x, at, per_value, last):
     """Where x should be, seen from values[at] == value."""
     return np.int64(min(max(np.float64(at) + distance(x, value) * per_value, 0.0), last))
-
-
-@helper
-def is_bound(values, i, x, upper):
-    """Whether index i is the bound of x."""
-    after_left = i == 0 or is_before(values[np.uint64(i - 1)], x, upper)
-    return after_left and (i == len(values) or not is_before(values[np.uint64(i)], x, upper))
 
 
 @helper

@@ -7,24 +7,26 @@
 `values` is an integer array of any width and stride, most often mapped, or a CompactColumn of any width, searched in place. One int `x`
 gives an int; an array of any shape gives an i8 array of that shape. `how` is chosen by itself:
 
-    one x      interpolates while the values turn out even, then halves
+    one x      by what earlier ones saw of the array (kernels/search_known.py), else guesses while values turn out even, then halves
     many xs    they ascend: "ascending"; the first 1,024 are found by interpolation: "even"; else "binary"
 
-One search in an array goes to a built-in function of its own (store/direct.py), whose call takes 25 ns. Weak cases: what it gives back,
-a column (2 us for its rows as they are now) and a packed one of odd width (2.5 us); the first search in a process loads the kernel from
-the disk cache (some 10 ms), the first ever compiles it. Speeds: README, `python benchmarks/search.py`.
+The four bounds are built-in functions (store/direct.py): one x in an array is searched by them, with nothing in between but 25 ns, and
+all else by the Python functions here. Weak cases: a column (2 us for its rows as they are now) and a packed one of odd width (2.5 us); the
+first search in a process loads the kernel from the disk cache (6 ms; 110 if it is the first of all kernels), the first ever compiles it
+(2 s). Speeds: README, `python benchmarks/search.py`.
 """
 
 import operator
+from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numba import types
 from numba.np import numpy_support
 
 from nbtrade._jit import JIT, entry_point, helper
-from nbtrade.kernels import bulk_search
+from nbtrade.kernels import bulk_search, search_known
 from nbtrade.kernels import search as kernels
 from nbtrade.schema import NONE
 from nbtrade.store.column import ColumnReader
@@ -99,40 +101,44 @@ _all_halve = _Bulk(bulk_search.search_block, types.boolean, _OUT)
 _all_sampled = _Bulk(bulk_search.search_sampled, types.boolean, _OUT, sampled=True)
 
 
-def _unhinted(kernel: Any) -> Any:
-    find = helper(kernel.py_func) if JIT else kernel  # inlined
-
-    @helper
-    def search(values, x, hint):  # type: ignore[no-untyped-def]
-        return find(values, x)
-
-    search.__name__ = kernel.__name__
-    return search
+def _search_by(find: Any) -> Any:
+    return lambda values, x, hint, known: find(values, x)
 
 
-# one x: [upper]
+def _search_from_hint(find: Any) -> Any:
+    return lambda values, x, hint, known: find(values, x, hint)
+
+
+def _search_by_what_is_known(find: Any) -> Any:
+    return lambda values, x, hint, known: find(values, x, known)
+
+
+# one x: (how its arguments are given, [upper])
 _SEARCHES = {
-    "even": (_unhinted(kernels.lower_bound_even), _unhinted(kernels.upper_bound_even)),
-    "binary": (_unhinted(kernels.lower_bound), _unhinted(kernels.upper_bound)),
-    "near": (kernels.lower_bound_near, kernels.upper_bound_near),
+    None: (_search_by_what_is_known, (search_known.lower_bound_known, search_known.upper_bound_known)),
+    "even": (_search_by, (kernels.lower_bound_even, kernels.upper_bound_even)),
+    "binary": (_search_by, (kernels.lower_bound, kernels.upper_bound)),
+    "near": (_search_from_hint, (kernels.lower_bound_near, kernels.upper_bound_near)),
 }
+_DIRECT: dict[tuple[str | None, bool], Direct] = {}  # how, upper
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _not_yet(*arguments: Any) -> None:
-    """Stands for a search until it is first asked for: loading it takes some 10 ms."""
+def _direct(how: str | None, upper: bool) -> Callable[[F], F]:
+    """Decorates a Python function: the built-in one that searches itself where it can, and calls it where not."""
+
+    def built_in(python: F) -> F:
+        given, both = _SEARCHES[how]
+        kernel = both[upper]
+        search = given(helper(kernel.py_func) if JIT else kernel)  # inlined
+        search.__name__ = kernel.__name__
+        _DIRECT[how, upper] = Direct(helper(search), python, 3 if how == "near" else 2)
+        return cast(F, _DIRECT[how, upper].call)
+
+    return built_in
 
 
-_even_lower = _even_upper = _near_lower = _near_upper = _not_yet
-
-
-@cache
-def _found_by(how: str, upper: bool) -> Direct:
-    made = Direct(_SEARCHES[how][upper])
-    if JIT:
-        globals()[f"_{how}_{'upper' if upper else 'lower'}"] = made.call
-    return made
-
-
+@_direct(None, upper=False)
 def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is >= x; len(values) if there is none. x: int -> int; integers of any shape -> i8 of that shape.
 
@@ -141,35 +147,44 @@ def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
 
     Raises TypeError for values or xs that are not integers, ValueError for an unknown `how`.
     """
-    found = _even_lower(values, x) if how is None else None
-    return _bound(values, x, None, how, upper=False) if found is None else found
+    return _bound(values, x, None, how, upper=False)
 
 
+@_direct(None, upper=True)
 def upper_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is > x; len(values) if there is none. Arguments and errors as those of `lower_bound`."""
-    found = _even_upper(values, x) if how is None else None
-    return _bound(values, x, None, how, upper=True) if found is None else found
+    return _bound(values, x, None, how, upper=True)
 
 
+@_direct("near", upper=False)
 def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`lower_bound`, looked for from index `hint` on, both ways; of many xs, from the last one's bound on.
 
     hint : any int; len(values) begins at the end, as for a live tail
     """
-    found = _near_lower(values, x, hint)
-    return _bound(values, x, hint, None, upper=False) if found is None else found
+    return _bound(values, x, hint, None, upper=False)
 
 
+@_direct("near", upper=True)
 def upper_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`upper_bound`, looked for from index `hint` on, as `lower_bound_near` does."""
-    found = _near_upper(values, x, hint)
-    return _bound(values, x, hint, None, upper=True) if found is None else found
+    return _bound(values, x, hint, None, upper=True)
+
+
+def _not_asked(values: Any, x: Any) -> None:
+    """Stands behind the searches that only `_one` calls, with nothing that they do not do themselves."""
+    raise TypeError(f"{type(values)} {type(x)}")
+
+
+for _how in ("even", "binary"):
+    _direct(_how, upper=False)(_not_asked)
+    _direct(_how, upper=True)(_not_asked)
 
 
 def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is x; -1 if there is none. Arguments and errors as those of `lower_bound`."""
     values = _searchable(values)
-    first = lower_bound(values, x, how)
+    first = lower_bound(values, x) if how is None else lower_bound(values, x, how)
     if isinstance(first, int):
         return first if first < upper_bound_near(values, x, first) else NONE
     return np.where(first < upper_bound(values, x, how), first, NONE)
@@ -229,7 +244,7 @@ def _one(words: Words, x: int, near: int | None, how: str | None, upper: bool) -
         return n_head + len(values) if x > high else 0
     key = x << shift | ((1 << shift) - 1 if upper else 0)  # behind or before all words that end with x
     hint = 0 if near is None else min(max(near - n_head, 0), len(values))
-    find = _found_by("near" if near is not None else "binary" if how == "binary" else "even", upper)
+    find = _DIRECT["near" if near is not None else None if how == "ascending" else how, upper]
     found = find(values, np.uint64(key) if values.dtype == U8 else key, hint)
     return found + n_head if found or not n_head else int(np.searchsorted(words.head, x, _SIDE[upper]))
 

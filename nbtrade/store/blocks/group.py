@@ -132,24 +132,25 @@ def lay_out(puts: Puts, space: Space) -> list[Laid]:
         n_own = int(np.count_nonzero(own))
         order = np.argsort(~own, kind="stable")
         puts, sizes = puts.pick(order.tolist()), sizes[order]
+    taken = sizes
+    if n_own:  # with padding
+        taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
     pieces: list[Laid] = []
     while len(sizes):
-        used = _pages(sizes, n_own)
+        ends = taken.cumsum()
+        used, k = pages_of(int(ends[-1])), len(sizes)
         try:
             start, n = space.take_some(used, pages_of(int(sizes[0]))) if used else (FIRST_PAGE, 0)
         except OSError:
             give_back(pieces, space)
             raise
-        piece, k = puts, len(sizes)
         if n < used:
-            pages = _cumulated(sizes, n_own)
-            k = int(np.searchsorted(pages, n, "right"))
-            used = int(pages[k - 1])
+            k = int(np.searchsorted(ends, n * PAGE, "right"))
+            used = pages_of(int(ends[k - 1]))
             if used < n:
                 space.free.add(start + used, n - used)
-            piece = puts.cut(None, k)
-        pieces.append(_piece(piece, sizes[:k], min(k, n_own), (start, used)))
-        puts, sizes, n_own = puts.cut(k, None), sizes[k:], max(0, n_own - k)
+        pieces.append(_piece(puts.cut(None, k), sizes[:k], taken[:k], ends[:k], min(k, n_own), (start, used)))
+        puts, sizes, taken, n_own = puts.cut(k, None), sizes[k:], taken[k:], max(0, n_own - k)
     return pieces
 
 
@@ -160,30 +161,16 @@ def give_back(pieces: list[Laid], space: Space) -> None:
             space.free.add(*piece.extent)
 
 
-def _pages(sizes: np.ndarray, n_own: int) -> int:
-    """Pages that blocks take, of which the first `n_own` have pages of their own."""
-    own = int((-(-sizes[:n_own] // PAGE)).sum()) if n_own else 0
-    return own + pages_of(int(sizes[n_own:].sum()))
-
-
-def _cumulated(sizes: np.ndarray, n_own: int) -> np.ndarray:
-    """Pages that the first 1, 2, ... blocks take."""
-    own = np.cumsum(-(-sizes[:n_own] // PAGE))
-    return np.concatenate([own, own[-1:].sum() - (-np.cumsum(sizes[n_own:]) // PAGE)])
-
-
-def _piece(puts: Puts, sizes: np.ndarray, n_own: int, extent: Extent) -> Laid:
-    at, taken = extent[0] * PAGE, sizes
-    if n_own:  # with padding
-        taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
-    ends = taken.cumsum() + at
+def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n_own: int, extent: Extent) -> Laid:
+    """Blocks of these sizes in `extent`; taken : bytes that each takes there;  ends : where in it they end."""
+    at = extent[0] * PAGE
     buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
-    tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
+    tail = extent[1] * PAGE - int(ends[-1])
     if tail:
         buffers.append(_zeros[:tail])
     if extent[1] * PAGE <= SMALL * len(buffers):  # a copy is cheaper than their places in a list
         buffers = [b"".join(buffers)]
-    return Laid(at, buffers, extent, puts, sizes, ends - taken, n_own)
+    return Laid(at, buffers, extent, puts, sizes, ends - taken + at, n_own)
 
 
 def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:

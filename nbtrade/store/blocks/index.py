@@ -126,7 +126,7 @@ class Index:
             larger = np.zeros(max(stop, 2 * start), ROW)
             larger[:start] = self.rows_written[:start]
             self._set_table(larger)
-        self.rows_written[start:stop] = rows
+        self.words[start:stop] = rows.view(np.uint64).reshape(len(rows), -1)  # record by record it takes six times as long
         if metas:
             self.metas.update((start + i, meta) for i, meta in enumerate(metas) if meta)
         self.n = stop

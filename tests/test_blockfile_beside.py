@@ -1,6 +1,7 @@
 """What is done beside a sync: both end, errors of either are raised, and a group whose sync fails is not there."""
 
 import errno
+import os
 import threading
 
 import numpy as np
@@ -9,7 +10,7 @@ from crash_kit import FailingDisk, LazyDisk
 
 from nbtrade import BlockFile
 from nbtrade.errors import BlockWriteError
-from nbtrade.store.blocks.beside import Beside
+from nbtrade.store.blocks.beside import NICE, Beside
 from nbtrade.store.blocks.index import Index
 
 QUIET = {"step": 64 << 10, "interval": 1e6}  # groups are committed by flush alone
@@ -69,6 +70,14 @@ def test_errors_of_both_are_raised_when_both_have_ended(beside):
     with pytest.raises(OSError, match="wait"):
         beside.run(lambda: 1 // 0, fail)
     assert beside.run(lambda: 7, lambda: None) == 7
+
+
+def test_only_the_thread_is_nice(beside):
+    """Everything else keeps its priority."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    there = beside.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), lambda: None)
+    assert there == min(before + NICE, 19)
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 
 
 def test_the_thread_ends_with_the_file(path):

@@ -15,6 +15,7 @@ syncs at once, where the work is waited for, with some 50 us of waking up.
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
 
@@ -54,7 +55,8 @@ class Beside:
 
 
 def _serve(queue: "SimpleQueue[Work | None]", answers: "SimpleQueue[tuple[Any, BaseException | None]]") -> None:
-    os.nice(NICE)  # of this thread alone: so it is on Linux
+    with suppress(OSError):
+        os.nice(NICE)  # of this thread alone: so it is on Linux
     while (work := queue.get()) is not None:
         try:
             answers.put((work(), None))

@@ -12,10 +12,11 @@
 nbtrade/store/blocks/__init__.py has the file's picture, each trick and its weak case. This module is the shell: it checks what it is given,
 makes queued changes of it, and joins the parts.
 
-Measured (python benchmarks/blockfile.py, Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 500 durable updates of 4 KiB 3.9 ms
-(SQLite 15, LMDB 6.3 to 6.9), of 256 B 1.4 to 1.6 ms (SQLite 2.5 to 2.8, LMDB 1.1): small blocks are bound by Python. 500 verified reads of
-256 B 0.17 to 0.20 ms (SQLite 1.3, LMDB unverified 0.15), of 4 KiB 0.44 to 0.54 ms (2.2, 0.40 to 0.48): bound by the copy. A million small
-blocks: put in 7.4 s, opened in 0.3 s, found in 2 us at first, listed in 0.4 s, verified in 3.5 s, up to 210 MB of private memory.
+Measured (python benchmarks/blockfile.py --repeats 25, Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 500 durable updates of
+4 KiB 3.3 ms (SQLite 15, LMDB 7.0), of 256 B 0.95 to 1.0 ms (SQLite 2.5, LMDB 1.1), half of it the disk; a process's first ten groups
+take up to half as long again. 500 verified reads of 256 B 0.15 to 0.19 ms (SQLite 1.3, LMDB unverified 0.16), of 4 KiB 0.47 to 0.51 ms
+(2.7, 0.54): the copy alone, to and from memory outside of the caches, takes 0.34 in C. A million small blocks: put in 7.5 s, opened in
+0.3 s, found in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
 """
 
 import atexit

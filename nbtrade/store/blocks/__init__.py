@@ -14,6 +14,7 @@ r"""The parts of BlockFile: many named blocks in one file.
                         |  bounded queue (reads look here first)
                         v
       writer thread: one group -> data extents -> one journal record -> one fdatasync -> slot (not synced)
+                                                                        beside it, in another thread: the index, pages
                         |
                         v
       index = overlay (dict, from journal records) over base (mapped); LRU cache of base entries

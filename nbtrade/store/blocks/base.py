@@ -166,20 +166,19 @@ def rows_of(entries: Sequence[Entry]) -> np.ndarray:
 
 
 def place(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
-    """Give rows their names and metadata (None: there are none): sets sizes and name_at, returns the heap's items."""
+    """Set the sizes of rows' names and metadata (None: there are none); returns the heap's items, whose places are still to be set."""
     rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(names))
     items = names
     if metas:
         rows["meta_size"] = list(map(len, metas))
         items = [name + meta for name, meta in zip(names, metas, strict=True)]
-    _set_places(rows)
     return items
 
 
-def _set_places(rows: np.ndarray) -> None:
+def set_places(rows: np.ndarray) -> None:
     """name_at: items stand behind each other."""
-    sizes = rows["name_size"].astype(np.uint64) + rows["meta_size"]
-    rows["name_at"] = np.cumsum(sizes) - sizes
+    sizes = rows["name_size"].astype(np.int64) + rows["meta_size"]
+    rows["name_at"] = sizes.cumsum() - sizes
 
 
 def merged(base: Base, changed: Sequence[str], rows: np.ndarray, metas: Sequence[bytes]) -> list[bytes]:
@@ -198,7 +197,7 @@ def merged(base: Base, changed: Sequence[str], rows: np.ndarray, metas: Sequence
     order = sorted(range(len(names)), key=names.__getitem__)  # two ascending runs: one merge
     all_rows = np.concatenate([base.rows[keep], new_rows])[np.array(order, np.int64)]
     items = [*old_items, *new_items]
-    _set_places(all_rows)
+    set_places(all_rows)
     return _pieces(all_rows, b"".join([items[i] for i in order]))
 
 

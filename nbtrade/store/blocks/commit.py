@@ -1,29 +1,29 @@
 """Group commit: queued changes become one durable group, in at most two syncs and without reading anything.
 
-    1  lay the group's blocks out on free pages, write them in offset order
+    1  lay the group's blocks out on free pages, write them in offset order; the disk begins with them
     2  write one journal record: rows with checksums, names
-       meanwhile, in memory: count packed pages, retire old extents, prepare the index
     3  fdatasync                                                  the group is durable
-    4  the index finds it
-    5  write a slot (not synced)                                  other processes see the group
-    6  free the extents that the group before this one retired
+       beside it, in memory: the index finds the group (readers here find it in the queue anyway); packed pages are counted,
+       old extents retired, and those free that the group before this one retired
+    4  write a slot (not synced)                                  other processes see the group
 
 A failure in 1 or 2 (disk full) leaves everything as it was, and later groups may succeed. A failed sync does not: what the system then
-holds in memory may never reach the disk, so nothing more is written until the file is opened again.
+holds in memory may never reach the disk, so the index takes the group back and nothing more is written until the file is opened again.
 When the journal has outgrown its share, a checkpoint writes a new base, and moves blocks off sparsely used packed pages.
 """
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import xxhash
 
 from nbtrade.errors import BlockWriteError
 from nbtrade.store.blocks import journal
-from nbtrade.store.blocks.base import Base, merged, place, rows_of
+from nbtrade.store.blocks.base import Base, merged, rows_of
+from nbtrade.store.blocks.beside import Beside
 from nbtrade.store.blocks.file import PagedFile
 from nbtrade.store.blocks.group import Batch, Laid, Op, Queued, give_back, latest_of, lay_out, puts_of
 from nbtrade.store.blocks.index import Index
@@ -45,14 +45,6 @@ START_LEAST = 64 << 10  # bytes that the disk may begin with at once: the call t
 _hash = xxhash.xxh3_64_intdigest
 
 
-class Staged(NamedTuple):
-    """What a written group replaces, once it is durable."""
-
-    retired: list[Extent]
-    gone: np.ndarray  # ROW[n], of the group's names
-    n_added: int  # blocks
-
-
 class Committer:
     """Writes groups to `file`, whose registry is loaded. Used by one thread at a time."""
 
@@ -62,6 +54,7 @@ class Committer:
         self.leases = leases
         self.space = Space(file)
         self.segment = padded(min(SEGMENT, max(4 * PAGE, file.step // 8)))
+        self.beside = Beside()
         self.broken: OSError | None = None
         self.n_groups = self.n_records = self.n_checkpoints = 0
         self.journal_bytes = 0
@@ -94,25 +87,40 @@ class Committer:
         return names
 
     def _commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
-        if self.broken:
-            raise broken_error(self.file.path, self.broken)
+        self._check_not_broken()
         latest = latest_of(changes)
         group = self.registry.group + 1
-        pieces = lay_out(puts_of(latest, all(isinstance(one, dict) for one in changes)), self.space, group)
-        names, metas, rows = _changes(latest, pieces)
+        pieces = lay_out(puts_of(latest, all(isinstance(one, dict) for one in changes)), self.space)
         synced = False
         try:
             synced = self._write_data(pieces)
+            names, metas, rows = _changes(latest, pieces, group)  # checksums too, while the disk has begun
             position = self._write_record(group, names, metas, rows, synced)
         except OSError as error:
             if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
                 self.broken = error
             give_back(pieces, self.space)
             raise
-        staged = self._stage(names, rows, pieces)  # while the disk works
-        self._sync()
-        self._apply(group, position, names, metas, rows, staged)
+        gone = self._sync_and(lambda: self._stage(names, metas, rows, pieces))
+        self.previous = (names, gone)
+        self.registry.group, self.registry.position = group, position
+        self.n_groups += 1
+        self._write_slot()
         return names
+
+    def _sync_and(self, stage: Callable[[], np.ndarray]) -> np.ndarray:
+        """Sync, and do beside it what is to be done in memory."""
+        try:
+            gone: np.ndarray = self.beside.run(stage, self._sync)
+        except BaseException as error:  # its record may be on the disk
+            self.broken = self.broken or OSError(errno.EIO, repr(error))
+            self.registry.index.take_back()
+            raise
+        return gone
+
+    def _check_not_broken(self) -> None:
+        if self.broken:
+            raise broken_error(self.file.path, self.broken)
 
     def _write_data(self, pieces: list[Laid]) -> bool:
         """Returns whether the data were synced."""
@@ -130,8 +138,8 @@ class Committer:
 
     def _write_record(self, group: int, names: Names, metas: Metas, rows: np.ndarray, synced: bool) -> Position:
         """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
-        items = place(rows, list(map(str.encode, names)), metas)
-        pieces = journal.encode(self.registry.slot.file_id, group, rows, items, synced)
+        heap = journal.place(rows, names, metas)
+        pieces = journal.encode(self.registry.slot.file_id, group, rows, heap, synced)
         n, at = sum(map(len, pieces)), self.registry.position
         if not journal.fits(at, n):
             jumped, at = at, self._new_segment(n + PAGE)
@@ -174,23 +182,14 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
 
-    def _stage(self, names: Names, rows: np.ndarray, pieces: list[Laid]) -> Staged:
-        """Count pages. If the sync fails nothing more is written, and so nobody asks."""
-        index, space = self.registry.index, self.space
-        gone = index.rows(index.numbers(names))
+    def _stage(self, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> np.ndarray:
+        """The group in memory; ROW[n] of what it replaces. If the sync fails nothing more is written: who counts pages does not matter."""
+        gone = self.registry.index.replace(names, rows, metas)
         for piece in pieces:
-            space.count(*piece.packed)
-        others = rows[sum(len(piece.rows) for piece in pieces) :]
-        retired = space.retire(gone, others["offset"][others["kind"] != DELETED] if len(others) else ())
-        return Staged(retired, gone, int(np.count_nonzero(rows["kind"])) - int(np.count_nonzero(gone["kind"])))
-
-    def _apply(self, group: int, position: Position, names: Names, metas: Metas, rows: np.ndarray, staged: Staged) -> None:
-        self.registry.index.apply(names, rows, metas, staged.n_added)
-        self.previous = (names, staged.gone)
-        self.registry.group, self.registry.position = group, position
-        self.n_groups += 1
-        self._write_slot()
-        self._recycle(staged.retired)
+            self.space.count(*piece.packed)
+        others = rows[sum(len(piece.sizes) for piece in pieces) :]
+        self._recycle(self.space.retire(gone, others["offset"][others["kind"] != DELETED] if len(others) else ()))
+        return gone
 
     def _write_slot(self, **changes: int) -> None:
         r = self.registry
@@ -204,7 +203,7 @@ class Committer:
         r.slot = slot
 
     def _recycle(self, retired: list[Extent]) -> None:
-        """A commit is through: what the one before it retired is free, if nobody holds it; `retired` waits for the next."""
+        """What the last commit retired is free after this one, if nobody holds it; `retired` waits for the next."""
         free, self.space.held = self.leases.split(self.space.waiting + self.space.held)
         for start, n in free:
             self.space.free.add(start, n)
@@ -213,6 +212,7 @@ class Committer:
     # --- checkpoint -----------------------------------------------------------------------------------
     def checkpoint(self) -> bool:
         """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
+        self._check_not_broken()
         self._join_sparse_pages()
         self.journal_bytes = 0  # also when there is no room: tried again when the journal has grown as much again
         r = self.registry
@@ -274,16 +274,16 @@ class Committer:
             raise
 
 
-def _changes(latest: Mapping[str, Queued], pieces: list[Laid]) -> tuple[Names, Metas, np.ndarray]:
+def _changes(latest: Mapping[str, Queued], pieces: list[Laid], group: int) -> tuple[Names, Metas, np.ndarray]:
     """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
-    if len(pieces) == 1 and len(pieces[0].names) == len(latest):
-        names, metas, rows = pieces[0].names, pieces[0].metas, pieces[0].rows
-        return names, metas if metas and any(metas) else None, rows
+    if len(pieces) == 1 and len(pieces[0].sizes) == len(latest):
+        names, metas = pieces[0].puts.names, pieces[0].metas
+        return names, metas if metas and any(metas) else None, pieces[0].rows(group)
     rest = [op for op in latest.values() if type(op) is not bytes and op[1] is None]
     others = [op.link or GONE for op in rest]  # type: ignore[union-attr]
-    names = [*(name for piece in pieces for name in piece.names), *(op.name for op in rest)]  # type: ignore[union-attr]
-    metas = [meta for piece in pieces for meta in piece.metas or [b""] * len(piece.names)] + [entry.meta for entry in others]
-    rows = np.concatenate([*(piece.rows for piece in pieces), rows_of(others)])
+    names = [*(name for piece in pieces for name in piece.puts.names), *(op.name for op in rest)]  # type: ignore[union-attr]
+    metas = [meta for piece in pieces for meta in piece.metas or [b""] * len(piece.sizes)] + [entry.meta for entry in others]
+    rows = np.concatenate([*(piece.rows(group) for piece in pieces), rows_of(others)])
     return names, metas if any(metas) else None, rows
 
 

@@ -17,7 +17,6 @@ from nbtrade.store.blocks.mapping import map_ahead
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.disk import Disk
 
-SMALL = 1024
 CHECKED = 8 << 20  # bytes at a time
 MANY, COALESCED = 8, 8 << 20  # more buffers than MANY are copied into one first: a small copy is cheaper than its place in a list
 Buffers = Sequence["bytes | bytearray | memoryview"]
@@ -64,9 +63,7 @@ class PagedFile:
 
     def write(self, at: int, buffers: Buffers) -> None:
         """Write buffers behind each other from offset `at`; not synced."""
-        if len(buffers) > MANY and (n := sum(map(len, buffers))) <= SMALL * len(buffers):
-            buffers = [b"".join(buffers)]  # faster than slices of a rented buffer while they are small
-        elif len(buffers) > MANY and n <= COALESCED:
+        if len(buffers) > MANY and (n := sum(map(len, buffers))) <= COALESCED:
             with self.pool.buffer(n) as joined:
                 stop = 0
                 for one in buffers:

@@ -17,6 +17,7 @@ from nbtrade.store.blocks.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, 
 from nbtrade.store.blocks.space import Extent, Space
 
 OWN_LEAST = PAGE * 8 // 9  # no smaller block gets pages of its own
+SMALL = 1024  # bytes; smaller blocks are joined before they are written
 _hash = xxhash.xxh3_64_intdigest
 _zeros = memoryview(bytes(PAGE))
 
@@ -60,15 +61,41 @@ class Puts(NamedTuple):
 
 
 class Laid(NamedTuple):
-    """A piece of a group: `buffers` are written at offset `at`."""
+    """A piece of a group: `buffers` are written at offset `at`.
+
+    sizes, offset : i8[n], of its blocks;  n_own : so many of them, the first, have pages of their own
+    """
 
     at: int
     buffers: list[Any]
     extent: Extent
-    names: Sequence[str]
-    metas: Sequence[bytes] | None
-    rows: np.ndarray  # ROW[n], as the journal has them; names and metadata still to be placed
-    packed: tuple[np.ndarray, np.ndarray]  # i8[n], offset and end of packed blocks
+    puts: Puts
+    sizes: np.ndarray
+    offset: np.ndarray
+    n_own: int
+
+    def rows(self, group: int) -> np.ndarray:
+        """ROW[n], with checksums; names and metadata still to be placed."""
+        rows = np.zeros(len(self.sizes), ROW)
+        rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = self.offset, self.sizes, self.sizes, group, BYTES
+        rows["check"] = np.fromiter(map(_hash, self.puts.data), np.uint64, len(rows))
+        if self.puts.forms is not None:
+            rows["kind"], rows["how"], rows["raw"], _ = zip(*self.puts.forms, strict=True)
+            rows["how"] &= ~np.uint8(OWN_PAGES)
+        if self.n_own:
+            rows["how"][: self.n_own] |= OWN_PAGES
+        return rows
+
+    @property
+    def metas(self) -> Sequence[bytes] | None:
+        """Metadata of each block, or None when there are none."""
+        return None if self.puts.forms is None else [meta for *_, meta in self.puts.forms]
+
+    @property
+    def packed(self) -> tuple[np.ndarray, np.ndarray]:
+        """i8[n], offset and end of packed blocks."""
+        offset = self.offset[self.n_own :]
+        return offset, offset + self.sizes[self.n_own :]
 
 
 def own_pages(sizes: np.ndarray) -> np.ndarray:
@@ -97,33 +124,33 @@ def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
     return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
 
 
-def lay_out(puts: Puts, space: Space, group: int) -> list[Laid]:
+def lay_out(puts: Puts, space: Space) -> list[Laid]:
     """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
-    lengths = list(map(len, puts.data))
-    sizes, n_own = np.array(lengths, np.int64), 0
-    if max(lengths, default=0) >= OWN_LEAST:
+    sizes, n_own = np.fromiter(map(len, puts.data), np.int64, len(puts.data)), 0
+    if np.count_nonzero(sizes >= OWN_LEAST):
         own = own_pages(sizes)
         n_own = int(np.count_nonzero(own))
         order = np.argsort(~own, kind="stable")
         puts, sizes = puts.pick(order.tolist()), sizes[order]
+    taken = sizes
+    if n_own:  # with padding
+        taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
     pieces: list[Laid] = []
     while len(sizes):
-        used = _pages(sizes, n_own)
+        ends = taken.cumsum()
+        used, k = pages_of(int(ends[-1])), len(sizes)
         try:
             start, n = space.take_some(used, pages_of(int(sizes[0]))) if used else (FIRST_PAGE, 0)
         except OSError:
             give_back(pieces, space)
             raise
-        piece, k = puts, len(sizes)
         if n < used:
-            pages = _cumulated(sizes, n_own)
-            k = int(np.searchsorted(pages, n, "right"))
-            used = int(pages[k - 1])
+            k = int(np.searchsorted(ends, n * PAGE, "right"))
+            used = pages_of(int(ends[k - 1]))
             if used < n:
                 space.free.add(start + used, n - used)
-            piece = puts.cut(None, k)
-        pieces.append(_piece(piece, sizes[:k], min(k, n_own), (start, used), group))
-        puts, sizes, n_own = puts.cut(k, None), sizes[k:], max(0, n_own - k)
+        pieces.append(_piece(puts.cut(None, k), sizes[:k], taken[:k], ends[:k], min(k, n_own), (start, used)))
+        puts, sizes, taken, n_own = puts.cut(k, None), sizes[k:], taken[k:], max(0, n_own - k)
     return pieces
 
 
@@ -134,39 +161,16 @@ def give_back(pieces: list[Laid], space: Space) -> None:
             space.free.add(*piece.extent)
 
 
-def _pages(sizes: np.ndarray, n_own: int) -> int:
-    """Pages that blocks take, of which the first `n_own` have pages of their own."""
-    own = int((-(-sizes[:n_own] // PAGE)).sum()) if n_own else 0
-    return own + pages_of(int(sizes[n_own:].sum()))
-
-
-def _cumulated(sizes: np.ndarray, n_own: int) -> np.ndarray:
-    """Pages that the first 1, 2, ... blocks take."""
-    own = np.cumsum(-(-sizes[:n_own] // PAGE))
-    return np.concatenate([own, own[-1:].sum() - (-np.cumsum(sizes[n_own:]) // PAGE)])
-
-
-def _piece(puts: Puts, sizes: np.ndarray, n_own: int, extent: Extent, group: int) -> Laid:
-    at, taken = extent[0] * PAGE, sizes
-    if n_own:  # with padding
-        taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
-    ends = taken.cumsum() + at
-    offset = ends - taken
-    rows = np.zeros(len(sizes), ROW)
-    rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = offset, sizes, sizes, group, BYTES
-    rows["check"] = np.fromiter(map(_hash, puts.data), np.uint64, len(sizes))
-    metas: Sequence[bytes] | None = None
-    if puts.forms is not None:
-        rows["kind"], rows["how"], rows["raw"], metas = zip(*puts.forms, strict=True)
-        rows["how"] &= ~np.uint8(OWN_PAGES)
-    rows["how"][:n_own] |= OWN_PAGES
-
+def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n_own: int, extent: Extent) -> Laid:
+    """Blocks of these sizes in `extent`; taken : bytes that each takes there;  ends : where in it they end."""
+    at = extent[0] * PAGE
     buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
-    tail = (extent[0] + extent[1]) * PAGE - int(ends[-1])
+    tail = extent[1] * PAGE - int(ends[-1])
     if tail:
         buffers.append(_zeros[:tail])
-    packed = offset[n_own:]
-    return Laid(at, buffers, extent, puts.names, metas, rows, (packed, packed + sizes[n_own:]))
+    if extent[1] * PAGE <= SMALL * len(buffers):  # a copy is cheaper than their places in a list
+        buffers = [b"".join(buffers)]
+    return Laid(at, buffers, extent, puts, sizes, ends - taken + at, n_own)
 
 
 def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import xxhash
 
+from nbtrade.store.blocks import base
 from nbtrade.store.blocks.layout import (
     JUMP,
     PAGE,
@@ -47,9 +48,21 @@ class Position(NamedTuple):
 Read = Callable[[int, int], "bytes | memoryview"]
 
 
-def encode(file_id: int, group: int, rows: np.ndarray, items: Sequence[bytes], synced: bool) -> list[bytes]:
-    """A record's bytes in pieces, padded to pages. rows : ROW[n];  items : name and metadata of each."""
-    heap, body = b"".join(items), rows.tobytes()
+def place(rows: np.ndarray, names: Sequence[str], metas: Sequence[bytes] | None) -> bytes:
+    """The heap of ROW[n] with these names and metadata (None: there are none), whose places in it are set."""
+    text = "".join(names)
+    if metas is None and text.isascii():
+        rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(rows))
+        heap = text.encode()
+    else:
+        heap = b"".join(base.place(rows, list(map(str.encode, names)), metas))
+    base.set_places(rows)
+    return heap
+
+
+def encode(file_id: int, group: int, rows: np.ndarray, heap: bytes, synced: bool) -> list[bytes]:
+    """A record's bytes in pieces, padded to pages. rows : ROW[n];  heap : names and metadata."""
+    body = rows.tobytes()
     size = padded(RECORD_SIZE + len(body) + len(heap))
     header = RECORD_STRUCT.pack(RECORD_MAGIC, file_id, group, len(rows), len(heap), size, SYNCED if synced else 0, 0)
     pad = bytes(size - RECORD_SIZE - len(body) - len(heap))

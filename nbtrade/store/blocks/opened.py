@@ -18,7 +18,7 @@ from nbtrade.errors import BlockFileError, BlockFileLocked, CorruptBlock
 from nbtrade.store.blocks import locks
 from nbtrade.store.blocks.commit import Committer
 from nbtrade.store.blocks.file import PagedFile
-from nbtrade.store.blocks.index import Index, Place
+from nbtrade.store.blocks.index import Index
 from nbtrade.store.blocks.layout import (
     FIRST_PAGE,
     HAS_MIRROR,
@@ -73,12 +73,12 @@ class Opened:
         """The entry of a name as last committed, or None."""
         return self.ask(lambda index: index.find(name))
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> bytes:
         """Where the bytes of a name are; nowhere when they are not plain bytes."""
         return self.ask(lambda index: index.place(name))
 
-    def places(self, names: Sequence[str]) -> Sequence[Place]:
-        """The same of many."""
+    def places(self, names: Sequence[str]) -> bytes:
+        """The same of many, behind each other."""
         return self.ask(lambda index: index.places_of(names))
 
     def names(self, prefix: str) -> list[str]:
@@ -96,6 +96,7 @@ class Opened:
     def close(self) -> None:
         """Close, but for the descriptor that arrays over the mapping need until they are gone."""
         if self.committer:
+            self.committer.beside.close()
             locks.unlock(self.file.fd, locks.WRITER_AT)
         self.leases.outlive(self.file.close)
 

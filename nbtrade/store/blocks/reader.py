@@ -18,12 +18,14 @@ import xxhash
 
 from nbtrade.errors import BlockNotFound
 from nbtrade.store.blocks.group import Op, Queued, as_op
+from nbtrade.store.blocks.index import PLAIN_STRUCT
 from nbtrade.store.blocks.layout import ARRAY, OWN_PAGES, PAGE, ZSTD, Entry, pages_of
 from nbtrade.store.blocks.opened import Opened
 from nbtrade.store.blocks.pool import Pool
 from nbtrade.store.blocks.values import metadata_of, shape_of, value_of
 
 _hash = xxhash.xxh3_64_intdigest
+_unpack = PLAIN_STRUCT.unpack
 
 
 class BlockInfo(NamedTuple):
@@ -101,9 +103,7 @@ class BlockReader:
         """
         if name not in self.queued:  # the common case in line: a function call costs as much as a look-up
             opened = self._current() if self.follows else self.opened
-            index = opened.registry.index
-            number = index.overlay.get(name)
-            offset, end, check, _ = (number and index.places[number]) or opened.place(name)
+            offset, end, check = _unpack(opened.registry.index.overlay.get(name) or opened.place(name))
             data = opened.mapped[offset:end]
             if _hash(data) == check:
                 return data
@@ -174,9 +174,10 @@ class BlockReader:
         """Values of blocks, a list in the order of `names`. Raises as `get`."""
         opened = self._current()
         if self.queued.keys().isdisjoint(names):
-            places, mapped = opened.places(names), opened.mapped
-            values = [mapped[offset:end] for offset, end, _, _ in places]
-            if list(map(_hash, values)) == [place[2] for place in places]:
+            mapped = opened.mapped
+            places = PLAIN_STRUCT.iter_unpack(opened.places(names))
+            values = [data for offset, end, check in places if _hash(data := mapped[offset:end]) == check]
+            if len(values) == len(names):  # else some are damaged, or no plain bytes
                 return values
         return [self.get(name) for name in names]
 

@@ -143,7 +143,7 @@ class Registry:
         if record is None:
             self.segments.append(behind)
         else:
-            index.apply(record.names, record.rows, record.metas, 0)
+            index.apply(record.names, record.rows, record.metas)
             self.group = record.group
 
     # --- the tail -------------------------------------------------------------------------------------

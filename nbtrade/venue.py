@@ -123,7 +123,7 @@ class Venue:
         self.seen_book = book if self.one_book else memory.copied(book)
         self.own_bits = (np.zeros_like(book.words), np.zeros_like(book.tree), book.sides.copy())
         self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = memory.NO_KEY, 0
-        self.ours = np.zeros(N_OURS, np.int64), np.zeros(BESTS * WORD, np.int32)
+        self.ours, self.ours_counts = np.zeros(N_OURS, np.int64), np.zeros(BESTS * WORD, np.int32)
         r = self.record
         for name in ("base_row", "x", "x_phase", "l", "seen", "seen_bits", "n_resting", "top_bid_qty", "top_ask_qty"):
             r[name] = 0
@@ -137,8 +137,8 @@ class Venue:
                 self._point(name, array)
         for name, array in zip(("own_words_at", "own_tree_at", "own_sides_at"), self.own_bits, strict=True):
             self._point(name, array)
-        for name, array in zip(("ours_at", "ours_counts_at"), self.ours, strict=True):
-            self._point(name, array)
+        self._point("ours_at", self.ours)
+        self._point("ours_counts_at", self.ours_counts)
         self.record["n_pages_table"] = len(self.exchange_book.pages)
 
     @property

@@ -71,23 +71,22 @@ def _word(b: Any, words: Any, k: int) -> Any:
     return b.load(b.gep(b.bitcast(words, ir.IntType(64).as_pointer()), [ir.Constant(ir.IntType(32), k)]))
 
 
+def _mixed(b: Any, first: Any, second: Any, lanes: list[int]) -> Any:
+    """These lanes of two vectors, the second's counted on from the first's."""
+    return b.shuffle_vector(first, second, ir.Constant(_vector(32), lanes))
+
+
 def _columns(b: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """px, qty and word of so many ROWs at an address: four vectors of rows, then two of (px, qty) and of words, then each in one."""
-    at, i32 = b.bitcast(rows, _vector(32).as_pointer()), ir.IntType(32)
-    parts = [b.load(b.gep(at, [ir.Constant(i32, k)])) for k in range(4)]
+    """px, qty and word of so many ROWs at an address: four vectors of rows, then two of px and qty and two of words, then one of each."""
+    at, half = b.bitcast(rows, _vector(32).as_pointer()), GROUP // 2
+    parts = [b.load(b.gep(at, [ir.Constant(ir.IntType(32), k)])) for k in range(4)]
     for part in parts:
         part.align = 4
-
-    def mixed(first: Any, second: Any, lanes: list[int]) -> Any:
-        return b.shuffle_vector(first, second, ir.Constant(_vector(32), lanes))
-
-    half = range(GROUP // 2)
-    ends = [4 * k + 0 for k in half] + [4 * k + 1 for k in half]
-    low, high = mixed(parts[0], parts[1], ends), mixed(parts[2], parts[3], ends)
-    words = [mixed(parts[k], parts[k + 1], [4 * j + 3 for j in half] * 2) for k in (0, 2)]
-    first, last = list(half), [GROUP // 2 + k for k in half]
-    px, qty = (mixed(low, high, lanes + [GROUP + k for k in lanes]) for lanes in (first, last))
-    return px, qty, mixed(*words, first + [GROUP + k for k in half])
+    px_qty, word = ([4 * k for k in range(half)] + [4 * k + 1 for k in range(half)]), [4 * k + 3 for k in range(half)]
+    low, high = (_mixed(b, parts[k], parts[k + 1], px_qty) for k in (0, 2))
+    words = [_mixed(b, parts[k], parts[k + 1], word + word) for k in (0, 2)]
+    firsts, lasts = ([vector + lane + k for vector in (0, GROUP) for k in range(half)] for lane in (0, half))
+    return _mixed(b, low, high, firsts), _mixed(b, low, high, lasts), _mixed(b, words[0], words[1], firsts)
 
 
 def _gather(b: Any, base: Any, index: Any) -> Any:

@@ -46,9 +46,11 @@ class Result:
         self.n_wakes = int(simulation.run["n_wakes"][0])
         self.n_rows = venue.n_rows()
         self.market = simulation.market[v].copy()
-        samples = simulation.all_samples()
-        self._fills, self._done, self._open = (_of(a, k) for a in (venue.log("fills"), venue.log("done"), venue.open_orders()))
-        self._samples = samples if len(simulation.accounts) == 1 else samples[(samples["account"] == k) & (samples["venue"] == v)]
+        logs, samples = (venue.log("fills"), venue.log("done"), venue.open_orders()), simulation.all_samples()
+        if len(simulation.accounts) > 1:
+            logs = tuple(log[log["account"] == k] for log in logs)
+            samples = samples[(samples["account"] == k) & (samples["venue"] == v)]
+        (self._fills, self._done, self._open), self._samples = logs, samples
 
     @cached_property
     def _orders(self) -> np.ndarray:
@@ -61,8 +63,10 @@ class Result:
 
     def _fees(self, row: Any) -> Any:
         """Fees of anything that has maker_qty, taker_qty, maker_value and taker_value."""
-        maker, taker, sold = (self._money(row[name]) for name in ("maker_value", "taker_value", "sell_value"))
-        return self.fees.of(row["maker_qty"], row["taker_qty"], maker, taker, row["sell_qty"], sold)
+        f = self.fees
+        rates = {"maker_value": f.maker_rate, "taker_value": f.taker_rate, "sell_value": f.sell_rate}
+        maker, taker, sold = (self._money(row[name]) if rate else 0.0 for name, rate in rates.items())
+        return f.of(row["maker_qty"], row["taker_qty"], maker, taker, row["sell_qty"], sold)
 
     def _fees_by(self, ts: np.ndarray) -> np.ndarray:
         """Fees paid up to each time, where a schedule says what a fill costs."""
@@ -194,8 +198,9 @@ class Result:
     def over_time(self) -> dict[str, Any]:
         """What the equity samples tell."""
         _, gross, fees = self._marked  # arrays, not the frame: 3 ms of a run of 40
+        net = gross - fees
         known = ~np.isnan(gross)
-        ts, net = self._samples["ts"][known], (gross - fees)[known]
+        ts, net = (self._samples["ts"], net) if known.all() else (self._samples["ts"][known], net[known])
         return {
             "peak_position": int(np.abs(self._samples["position"]).max(initial=0)),
             "max_drawdown": float((np.maximum.accumulate(net) - net).max(initial=0.0)),
@@ -300,12 +305,6 @@ class Results(dict[str, Result]):
         import pandas as pd
 
         return pd.DataFrame({name: one.summary for name, one in self.items()})
-
-
-def _of(rows: np.ndarray, k: int) -> np.ndarray:
-    """The rows of account k."""
-    mine = rows["account"] == k
-    return rows if mine.all() else rows[mine]
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> float:

@@ -103,8 +103,9 @@ class Fees:
 
     def of(self, maker_qty: Any, taker_qty: Any, maker_value: Any, taker_value: Any, sell_qty: Any = 0, sell_value: Any = 0) -> Any:
         """Fees for lots and values (in currency) traded as maker, as taker, and sold."""
-        per_lot = self.maker * maker_qty + self.taker * taker_qty + self.sell * sell_qty
-        return per_lot + self.maker_rate * maker_value + self.taker_rate * taker_value + self.sell_rate * sell_value
+        rates = self.maker, self.taker, self.sell, self.maker_rate, self.taker_rate, self.sell_rate
+        charged = maker_qty, taker_qty, sell_qty, maker_value, taker_value, sell_value
+        return sum((rate * amount for rate, amount in zip(rates, charged, strict=True) if rate), 0.0 * maker_qty)
 
 
 @dataclass(frozen=True)

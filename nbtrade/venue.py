@@ -123,7 +123,7 @@ class Venue:
         self.seen_book = book if self.one_book else memory.copied(book)
         self.own_bits = (np.zeros_like(book.words), np.zeros_like(book.tree), book.sides.copy())
         self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = memory.NO_KEY, 0
-        self.ours = np.zeros(N_OURS, np.int64), np.zeros(BESTS * WORD, np.int32)
+        self.ours: tuple[np.ndarray, np.ndarray] = np.zeros(N_OURS, np.int64), np.zeros(BESTS * WORD, np.int32)
         r = self.record
         for name in ("base_row", "x", "x_phase", "l", "seen", "seen_bits", "n_resting", "top_bid_qty", "top_ask_qty"):
             r[name] = 0

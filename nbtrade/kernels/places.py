@@ -87,7 +87,7 @@ def _columns(b: Any, rows: Any) -> tuple[Any, Any, Any]:
     words = [mixed(parts[k], parts[k + 1], [4 * j + 3 for j in half] * 2) for k in (0, 2)]
     first, last = list(half), [GROUP // 2 + k for k in half]
     px, qty = (mixed(low, high, lanes + [GROUP + k for k in lanes]) for lanes in (first, last))
-    return px, qty, mixed(*words, first + [GROUP + k for k in half])
+    return px, qty, mixed(words[0], words[1], first + [GROUP + k for k in half])
 
 
 def _gather(b: Any, base: Any, index: Any) -> Any:

@@ -26,7 +26,7 @@ def new_records(dtype: np.dtype, n: int = 1) -> np.ndarray:
 
 
 def own_records(n: int) -> np.ndarray:
-    """OWN[1 + n]: what stands for no order, before which no row is, and n orders."""
+    """OWN[1 + n]: what stands for no order, behind which no row is, and n orders."""
     entries = new_records(records.OWN, 1 + n)
     entries[0]["next"], entries[0]["stamp"], entries[0]["joined"] = -1, FAR, FAR
     return entries

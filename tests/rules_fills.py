@@ -146,6 +146,14 @@ MEETINGS = [
         orders=["working 9@101"],
     ),
     Case(
+        "an opposite order reaches ours, and its event ends with a row elsewhere",
+        "ours fills at that event's end",
+        {10: [buy(101, 9)]},
+        records=[ask(4, 101, 2, ts=21, flags=0), ask(5, 103, 1, ts=21)],
+        fills=[(0, 21, 101, 2)],
+        orders=["working 7@101"],
+    ),
+    Case(
         "orders of ours meet an opposite order smaller than they are",
         "the better price, then the earlier; lots are given once",
         {10: [buy(100, 2), buy(101, 2), buy(101, 2)]},

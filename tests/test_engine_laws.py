@@ -197,9 +197,10 @@ def test_no_jit_equals_jit(tmp_path):
     path = synthetic.write_dbn(tmp_path / "d.dbn", 600, seed=1, live_orders=30, duration="3s")
     nt.ingest(path, progress=False)
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import nbtrade as nt; from test_backtest import noise;"
+        "import sys; sys.path.insert(0, 'tests'); import nbtrade as nt; from test_engine_laws import ghost, noise;"
+        "at_end = nt.Strategy(ghost.function, ghost.state, ('end',), ghost.defaults);"
         f"tape = nt.open_tape({str(tmp_path / 'd.tape')!r}); r = nt.backtest(tape, noise, latency=nt.Latency('1ms', '2ms'));"
-        "print(r.hash, r.summary['n_fills'])"
+        "print(r.hash, r.summary['n_fills'], nt.backtest(tape, at_end, after=-1, sample=0).market['n_events'])"
     )
     outs = []
     for disable in ("0", "1"):
@@ -210,6 +211,7 @@ def test_no_jit_equals_jit(tmp_path):
         outs.append(done.stdout.split())
     assert outs[0] == outs[1]
     assert int(outs[0][1]) > 0
+    assert int(outs[0][2]) > 255  # events between two looks: more than a u1 counts
 
 
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)

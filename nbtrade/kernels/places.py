@@ -3,7 +3,8 @@
     rows x..x+m ──> places[k]    index of the level that row x + k changes
                     lots[k]      what it changes the level's lots by; 0 for rows that change no level
                     bit k        row x + k is watched: it turns its level (TURN), is an execution through the best price of our own
-                                 orders on its side, or an order of ours rests at its level
+                                 orders on its side, or changes a level where an order of ours rests, otherwise than by an order that
+                                 joins behind it (an ADD, not a snapshot's)
 
 Why: what rows add to levels can be added in any order as long as nobody looks. So those that somebody must look at (one in ten) are
 found first, and the others are two additions each, without any branch that could be guessed wrongly.
@@ -21,12 +22,13 @@ from numba.extending import intrinsic
 
 from nbtrade._jit import JIT, helper
 from nbtrade.kernels.bits import MASK, SHIFT, WORD
-from nbtrade.schema import EXEC, TRADE, TURN
+from nbtrade.schema import EXEC, SNAPSHOT, TRADE, TURN
 
 AT_ONCE = 64  # rows whose places are found ahead of their changes
 GROUP = 16
 # Fields of ROW.word
 KIND, SIDE_BIT, FLAGS_BIT, D_ORDERS_BIT = 0xFF, 8, 16, 24
+NO_NEW_ORDER = KIND | SNAPSHOT << FLAGS_BIT  # none of these bits: an ADD, whose code is 0, of an order that comes now
 # `ours`, where our entries are: bits of px & 31 for bids and for asks, bits of px >> 5 & 31, and the keys of our best bid and ask.
 # A level with entries has both its bits set; others hardly ever do.
 NEAR_SLOTS, BESTS, N_OURS = 2, 3, 5
@@ -46,7 +48,8 @@ def place_one(rows, x, pages, first_slot, ours, places, lots, k):
     lots[k] = row.qty if changes else 0
     key = -px if side else px
     near = ours[side] >> (px & MASK) & ours[NEAR_SLOTS] >> (px >> SHIFT & MASK) & 1
-    return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and ours[BESTS + side] > key) or near != 0)
+    moves = changes and word & NO_NEW_ORDER != 0
+    return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and ours[BESTS + side] > key) or (moves and near != 0))
 
 
 # --- the same in vectors. Plain functions: the disk cache's fingerprint follows those -------------------------------------
@@ -120,7 +123,8 @@ def _placed(b: Any, rows: Any, pages: Any, first_slot: Any, ours: Any) -> tuple[
     side = b.and_(b.lshr(word, _const(SIDE_BIT - SHIFT)), _const(WORD))
     page, at = _gather(b, pages, slot), b.and_(px, _const(MASK))
     near = b.and_(b.lshr(b.select(is_ask, near_ask, near_bid), at), b.lshr(near_slots, b.and_(high, _const(MASK))))
-    watched = b.or_(b.or_(through, turns), b.trunc(near, _vector(1)))
+    moves = b.and_(b.icmp_signed("!=", b.and_(word, _const(NO_NEW_ORDER)), _const(0)), b.not_(still))
+    watched = b.or_(b.or_(through, turns), b.and_(moves, b.trunc(near, _vector(1))))
     return b.or_(b.or_(b.shl(page, _const(SHIFT + 1)), side), at), b.select(still, _const(0), qty), watched
 
 

@@ -264,13 +264,14 @@ def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_leve
         for kind in (ADD, CANCEL, EXEC, TRADE)
         for side in (BID, ASK)
         for px in range(40, 110)
-        for flags in (0, TURN)
+        for flags in (0, TURN, SNAPSHOT)
     ]
     pages = np.array([0, 1, 2, 3], np.int32)
     out, rows = np.zeros(2 * places.AT_ONCE, np.int32), np.zeros(1, EVENT)
     for kind, side, px, flags in cases:
         rows["kind"], rows["side"], rows["px"], rows["flags"] = kind, side, px, flags
         through = kind == EXEC and (px < 70 if side == BID else px > 75)
-        expected = flags == TURN or through or px == own[side]
+        joins_behind = kind == ADD and flags != SNAPSHOT
+        expected = flags == TURN or through or (px == own[side] and kind != TRADE and not joins_behind)
         assert placed(keep(rows), 1, keep(pages), 0, keep(ours), keep(out), True) == expected
         assert kind == TRADE or out[0] == (px // 32) * 64 + side * 32 + px % 32

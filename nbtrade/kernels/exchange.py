@@ -1,7 +1,7 @@
 """The exchange's clock: rows of the tape through its book, our messages in between, and what rows do to our orders.
 
-quiet_rows   the hot loop: rows that do not concern us          touch    one that does     (kernels/match.py)
-arrive       a message of ours                                                            (kernels/arrivals.py)
+quiet_rows    the hot loop: rows that do not concern us         touch    one that does     (kernels/match.py)
+watched_rows  those of them that somebody must look at          arrive   a message of ours (kernels/arrivals.py)
 """
 
 import numpy as np
@@ -26,11 +26,11 @@ from nbtrade.kernels.records import (
     rows_at,
 )
 from nbtrade.kernels.wire import first_waking_report
-from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, SNAPSHOT, TAKEN, TRADE
+from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, SNAPSHOT, TAKEN, TRADE, TURN
 
 REACHED, OURS, MET, PAGES_FULL = 0, 1, 2, 3
 ENDS = LAST << FLAGS_BIT
-TURN_BIT = FLAGS_BIT + 6
+TURN_BIT = FLAGS_BIT + TURN.bit_length() - 1
 FROM_SNAPSHOT = SNAPSHOT << FLAGS_BIT
 SIDE_BY_SIDE = 64  # times compared at once
 FAR_AHEAD = 2048  # bytes: a mapped file is read in pages of 4 KiB, and the processor's own prefetching ends with each (0.8 ns a row)

@@ -8,7 +8,7 @@
 
 Why: what rows add to levels can be added in any order as long as nobody looks. So those that somebody must look at (one in ten) are
 found first, and the others are two additions each, without any branch that could be guessed wrongly.
-Eight rows at once are vectors of LLVM's, so that any processor runs them; pages and entries are gathered. Places hold as long as no
+Sixteen rows at once are vectors of LLVM's, so that any processor runs them; pages are gathered. Places hold as long as no
 page is opened or given back: whoever applies the rows watches `n_free`. Weak case: streams that open and close pages all the time.
 """
 
@@ -37,7 +37,7 @@ NO_OWN = -(2**31)  # best key without an order
 
 @helper
 def place_one(rows, x, pages, first_slot, ours, places, lots, k):
-    """Place and lots of row x; returns 1 when it is watched, else 0: what `place_group` does for eight. The one definition of both."""
+    """Place and lots of row x; returns 1 when it is watched, else 0: what `place_group` does for many. The one definition of both."""
     row = rows[x]
     word, px = np.int64(row.word), np.int64(row.px)
     kind, side = word & KIND, word >> SIDE_BIT & 1
@@ -54,7 +54,7 @@ def place_one(rows, x, pages, first_slot, ours, places, lots, k):
 
 # --- the same in vectors. Plain functions: the disk cache's fingerprint follows those -------------------------------------
 def _vector(bits: int) -> Any:
-    """The type of eight integers of so many bits."""
+    """The type of GROUP integers of so many bits."""
     return ir.VectorType(ir.IntType(bits), GROUP)
 
 
@@ -103,7 +103,7 @@ def _gather(b: Any, base: Any, index: Any) -> Any:
 
 
 def _store(b: Any, value: Any, base: Any, k: Any) -> None:
-    """To base[k : k + 8], i32s."""
+    """To base[k : k + GROUP], i32s."""
     at = b.gep(b.bitcast(base, ir.IntType(32).as_pointer()), [k])
     b.store(value, b.bitcast(at, _vector(32).as_pointer())).align = 4
 
@@ -148,7 +148,7 @@ def _place_each(rows, x, pages, first_slot, ours, places, lots, k):  # type: ign
     return watched
 
 
-# (rows, x, pages, first_slot, ours, places, lots, k): places[k : k + 8] and lots[k : k + 8] of rows[x : x + 8]
+# (rows, x, pages, first_slot, ours, places, lots, k): places[k : k + GROUP] and lots of as many rows from x on
 # are written; bit j of the answer: row x + j is watched
 place_group = _place_group if JIT else _place_each
 

@@ -12,7 +12,7 @@ from nbtrade import blame, guarded
 from nbtrade.kernels import arrivals, engine, market, memory, records
 from nbtrade.kernels.pointers import keep
 from nbtrade.seam import Strategy
-from nbtrade.venue import LOG_ROWS, Delays, Venue, first, is_theirs, joined, new_log, new_records
+from nbtrade.venue import LOG_ROWS, Delays, Venue, joined, new_log, new_records, taken
 
 
 def shares_book(strategy: Strategy, feed: int) -> bool:
@@ -184,11 +184,9 @@ class Simulation:
             venue.drain()
         n = int(self.run["n_samples"][0])
         if n:
-            self.sample_log.append(first(self.samples, n))
-            self.run["n_samples"] = 0
-            if is_theirs(self.samples, n):
-                self.samples = new_log(records.SAMPLE, len(self.samples))
-                self.run["samples_at"] = keep(self.samples)
+            part, self.samples = taken(self.samples, n, records.SAMPLE)
+            self.sample_log.append(part)
+            self.run["n_samples"], self.run["samples_at"] = 0, keep(self.samples)
 
     def _make_room(self) -> None:
         self.drain()

@@ -38,14 +38,14 @@ def new_log(dtype: np.dtype, n: int) -> np.ndarray:
     return new_records(dtype, n) if gaps else attributes(np.empty(n, dtype))
 
 
-def is_theirs(array: np.ndarray, n: int) -> bool:
-    """True when a log with n records is given away with them, and not copied: memory that was never used costs 2 us a page."""
-    return 4 * n >= len(array)
+def taken(array: np.ndarray, n: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """(the n records of a log, plain; the log to go on with): a fairly full one is given away with its records.
 
-
-def first(array: np.ndarray, n: int) -> np.ndarray:
-    """The n records of a log, plain."""
-    return array[:n].view(np.ndarray) if is_theirs(array, n) else copy_of(array[:n])
+    To copy them takes memory that was never used, which costs 2 us a page.
+    """
+    if 4 * n < len(array):
+        return copy_of(array[:n]), array
+    return array[:n].view(np.ndarray), new_log(dtype, len(array))
 
 
 def joined(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
@@ -105,8 +105,8 @@ class Venue:
         self.rows_before = self.first_row = 0  # rows of sessions before; the first row's number in the tape
         self._set_orders()
         self._set_delays()
-        for name in LOGS:
-            self._set_log(name, LOG_ROWS)
+        for name, dtype in LOGS.items():
+            self._set_log(name, new_log(dtype, LOG_ROWS))
         self._set_reports(new_records(records.REPORT, RING))
         self._point("messages_at", self.messages)
         self.record["m_mask"] = len(self.messages) - 1
@@ -171,11 +171,10 @@ class Venue:
                 self._point(name, array)
                 r["n_latencies"] = len(array)
 
-    def _set_log(self, name: str, n: int) -> None:
-        array = new_log(LOGS[name], n)
+    def _set_log(self, name: str, array: np.ndarray) -> None:
         setattr(self, name, array)
         self._point(f"{name}_at", array)
-        self.record[f"{name}_capacity"] = n
+        self.record[f"{name}_capacity"] = len(array)
 
     def _set_reports(self, reports: np.ndarray) -> None:
         self.reports = reports
@@ -224,22 +223,22 @@ class Venue:
     # --- room --------------------------------------------------------------------------------------
     def drain(self) -> None:
         """Move what the logs hold out of the kernels' way."""
-        for name in LOGS:
-            array, n = getattr(self, name), int(self.record[f"n_{name}"])
+        for name, dtype in LOGS.items():
+            n = int(self.record[f"n_{name}"])
             if n:
-                self.logs[name].append(first(array, n))
+                part, log = taken(getattr(self, name), n, dtype)
+                self.logs[name].append(part)
                 self.record[f"n_{name}"] = 0
-                if is_theirs(array, n):
-                    self._set_log(name, len(array))
+                self._set_log(name, log)
 
     def make_room(self) -> None:
         """Drain the logs, then grow whatever could still not take the most that one row may cause."""
         self.drain()
         r, sides = self.record, self.exchange_book.sides
         most = 2 * int(r["n_resting"]) + int(sides["n_levels"].sum()) + 8
-        for name in LOGS:
+        for name, dtype in LOGS.items():
             if most > len(getattr(self, name)):
-                self._set_log(name, 4 * most)
+                self._set_log(name, new_log(dtype, 4 * most))
         pending = int(r["r_tail"] - r["r_head"])
         if pending + most > len(self.reports):
             self._grow_reports(power_of_two(2 * (pending + most)))

@@ -28,6 +28,7 @@ import llvmlite
 import numba
 import numpy as np
 from numba.core import caching, compiler, serialize
+from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
 
@@ -257,3 +258,16 @@ def entry_point(compiled: Any, *argument_types: Any, nogil: bool = False) -> Any
     use_cache(direct, compiled.py_func, f"entry_point {nogil}")
     direct.compile(argument_types)
     return direct.overloads[argument_types].entry_point
+
+
+def c_function(function: Any, n_arguments: int) -> Any:
+    """Compile a C function of so many 64-bit integers that returns one; its address is `.address`, good as long as this object lives.
+
+    It may call Python's own C functions when it is called with the GIL.
+    """
+    callback: Any = CFunc(
+        function, ((numba.types.int64,) * n_arguments, numba.types.int64), {}, {"nopython": True, "_nrt": False, "error_model": "numpy"}
+    )
+    use_cache(callback, function)
+    callback.compile()
+    return callback

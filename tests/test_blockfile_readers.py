@@ -42,7 +42,7 @@ def version_of(name, data):
 class Traffic:
     """One writer and n readers in threads, for some seconds. `written[name]`: the last version that was put before a later read began."""
 
-    def __init__(self, path, seconds, n_readers, n_names=60):
+    def __init__(self, path, seconds, n_readers, n_names=70):
         self.names = [str(i) for i in range(n_names)]
         self.written = dict.fromkeys(self.names, 0)
         self.wrong = []
@@ -138,6 +138,10 @@ def follow(path, names, pipe, seconds):
                     for held, version, view in views.values():
                         assert version_of(held, bytes(view)) == version, "a held view changed"
                 n += 1
+            for name, value in zip(names * 3, blocks.get_many(names * 3), strict=True):
+                version = version_of(name, bytes(value))
+                assert version >= newest[name], "went back"
+                newest[name] = version
         os.write(pipe, struct.pack("<qq", n, max(newest.values())))
 
 

@@ -74,20 +74,27 @@ def keep(array: np.ndarray) -> int:
     return address
 
 
-@intrinsic
-def _prefetch_line(typingctx, address):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [builder.inttoptr(args[0], pointer), i32(0), i32(3), i32(1)])  # to read, keep in all caches, data
-        return context.get_dummy_value()
+def _prefetch(to_write: int) -> Any:
+    if not JIT:
+        return lambda address: None
 
-    return types.void(types.int64), codegen
+    @intrinsic
+    def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [builder.inttoptr(args[0], pointer), i32(to_write), i32(3), i32(1)])  # keep in all caches, data
+            return context.get_dummy_value()
+
+        return types.void(types.int64), codegen
+
+    return prefetch
 
 
-# (address): start loading the cache line there; any address is allowed
-prefetch_line = _prefetch_line if JIT else (lambda address: None)
+# (address): start loading the cache line there, to read or to write it; any address is allowed
+prefetch_line = _prefetch(0)
+prefetch_line_to_write = _prefetch(1)
 
 
 @helper
@@ -95,6 +102,18 @@ def prefetch_lines(address, n):
     """Start loading the n bytes from there on."""
     for line in range(0, n, 64):
         prefetch_line(address + line)
+
+
+@intrinsic
+def copy_bytes(typingctx, target, source, n):  # type: ignore[no-untyped-def]
+    """Copy n bytes from one address to another; so many that the compiler knows it in line, others by the C library's memcpy."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        target, source = (builder.inttoptr(address, ir.IntType(8).as_pointer()) for address in args[:2])
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
 
 
 @infer_global(operator.getitem)

@@ -14,9 +14,9 @@ makes queued changes of it, and joins the parts.
 
 Measured (python benchmarks/blockfile.py --repeats 25, Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 500 durable updates of
 4 KiB 3.3 ms (SQLite 15, LMDB 7.0), of 256 B 0.95 to 1.0 ms (SQLite 2.5, LMDB 1.1), half of it the disk; a process's first ten groups
-take up to half as long again. 500 verified reads of 256 B 0.15 to 0.19 ms (SQLite 1.3, LMDB unverified 0.16), of 4 KiB 0.47 to 0.51 ms
-(2.7, 0.54): the copy alone, to and from memory outside of the caches, takes 0.34 in C. A million small blocks: put in 7.5 s, opened in
-0.3 s, found in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
+take up to half as long again. 500 verified reads at once of 256 B 0.07 to 0.10 ms (SQLite 1.3 to 1.5, LMDB unverified 0.15 to 0.2),
+of 4 KiB 0.26 to 0.39 ms (2.2 to 2.9, 0.45 to 0.62), see blocks/many.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small
+blocks: put in 7.5 s, opened in 0.3 s, found in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
 """
 
 import atexit

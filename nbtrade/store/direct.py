@@ -22,11 +22,10 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 from numba.np import numpy_support
 
-from nbtrade._jit import JIT, helper, use_cache
+from nbtrade._jit import JIT, c_function, helper
 from nbtrade.kernels.pointers import pointer_to
 from nbtrade.kernels.search_known import N_NOTES
 
@@ -115,15 +114,6 @@ def _entry(owner, arguments, n, names):  # type: ignore[no-untyped-def]
     return _ask(table[PYTHON], arguments, n, names)
 
 
-def _compiled(function: Callable[..., int], arguments: int) -> Any:
-    callback: Any = CFunc(
-        function, ((types.int64,) * arguments, types.int64), {}, {"nopython": True, "_nrt": False, "error_model": "numpy"}
-    )
-    use_cache(callback, function)
-    callback.compile()
-    return callback
-
-
 class _Method(ctypes.Structure):
     """PyMethodDef."""
 
@@ -194,7 +184,7 @@ class Direct:
             return search(view(data, n, stride), key(x), hint, known(notes, N_NOTES, 8))
 
         search_at.__qualname__ = f"{search.__name__}_of_{dtype}"
-        self.searches[dtype.num] = _compiled(search_at, 6)
+        self.searches[dtype.num] = c_function(search_at, 6)
         self.table[dtype.num] = self.searches[dtype.num].address
-        self.entry = _compiled(_entry, 4)
+        self.entry = c_function(_entry, 4)
         self.method.address = self.entry.address  # from now on

@@ -17,6 +17,7 @@ in the overlay.
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -27,7 +28,7 @@ CACHED = 100_000  # names of the base kept
 ROW_SIZE = ROW.itemsize
 RESERVED = 1 << 18  # rows of the table before it is copied to a larger one: 16 MiB of address space, memory only as they are written
 
-PLACE = np.dtype([("offset", "<u8"), ("end", "<u8"), ("check", "<u8"), ("number", "<i4")])  # 28 bytes, and 36 of Python's: 64
+PLACE = np.dtype([("offset", "<i8"), ("end", "<i8"), ("check", "<u8"), ("number", "<i4")])  # 28 bytes, and 36 of Python's: 64
 PLAIN_STRUCT = struct.Struct("<QQQ4x")  # offset, end and checksum of plain bytes
 PLACE_STRUCT = struct.Struct("<QQQi")  # and the number of the row
 NOT_PLAIN = 1  # the checksum in the places of other blocks, which end where they start: no bytes' there, an empty block's is another
@@ -79,12 +80,12 @@ class Index:
                 break
         return place
 
-    def places_of(self, names: Sequence[str]) -> bytes:
-        """The places of many names, behind each other."""
+    def places_of(self, names: Sequence[str]) -> list[bytes]:
+        """The places of many names, at least two."""
         try:
-            return b"".join(map(self.overlay.__getitem__, names))
+            return [*itemgetter(*names)(self.overlay)]  # 500 that are in no cache: 38 us, by `map` 48
         except KeyError:  # some are in the base, or nowhere
-            return b"".join(map(self.place, names))
+            return [*map(self.place, names)]
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
         """i8[n], the numbers of many names' rows; 0 when there is none."""

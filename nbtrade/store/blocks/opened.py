@@ -77,8 +77,8 @@ class Opened:
         """Where the bytes of a name are; nowhere when they are not plain bytes."""
         return self.ask(lambda index: index.place(name))
 
-    def places(self, names: Sequence[str]) -> bytes:
-        """The same of many, behind each other."""
+    def places(self, names: Sequence[str]) -> list[bytes]:
+        """The same of many, at least two."""
         return self.ask(lambda index: index.places_of(names))
 
     def names(self, prefix: str) -> list[str]:

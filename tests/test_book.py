@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from nbtrade._jit import JIT, kernel
+from nbtrade.errors import CapacityError
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory, places
 from nbtrade.kernels.pointers import keep, pointer_to
 from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, EXEC, LAST, MARK, ROW, SNAPSHOT, TRADE, TURN
+from nbtrade.store import state
+from nbtrade.store.state import marked
 
 SIDES = st.sampled_from([BID, ASK])
 # near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
@@ -214,6 +217,20 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
         book = memory.grown(book)
     assert ((events["flags"] & TURN) != 0).tolist() == turns
     assert [int(n) for n in book.sides["n_levels"]] == [sum(1 for (s, _), n in counts.items() if s == side and n) for side in (BID, ASK)]
+
+
+def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
+    """128 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
+    most = 2**31 - 1
+    rows = [(ADD, BID, 7, most, 1)] * 128
+    book = marked(rows_of(*rows).copy(), memory.new_book(LOW, HIGH, 2))
+    out = [np.zeros(1, np.int64) for _ in range(3)]
+    assert books.depth(book.levels, book.pages, book.words, book.tree, book.sides, BID, *out) == 1
+    assert [int(one[0]) for one in out] == [7, 128 * most, 128]
+    again = state.rows_of(book)
+    assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (128, 128 * most, most)
+    with pytest.raises(CapacityError, match=r"274,877,906,944 lots rest at one price \(7 ticks\)"):
+        marked(rows_of(*rows, rows[0]).copy(), memory.new_book(LOW, HIGH, 2))
 
 
 ROWS_AT, I4_AT, I8_AT = pointer_to(ROW), pointer_to(np.dtype("i4")), pointer_to(np.dtype("i8"))

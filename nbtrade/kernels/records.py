@@ -173,8 +173,8 @@ FILL = np.dtype(
         ("px", "i4"),
         ("qty", "i4"),
         ("account", "i4"),
-        ("side", "i1"),
-        ("maker", "i1"),
+        ("side", "i2"),  # so wide that no byte of a record is left unwritten
+        ("maker", "i2"),
     ],
     align=True,
 )

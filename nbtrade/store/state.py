@@ -162,8 +162,8 @@ def marked(events: np.ndarray, book: memory.Book) -> memory.Book:
     while (at := books.mark(events, at, len(events), *book)) < len(events):
         if book.sides["n_free"][0]:
             raise CapacityError(
-                f"more than {books.MOST_LOTS:,} lots rest at one price ({events['px'][at]:,} ticks): a level does not hold them. Most likely "
-                "sizes are damaged; if they are right, they need a larger unit."
+                f"more than {books.MOST_LOTS:,} lots rest at one price ({events['px'][at]:,} ticks): a level does not hold them. "
+                "Most likely sizes are damaged; if they are right, they need a larger unit."
             )
         book = memory.grown(book)
     return book

@@ -99,9 +99,9 @@ class Venue:
         self.messages = new_records(records.MESSAGE, power_of_two(4 * self.n_slots + 2))
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "done": []}
         self.record["keep_log"] = keep_log
-        self.ahead = np.zeros((2, AT_ONCE), np.int32)
+        self.ahead = np.zeros(AT_ONCE, np.int32), np.zeros(AT_ONCE, np.int64)
         self._point("places_at", self.ahead[0])
-        self._point("lots_at", self.ahead[1])
+        self._point("changes_at", self.ahead[1])
         self.rows_before = self.first_row = 0  # rows of sessions before; the first row's number in the tape
         self._set_orders()
         self._set_delays()

@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from nbtrade._jit import JIT, kernel
+from nbtrade.errors import CapacityError
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory, places
 from nbtrade.kernels.pointers import keep, pointer_to
 from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, EXEC, LAST, MARK, ROW, SNAPSHOT, TRADE, TURN
+from nbtrade.store import state
+from nbtrade.store.state import marked
 
 SIDES = st.sampled_from([BID, ASK])
 # near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
@@ -216,18 +219,32 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
     assert [int(n) for n in book.sides["n_levels"]] == [sum(1 for (s, _), n in counts.items() if s == side and n) for side in (BID, ASK)]
 
 
+def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
+    """128 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
+    most = 2**31 - 1
+    rows = [(ADD, BID, 7, most, 1)] * 128
+    book = marked(rows_of(*rows).copy(), memory.new_book(LOW, HIGH, 2))
+    out = [np.zeros(1, np.int64) for _ in range(3)]
+    assert books.depth(book.levels, book.pages, book.words, book.tree, book.sides, BID, *out) == 1
+    assert [int(one[0]) for one in out] == [7, 128 * most, 128]
+    again = state.rows_of(book)
+    assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (128, 128 * most, most)
+    with pytest.raises(CapacityError, match=r"274,877,906,944 lots rest at one price \(7 ticks\)"):
+        marked(rows_of(*rows, rows[0]).copy(), memory.new_book(LOW, HIGH, 2))
+
+
 ROWS_AT, I4_AT, I8_AT = pointer_to(ROW), pointer_to(np.dtype("i4")), pointer_to(np.dtype("i8"))
 
 
 @kernel
-def placed(rows_at, n, pages_at, first_slot, ours_at, out_at, in_groups):
-    """Places and lots of n rows, as many at once as there are lanes, or one by one; bits of those that are watched."""
-    rows, pages, ours, found, lots = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(ours_at), I4_AT(out_at), I4_AT(out_at + 4 * places.AT_ONCE)
+def placed(rows_at, n, pages_at, first_slot, ours_at, places_at, changes_at, in_groups):
+    """Places and changes of n rows, as many at once as there are lanes, or one by one; bits of those that are watched."""
+    rows, pages, ours, found, changes = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(ours_at), I4_AT(places_at), I8_AT(changes_at)
     if in_groups:
-        return places.place_rows(rows, 0, n, n, pages, first_slot, ours, found, lots)
+        return places.place_rows(rows, 0, n, n, pages, first_slot, ours, found, changes)
     watched = 0
     for k in range(n):
-        watched |= places.place_one(rows, k, pages, first_slot, ours, found, lots, k) << k
+        watched |= places.place_one(rows, k, pages, first_slot, ours, found, changes, k) << k
     return watched
 
 
@@ -247,12 +264,15 @@ def test_many_places_at_once_are_the_places_one_by_one(seed):
     near = rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3)
     ours, outs, watched = np.array([*near, *bests]), [], []
     for in_groups in (True, False):
-        outs.append(np.zeros(2 * places.AT_ONCE, np.int32))
-        watched.append(placed(keep(rows), n, keep(pages), -64, keep(ours), keep(outs[-1]), in_groups))
+        outs.append((np.zeros(places.AT_ONCE, np.int32), np.zeros(places.AT_ONCE, np.int64)))
+        watched.append(placed(keep(rows), n, keep(pages), -64, keep(ours), *map(keep, outs[-1]), in_groups))
     assert watched[0] == watched[1]
     assert watched[0] != 0 or n < 8
-    for at in (0, places.AT_ONCE):
-        assert outs[0][at : at + n].tolist() == outs[1][at : at + n].tolist()
+    for grouped, single in zip(*outs, strict=True):
+        assert grouped[:n].tolist() == single[:n].tolist()
+    changes = rows[:n]["kind"] < TRADE
+    lots, orders = rows[:n]["qty"].astype(np.int64) * changes, rows[:n]["d_orders"].astype(np.int64) * changes
+    assert outs[0][1][:n].tolist() == (lots + orders * 2**books.LOTS_BITS).tolist()
 
 
 def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_levels_of_ours():
@@ -267,11 +287,11 @@ def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_leve
         for flags in (0, TURN, SNAPSHOT)
     ]
     pages = np.array([0, 1, 2, 3], np.int32)
-    out, rows = np.zeros(2 * places.AT_ONCE, np.int32), np.zeros(1, EVENT)
+    out, changes, rows = np.zeros(places.AT_ONCE, np.int32), np.zeros(places.AT_ONCE, np.int64), np.zeros(1, EVENT)
     for kind, side, px, flags in cases:
         rows["kind"], rows["side"], rows["px"], rows["flags"] = kind, side, px, flags
         through = kind == EXEC and (px < 70 if side == BID else px > 75)
         joins_behind = kind == ADD and flags != SNAPSHOT
         expected = flags == TURN or through or (px == own[side] and kind != TRADE and not joins_behind)
-        assert placed(keep(rows), 1, keep(pages), 0, keep(ours), keep(out), True) == expected
+        assert placed(keep(rows), 1, keep(pages), 0, keep(ours), keep(out), keep(changes), True) == expected
         assert kind == TRADE or out[0] == (px // 32) * 64 + side * 32 + px % 32

@@ -8,7 +8,7 @@ import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.bits import SHIFT
-from nbtrade.kernels.book import is_crossed, key_of, level_index, mark_level, open_page
+from nbtrade.kernels.book import is_crossed, key_of, level_index, lots_of, mark_level, open_page
 from nbtrade.kernels.entries import is_last_order, link
 from nbtrade.kernels.match import available, cancel_crossing, end, finish, leave, stamp_of, take
 from nbtrade.kernels.records import (
@@ -68,7 +68,7 @@ def rest(venue, o, row):
     if is_last_order(levels, orders, i):
         mark_level(pages, own_words, own_tree, own_sides, side, px)
     link(venue, levels, orders, i, o)
-    own.ahead = 0 if own.rule == OPTIMISTIC else levels[i].qty
+    own.ahead = 0 if own.rule == OPTIMISTIC else lots_of(levels[i])
     own.ahead_first = own.ahead
     own.joined = row
     own.stamp = stamp_of(own.rule, row)

@@ -28,6 +28,32 @@ from nbtrade.kernels.memory import NO_KEY
 from nbtrade.schema import ASK, BID, LAST, TRADE, TURN
 
 BELOW_ALL = 2**62 + 2**40  # takes any key below NO_KEY
+LOTS_BITS = 40  # of LEVEL.held: the lots, signed; the orders are above them. An order has 31 bits of lots, 1 at least
+MOST_LOTS = 1 << LOTS_BITS - 2  # at one price, which `mark` makes sure of: a level holds 0 when it is empty, and only then
+
+
+@helper
+def held(lots, orders):
+    """Lots and orders as one number: a row changes a level by one addition (0.2 ns a row less than by two)."""
+    return (np.int64(orders) << LOTS_BITS) + np.int64(lots)
+
+
+@helper
+def lots_in(held):
+    """The lots in such a number."""
+    return held << 64 - LOTS_BITS >> 64 - LOTS_BITS
+
+
+@helper
+def lots_of(level):
+    """Lots that rest at a level."""
+    return lots_in(level.held)
+
+
+@helper
+def orders_of(level):
+    """Orders that rest at a level."""
+    return level.held + (1 << LOTS_BITS - 1) >> LOTS_BITS
 
 
 @helper
@@ -232,10 +258,9 @@ def find_level(px, side, pages, free, sides):
 @helper
 def shift_level(level, qty, d_orders):
     """Change a level by `qty` lots and `d_orders` orders; True when it became empty or ceased to be."""
-    before = level.n
-    after = before + d_orders
-    level.qty += qty
-    level.n = after
+    before = level.held
+    after = before + held(qty, d_orders)
+    level.held = after
     return (before == 0) != (after == 0)
 
 
@@ -249,7 +274,7 @@ def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
     px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
     i = find_level(px, side, pages, free, sides)
     if i >= 0 and shift_level(levels[np.uint64(i)], qty, d_orders):
-        turn_level(px, side, levels[np.uint64(i)].n != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
+        turn_level(px, side, levels[np.uint64(i)].held != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
     return i
 
 
@@ -295,7 +320,10 @@ def apply_and_tell(row, levels, pages, words, tree, free, sides):
 
 @kernel
 def mark(events, start, stop, levels, pages, words, tree, free, sides):
-    """`replay` of rows that do not have their TURN flags yet: they get them. Returns as `replay`."""
+    """`replay` of rows that do not have their TURN flags yet: they get them.
+
+    Returns as `replay`; also the first row (applied) after which a level has more than MOST_LOTS.
+    """
     for i in range(start, stop):
         row = events[np.uint64(i)]
         if row.kind < TRADE:
@@ -304,6 +332,8 @@ def mark(events, start, stop, levels, pages, words, tree, free, sides):
                 return i
             if turned:
                 row["flags"] |= TURN
+            if abs(lots_of(levels[at])) > MOST_LOTS:
+                return i
     return stop
 
 
@@ -321,7 +351,7 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
             at, turned = apply_and_tell(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 return i
-            counts[2] += levels[at].qty < 0 or levels[at].n < 0 or turned != (row["flags"] & TURN != 0)
+            counts[2] += lots_of(levels[at]) < 0 or orders_of(levels[at]) < 0 or turned != (row["flags"] & TURN != 0)
         if row["flags"] & LAST:
             counts[0] += 1
             if is_crossed(sides):
@@ -343,8 +373,8 @@ def depth(levels, pages, words, tree, sides, side, px, qty, n):
         price = key_of(side, key)
         level = levels[level_index(pages, sides, side, price)]
         px[k] = price
-        qty[k] = level.qty
-        n[k] = level.n
+        qty[k] = lots_of(level)
+        n[k] = orders_of(level)
         k += 1
         key = next_level(pages, words, tree, sides, side, price)
     return k

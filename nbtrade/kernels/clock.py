@@ -8,7 +8,7 @@ report comes first, it is rolled back for that look and forth again.
 import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
-from nbtrade.kernels.book import apply, level_index
+from nbtrade.kernels.book import apply, level_index, lots_of
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.records import NEVER, events_at, i8_at, seen_book
 from nbtrade.schema import ASK, BID, EVENT_END, TOP, TRADE, TRADES
@@ -33,7 +33,7 @@ def top_qty(levels, pages, sides, side):
     best = sides[side].best
     if best == NO_KEY:
         return np.int64(0)
-    return np.int64(levels[level_index(pages, sides, side, best if side == BID else -best)].qty)
+    return lots_of(levels[level_index(pages, sides, side, best if side == BID else -best)])
 
 
 @helper

@@ -9,7 +9,7 @@ import numpy as np
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.arrivals import arrive, has_room
 from nbtrade.kernels.bits import MASK, SHIFT, trailing_zeros
-from nbtrade.kernels.book import best_after, find_level, key_of, level_index, turn_level
+from nbtrade.kernels.book import best_after, find_level, key_of, level_index, lots_in, turn_level
 from nbtrade.kernels.match import at_level, meet_both, trade_through
 from nbtrade.kernels.places import AT_ONCE, BESTS, D_ORDERS_BIT, FLAGS_BIT, KIND, NO_OWN, SIDE_BIT, first_bits, place_rows
 from nbtrade.kernels.pointers import prefetch_lines
@@ -96,7 +96,8 @@ def watched_rows(venue, x, m, watched):
     go the same way, without a branch between them: to guess wrongly takes as long as all the rest.
     """
     apart()
-    rows, places, lots, entries = rows_at(venue.events_at), i4_at(venue.places_at), i4_at(venue.lots_at), orders_at(venue.entries_at)
+    rows, entries = rows_at(venue.events_at), orders_at(venue.entries_at)
+    places, changes = i4_at(venue.places_at), i8_at(venue.changes_at)
     levels, _, words, _, _, sides = exchange_book(venue)
     own_sides = own_levels(venue)[2]
     own_bid, own_ask, n_free = own_sides[BID].best, own_sides[ASK].best, sides[0].n_free
@@ -121,7 +122,7 @@ def watched_rows(venue, x, m, watched):
             best = sides[side].best
             sides[side].best = best_after(px, side, is_born, old ^ bit, best, turns)
         is_worse = (own_ask if side else own_bid) - key_of(side, px) - 1 >> 63
-        if word & KIND ^ EXEC | is_worse == 0 or concerns(row, np.int64(lots[k]), entries, np.int64(levels[place].own)):
+        if word & KIND ^ EXEC | is_worse == 0 or concerns(row, lots_in(changes[k]), entries, np.int64(levels[place].own)):
             return k + 1, OURS
         if is_met(own_bid, own_ask, sides):
             if word & ENDS != 0:
@@ -131,12 +132,10 @@ def watched_rows(venue, x, m, watched):
 
 
 @helper
-def add_rows(rows, x, m, levels, places, lots):
-    """Add what the m rows from x on change to their levels."""
+def add_changes(m, levels, places, changes):
+    """Add m changes to the levels at their places."""
     for k in range(m):
-        level = levels[np.int64(places[k])]
-        level.qty += lots[k]
-        level.n += rows[x + k].word >> D_ORDERS_BIT
+        levels[np.int64(places[k])].held += changes[k]
 
 
 @kernel
@@ -151,7 +150,7 @@ def quiet_rows(venue, until):
     apart()
     rows, n = rows_at(venue.events_at), venue.n
     levels, pages, _, _, _, sides = exchange_book(venue)
-    places, lots = i4_at(venue.places_at), i4_at(venue.lots_at)
+    places, changes = i4_at(venue.places_at), i8_at(venue.changes_at)
     own_sides = own_levels(venue)[2]
     own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
     ours = i8_at(venue.ours_at)
@@ -162,12 +161,12 @@ def quiet_rows(venue, until):
     while x < stop and why == REACHED:
         m = min(AT_ONCE, stop - x)
         prefetch_lines(venue.events_at + 16 * x + FAR_AHEAD, 16 * AT_ONCE)
-        watched = place_rows(rows, x, m, n, pages, sides[0].first_slot, ours, places, lots)
+        watched = place_rows(rows, x, m, n, pages, sides[0].first_slot, ours, places, changes)
         if is_met(own_bid, own_ask, sides):
             watched = first_bits(m)
         if watched != 0:
             m, why = watched_rows(venue, x, m, watched)
-        add_rows(rows, x, m, levels, places, lots)
+        add_changes(m, levels, places, changes)
         x += m
     venue.x = x - 1 if why == OURS or why == MET else x
     return why

@@ -8,7 +8,7 @@ from numba import types
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.bits import SHIFT
-from nbtrade.kernels.book import key_of, level_index, next_level
+from nbtrade.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.records import events_at, seen_book, venue_at
 from nbtrade.kernels.views import method, record_at, record_model, record_type
@@ -98,7 +98,7 @@ def qty_at(market, side, px):
     """Lots that rest at a price (ticks) of BID or ASK."""
     check_side(side)
     venue = venue_at(market.venue_at)
-    return seen_book(venue)[0][level_at(venue, side, px)].qty
+    return lots_of(seen_book(venue)[0][level_at(venue, side, px)])
 
 
 @method(MarketType, MarketRecord, "orders_at")
@@ -107,7 +107,7 @@ def orders_at(market, side, px):
     """Orders that rest at a price (ticks) of BID or ASK."""
     check_side(side)
     venue = venue_at(market.venue_at)
-    return np.int64(seen_book(venue)[0][level_at(venue, side, px)].n)
+    return orders_of(seen_book(venue)[0][level_at(venue, side, px)])
 
 
 @method(MarketType, MarketRecord, "level")
@@ -127,7 +127,7 @@ def depth_of(venue, side, n):
     lots = 0
     while n > 0 and key != NO_KEY:
         px = key_of(side, key)
-        lots += levels[level_index(pages, sides, side, px)].qty
+        lots += lots_of(levels[level_index(pages, sides, side, px)])
         key = next_level(pages, words, tree, sides, side, px)
         n -= 1
     return lots
@@ -188,7 +188,7 @@ def show_market(market, ts, venue):
     market.ask_px = UNDEF_PRICE if ask == NO_KEY else -ask
     b = level_index(pages, sides, BID, bid) if bid != NO_KEY else 0
     a = level_index(pages, sides, ASK, -ask) if ask != NO_KEY else 0
-    market.bid_qty = levels[b].qty
-    market.ask_qty = levels[a].qty
-    market.bid_orders = levels[b].n
-    market.ask_orders = levels[a].n
+    market.bid_qty = lots_of(levels[b])
+    market.ask_qty = lots_of(levels[a])
+    market.bid_orders = orders_of(levels[b])
+    market.ask_orders = orders_of(levels[a])

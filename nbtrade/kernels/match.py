@@ -21,7 +21,7 @@ import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.bits import SHIFT
-from nbtrade.kernels.book import close_page_if_empty, is_crossed, key_of, level_index, next_level, unmark_level
+from nbtrade.kernels.book import close_page_if_empty, is_crossed, key_of, level_index, lots_of, next_level, unmark_level
 from nbtrade.kernels.entries import drop_taken, is_last_order, note_taken, taken_entry, unlink
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.records import (
@@ -155,7 +155,7 @@ def available(venue, k, side, limit, enough):
         px = key_of(opposite, key)
         i = level_index(pages, sides, opposite, px)
         t = taken_entry(levels, orders, i, k)
-        lots += max(0, levels[i].qty - (orders[t].qty if t >= 0 else 0))
+        lots += max(0, lots_of(levels[i]) - (orders[t].qty if t >= 0 else 0))
         key = next_level(pages, words, tree, sides, opposite, px)
     return lots
 
@@ -178,7 +178,7 @@ def take(venue, o, limit, maker, ts, row):
         px = key_of(opposite, key)
         i = level_index(pages, sides, opposite, px)
         t = taken_entry(levels, orders, i, own.account)
-        free = levels[i].qty - (orders[t].qty if t >= 0 else 0)
+        free = lots_of(levels[i]) - (orders[t].qty if t >= 0 else 0)
         qty = min(own.leaves - passive, free)
         if qty > 0:
             if not maker and own_sides[opposite].best >= key:
@@ -256,7 +256,7 @@ def at_level(venue, event, i, ts, row):
         if own.kind == TAKEN:
             if is_exec:
                 own.qty -= lots
-            own.qty = min(own.qty, levels[i].qty)
+            own.qty = min(own.qty, lots_of(levels[i]))
             if own.qty <= 0:
                 drop_taken(venue, levels, orders, o)
         elif event.kind == ADD:  # a snapshot's: it was before us already

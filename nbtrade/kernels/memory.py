@@ -7,8 +7,9 @@ import numpy as np
 from nbtrade._jit import attributes
 from nbtrade.kernels.bits import MASK, SHIFT, WORD
 
+# held: lots and orders in one number, so that a row changes a level by one addition (kernels/book.py: lots_of, orders_of)
 # own: in the exchange's book the first of our own entries here, plus one (0: none); see kernels/match.py
-LEVEL = np.dtype([("qty", "i8"), ("n", "i4"), ("own", "i4")], align=True)
+LEVEL = np.dtype([("held", "i8"), ("own", "i4")], align=True)
 # Per side: the best key, levels in use, where its words of the tree begin; page bookkeeping is in side 0.
 SIDE = np.dtype(
     [

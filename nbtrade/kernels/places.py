@@ -1,13 +1,13 @@
 """Where rows change the book: the levels of many rows found side by side, before any of them is applied.
 
     rows x..x+m ──> places[k]    index of the level that row x + k changes
-                    lots[k]      what it changes the level's lots by; 0 for rows that change no level
+                    changes[k]   what it adds to the level's lots and orders (book.held); 0 for rows that change no level
                     bit k        row x + k is watched: it turns its level (TURN), is an execution through the best price of our own
                                  orders on its side, or changes a level where an order of ours rests, otherwise than by an order that
                                  joins behind it (an ADD, not a snapshot's)
 
 Why: what rows add to levels can be added in any order as long as nobody looks. So those that somebody must look at (one in ten) are
-found first, and the others are two additions each, without any branch that could be guessed wrongly.
+found first, and the others are one addition each, without any branch that could be guessed wrongly.
 Sixteen rows at once are vectors of LLVM's, so that any processor runs them; pages are gathered. Places hold as long as no
 page is opened or given back: whoever applies the rows watches `n_free`. Weak case: streams that open and close pages all the time.
 """
@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 
 from nbtrade._jit import JIT, helper
 from nbtrade.kernels.bits import MASK, SHIFT, WORD
+from nbtrade.kernels.book import LOTS_BITS, held
 from nbtrade.schema import EXEC, SNAPSHOT, TRADE, TURN
 
 AT_ONCE = 64  # rows whose places are found ahead of their changes
@@ -36,20 +37,20 @@ NO_OWN = -(2**31)  # best key without an order
 
 
 @helper
-def place_one(rows, x, pages, first_slot, ours, places, lots, k):
-    """Place and lots of row x; returns 1 when it is watched, else 0: what `place_group` does for many. The one definition of both."""
+def place_one(rows, x, pages, first_slot, ours, places, changes, k):
+    """Place and change of row x; returns 1 when it is watched, else 0: what `place_group` does for many. The one definition of both."""
     row = rows[x]
     word, px = np.int64(row.word), np.int64(row.px)
     kind, side = word & KIND, word >> SIDE_BIT & 1
-    changes = kind < TRADE
-    page = np.int64(pages[(px >> SHIFT) - first_slot if changes else 0])
+    moves = kind < TRADE
+    page = np.int64(pages[(px >> SHIFT) - first_slot if moves else 0])
     place = (page << (SHIFT + 1)) | (side << SHIFT) | (px & MASK)
     places[k] = place
-    lots[k] = row.qty if changes else 0
+    changes[k] = held(row.qty, word >> D_ORDERS_BIT) if moves else 0
     key = -px if side else px
     near = ours[side] >> (px & MASK) & ours[NEAR_SLOTS] >> (px >> SHIFT & MASK) & 1
-    moves = changes and word & NO_NEW_ORDER != 0
-    return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and ours[BESTS + side] > key) or (moves and near != 0))
+    leaves = moves and word & NO_NEW_ORDER != 0
+    return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and ours[BESTS + side] > key) or (leaves and near != 0))
 
 
 # --- the same in vectors. Plain functions: the disk cache's fingerprint follows those -------------------------------------
@@ -102,14 +103,20 @@ def _gather(b: Any, base: Any, index: Any) -> Any:
     return b.call(function, [where, ir.Constant(i32, 4), _const(1, 1), ir.Constant(_vector(32), ir.Undefined)])
 
 
-def _store(b: Any, value: Any, base: Any, k: Any) -> None:
-    """To base[k : k + GROUP], i32s."""
-    at = b.gep(b.bitcast(base, ir.IntType(32).as_pointer()), [k])
-    b.store(value, b.bitcast(at, _vector(32).as_pointer())).align = 4
+def _store(b: Any, value: Any, base: Any, k: Any, bits: int = 32) -> None:
+    """To base[k : k + GROUP]."""
+    at = b.gep(b.bitcast(base, ir.IntType(bits).as_pointer()), [k])
+    b.store(value, b.bitcast(at, _vector(bits).as_pointer())).align = 4
+
+
+def _change(b: Any, still: Any, qty: Any, word: Any) -> Any:
+    """`held` of lots and orders, i64s; 0 for rows that change no level."""
+    lots, orders = (b.sext(b.select(still, _const(0), one), _vector(64)) for one in (qty, b.ashr(word, _const(D_ORDERS_BIT))))
+    return b.add(lots, b.shl(orders, _const(LOTS_BITS, 64)))
 
 
 def _placed(b: Any, rows: Any, pages: Any, first_slot: Any, ours: Any) -> tuple[Any, Any, Any]:
-    """Places, lots and who is watched, as `place_one` has them."""
+    """Places, changes and who is watched, as `place_one` has them."""
     px, qty, word = _columns(b, rows)
     kind = b.and_(word, _const(KIND))
     still = b.icmp_signed(">=", kind, _const(TRADE))
@@ -125,31 +132,31 @@ def _placed(b: Any, rows: Any, pages: Any, first_slot: Any, ours: Any) -> tuple[
     near = b.and_(b.lshr(b.select(is_ask, near_ask, near_bid), at), b.lshr(near_slots, b.and_(high, _const(MASK))))
     moves = b.and_(b.icmp_signed("!=", b.and_(word, _const(NO_NEW_ORDER)), _const(0)), b.not_(still))
     watched = b.or_(b.or_(through, turns), b.and_(moves, b.trunc(near, _vector(1))))
-    return b.or_(b.or_(b.shl(page, _const(SHIFT + 1)), side), at), b.select(still, _const(0), qty), watched
+    return b.or_(b.or_(b.shl(page, _const(SHIFT + 1)), side), at), _change(b, still, qty, word), watched
 
 
 @intrinsic
-def _place_group(typingctx, rows, x, pages, first_slot, ours, places, lots, k):  # type: ignore[no-untyped-def]
+def _place_group(typingctx, rows, x, pages, first_slot, ours, places, changes, k):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         at = builder.gep(args[0], [builder.mul(args[1], ir.Constant(ir.IntType(64), 16))])
-        place, lots_of, watched = _placed(builder, at, *args[2:5])
+        place, changes, watched = _placed(builder, at, *args[2:5])
         _store(builder, place, args[5], args[7])
-        _store(builder, lots_of, args[6], args[7])
+        _store(builder, changes, args[6], args[7], 64)
         return builder.zext(builder.bitcast(watched, ir.IntType(GROUP)), ir.IntType(64))
 
     i8 = types.int64
-    return i8(rows, i8, pages, i8, ours, places, lots, i8), codegen
+    return i8(rows, i8, pages, i8, ours, places, changes, i8), codegen
 
 
-def _place_each(rows, x, pages, first_slot, ours, places, lots, k):  # type: ignore[no-untyped-def]
+def _place_each(rows, x, pages, first_slot, ours, places, changes, k):  # type: ignore[no-untyped-def]
     watched = 0
     for j in range(GROUP):
-        watched |= place_one(rows, x + j, pages, first_slot, ours, places, lots, k + j) << j
+        watched |= place_one(rows, x + j, pages, first_slot, ours, places, changes, k + j) << j
     return watched
 
 
-# (rows, x, pages, first_slot, ours, places, lots, k): places[k : k + GROUP] and lots of as many rows from x on
-# are written; bit j of the answer: row x + j is watched
+# (rows, x, pages, first_slot, ours, places, changes, k): places[k : k + GROUP] and changes of as many rows from x
+# on are written; bit j of the answer: row x + j is watched
 place_group = _place_group if JIT else _place_each
 
 
@@ -160,16 +167,16 @@ def first_bits(m):
 
 
 @helper
-def place_rows(rows, x, m, n, pages, first_slot, ours, places, lots):
-    """Places and lots of the m rows from x on, n rows are at hand; bit k of the answer: row x + k is watched.
+def place_rows(rows, x, m, n, pages, first_slot, ours, places, changes):
+    """Places and changes of the m rows from x on, n rows are at hand; bit k of the answer: row x + k is watched.
 
-    rows : ROW   pages : i4, the book's   ours : i8[N_OURS], see above   places, lots : i4[AT_ONCE] out
+    rows : ROW   pages : i4, the book's   ours : i8[N_OURS], see above   places : i4[AT_ONCE], changes : i8[AT_ONCE] out
     """
     k = watched = 0
     while k < m and x + k + GROUP <= n:  # a group may go beyond m: those places are of no use, and do no harm
-        watched |= place_group(rows, x + k, pages, first_slot, ours, places, lots, k) << k
+        watched |= place_group(rows, x + k, pages, first_slot, ours, places, changes, k) << k
         k += GROUP
     while k < m:
-        watched |= place_one(rows, x + k, pages, first_slot, ours, places, lots, k) << k
+        watched |= place_one(rows, x + k, pages, first_slot, ours, places, changes, k) << k
         k += 1
     return watched & first_bits(m)

@@ -1,7 +1,9 @@
-"""A position as a trader counts it: average price, and what closing parts of it realised."""
+"""A position as a trader counts it: average price, what closing parts of it realised, what it is worth."""
+
+import numpy as np
 
 from nbtrade._jit import kernel
-from nbtrade.schema import BID
+from nbtrade.schema import BID, UNDEF_PRICE
 
 
 @kernel
@@ -27,3 +29,16 @@ def realise(fills, realised, average):
         position += signed
         realised[i] = total
         average[i] = cost
+
+
+@kernel
+def mark(samples, mid, worth):
+    """Accounts marked at the mid. One pass: the samples are a megabyte or more, and no longer in the caches.
+
+    samples : SAMPLE[n]   mid : f8[n] out: ticks, NaN where a side is empty   worth : f8[n] out: tick-lots, NaN for a position without a mid
+    """
+    for i in range(len(samples)):
+        s = samples[i]
+        one_sided = s.bid_px == UNDEF_PRICE or s.ask_px == UNDEF_PRICE
+        mid[i] = np.nan if one_sided else (s.bid_px + s.ask_px) / 2
+        worth[i] = s.cash + (0.0 if s.position == 0 else s.position * mid[i])

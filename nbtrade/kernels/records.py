@@ -173,8 +173,8 @@ FILL = np.dtype(
         ("px", "i4"),
         ("qty", "i4"),
         ("account", "i4"),
-        ("side", "i1"),
-        ("maker", "i1"),
+        ("side", "i2"),  # so wide that no byte of a record is left unwritten
+        ("maker", "i2"),
     ],
     align=True,
 )
@@ -209,8 +209,8 @@ VENUE = np.dtype(
         ("ts_event_at", "i8"),
         ("ts_recv_at", "i8"),
         ("n", "i8"),
-        ("places_at", "i8"),  # i4[AT_ONCE] each: kernels/places.py
-        ("lots_at", "i8"),
+        ("places_at", "i8"),  # i4[AT_ONCE], and i8: kernels/places.py
+        ("changes_at", "i8"),
         ("base_row", "i8"),  # tape row of events[0]
         ("x", "i8"),  # next row of the exchange's pass
         ("x_phase", "i8"),  # of row x: OURS it is in the book, MET its effect on our orders is done too

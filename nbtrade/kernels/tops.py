@@ -15,7 +15,7 @@ import numpy as np
 
 from nbtrade._jit import apart, helper, kernel
 from nbtrade.kernels.bits import trailing_zeros
-from nbtrade.kernels.book import key_of, level_index, next_level
+from nbtrade.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.kernels.memory import NO_KEY
 from nbtrade.kernels.observed import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, watch_at
 from nbtrade.kernels.records import exchange_book
@@ -34,11 +34,11 @@ def touch(row, level, n_levels, obs, w):
     if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are followed
         return 0
     e = place_of(px, sign, first, n_levels, obs)
-    if obs[PX + e] != px or level.n == 0:
-        turn(px, e, float(level.qty), float(level.n), w)
+    if obs[PX + e] != px or level.held == 0:
+        turn(px, e, float(lots_of(level)), float(orders_of(level)), w)
         return TURNED
-    obs[QTY + e] = float(level.qty)
-    obs[ORDERS + e] = float(level.n)
+    obs[QTY + e] = float(lots_of(level))
+    obs[ORDERS + e] = float(orders_of(level))
     obs[OFI + e % WIDTH] += sign * float(row.qty)
     return 1 << e
 
@@ -102,7 +102,7 @@ def show(side, key, e, obs, w):
     else:
         levels, pages, _, _, _, sides = exchange_book(w)
         level = levels[level_index(pages, sides, side, key_of(side, key))]
-        write(e, float(key_of(side, key)), float(level.qty), float(level.n), obs)
+        write(e, float(key_of(side, key)), float(lots_of(level)), float(orders_of(level)), obs)
 
 
 @kernel
@@ -191,7 +191,7 @@ def scan(kind, side, amount, w):
     total, cost = 0.0, 0.0
     while key != NO_KEY:
         px = key_of(side, key)
-        qty = float(levels[level_index(pages, sides, side, px)].qty)
+        qty = float(lots_of(levels[level_index(pages, sides, side, px)]))
         if kind == WITHIN and best - key > amount:
             return total
         if kind == COST:

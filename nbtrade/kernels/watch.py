@@ -150,7 +150,7 @@ def note_order(row, i, level, obs, w):
     side = int(row.side)
     kind = int(row.kind)
     if kind == EXEC:
-        note_execution(int(row.px), side, level.n == 0, i, w)
+        note_execution(int(row.px), side, level.held == 0, i, w)
     elif w.prev_kind != NONE and kind == ADD and w.prev_id == i8_at(w.order_id_at)[i]:
         note_return(int(row.px), side, float(row.qty), w.prev_id, w)
     else:

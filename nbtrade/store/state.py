@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtrade._jit import kernel
-from nbtrade.errors import TapeError
+from nbtrade.errors import CapacityError, TapeError
 from nbtrade.kernels import book as books
 from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, EVENT, LIVE, TRADE, UNDEF_PRICE
@@ -154,15 +154,23 @@ def book_arrays(tape: "Tape") -> memory.Book:
 
 
 def marked(events: np.ndarray, book: memory.Book) -> memory.Book:
-    """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up."""
+    """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up.
+
+    Raises CapacityError when more lots rest at one price than a level can hold.
+    """
     at = 0
     while (at := books.mark(events, at, len(events), *book)) < len(events):
+        if book.sides["n_free"][0]:
+            raise CapacityError(
+                f"more than {books.MOST_LOTS:,} lots rest at one price ({events['px'][at]:,} ticks): a level does not hold them. "
+                "Most likely sizes are damaged; if they are right, they need a larger unit."
+            )
         book = memory.grown(book)
     return book
 
 
 def rows_of(book: memory.Book) -> np.ndarray:
-    """EVENT[orders] that make an equal book of an empty one; the first row of a level has all its lots."""
+    """EVENT[orders] that make an equal book of an empty one; each level's orders are equally large, but for the first."""
     levels, pages, words, tree, _, sides = book
     parts = []
     for side in (BID, ASK):
@@ -170,7 +178,8 @@ def rows_of(book: memory.Book) -> np.ndarray:
         books.depth(levels, pages, words, tree, sides, side, px, qty, n)
         rows = np.zeros(int(n.sum()), EVENT).view(np.recarray)
         rows["px"], rows["side"], rows["d_orders"] = np.repeat(px, n), side, 1
-        rows["qty"][np.cumsum(n) - n] = qty
+        rows["qty"] = np.repeat(qty // n, n)
+        rows["qty"][np.cumsum(n) - n] += qty % n
         parts.append(rows)
     return np.concatenate(parts).view(np.recarray)
 

@@ -11,7 +11,7 @@ from nbtrade.kernels.arrivals import arrive, has_room
 from nbtrade.kernels.bits import MASK, SHIFT, trailing_zeros
 from nbtrade.kernels.book import best_after, find_level, key_of, level_index, lots_in, turn_level
 from nbtrade.kernels.match import at_level, meet_both, trade_through
-from nbtrade.kernels.places import AT_ONCE, BESTS, D_ORDERS_BIT, FLAGS_BIT, KIND, NO_OWN, SIDE_BIT, first_bits, place_rows
+from nbtrade.kernels.places import AT_ONCE, BESTS, D_ORDERS_BIT, FLAGS_BIT, GROUP, KIND, NO_OWN, SIDE_BIT, first_bits, place_rows
 from nbtrade.kernels.pointers import prefetch_lines
 from nbtrade.kernels.records import (
     BY_REPORT,
@@ -155,11 +155,11 @@ def quiet_rows(venue, until):
     own_bid, own_ask = own_sides[BID].best, own_sides[ASK].best
     ours = i8_at(venue.ours_at)
     ours[BESTS + BID], ours[BESTS + ASK] = max(own_bid, NO_OWN), max(own_ask, NO_OWN)
-    x, why = venue.x, REACHED
+    x, why, at_once = venue.x, REACHED, AT_ONCE
     stop = stop_of(venue, x, n, until)
     prefetch_lines(venue.ts_recv_at + 8 * stop - 128, 192)  # the next look at our clock: 20 ns a wake when it has to wait
     while x < stop and why == REACHED:
-        m = min(AT_ONCE, stop - x)
+        m = wanted = min(at_once, stop - x)
         prefetch_lines(venue.events_at + 16 * x + FAR_AHEAD, 16 * AT_ONCE)
         watched = place_rows(rows, x, m, n, pages, sides[0].first_slot, ours, places, changes)
         if is_met(own_bid, own_ask, sides):
@@ -168,6 +168,7 @@ def quiet_rows(venue, until):
             m, why = watched_rows(venue, x, m, watched)
         add_changes(m, levels, places, changes)
         x += m
+        at_once = AT_ONCE if m == wanted else GROUP  # pages come and go: the places of few rows hold
     venue.x = x - 1 if why == OURS or why == MET else x
     return why
 

@@ -51,10 +51,12 @@ def _place(values, i):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _begin(values, i, mapped):  # type: ignore[no-untyped-def]
-    """Put a new bytes object where the place was. Addresses of the block and of the object's bytes (0: no memory), size, checksum."""
+def _begin(values, i, mapped, n_mapped):  # type: ignore[no-untyped-def]
+    """Put a new bytes object where the place was. Addresses of the block and of the object's bytes (0: none), size, checksum."""
     place = _place(values, i)
     source, size, check = mapped + place.offset, place.end - place.offset, place.check
+    if not 0 <= place.offset <= place.end <= n_mapped:  # a damaged place: `get` says what is wrong
+        return mapped, 0, 0, check
     new = _new_bytes(0, size)
     if new == 0:
         _forget_error()
@@ -86,12 +88,12 @@ def _is_right(value, check, digest):  # type: ignore[no-untyped-def]
     return number == check
 
 
-def _read_blocks(values, names, n, mapped, digest, get):  # type: ignore[no-untyped-def]
+def _read_blocks(values, names, n, mapped, n_mapped, digest, get):  # type: ignore[no-untyped-def]
     """values : list of n PLACEs, changed: what `read_many` returns;  names : tuple. Returns -1 when `get` has raised, else 0."""
-    source, copy, size, check = _begin(values, 0, mapped)
+    source, copy, size, check = _begin(values, 0, mapped, n_mapped)
     done = 0
     for i in range(n):
-        following = _begin(values, i + 1, mapped) if i + 1 < n else (source, copy, size, check)
+        following = _begin(values, i + 1, mapped, n_mapped) if i + 1 < n else (source, copy, size, check)
         if i + FAR_AHEAD < n:
             prefetch_line(mapped + _place(values, i + FAR_AHEAD).offset)
         done += size
@@ -109,9 +111,9 @@ def _read_blocks(values, names, n, mapped, digest, get):  # type: ignore[no-unty
 
 
 def _compiled() -> Any:
-    code = c_function(_read_blocks, 6)
+    code = c_function(_read_blocks, 7)
     python, size = ctypes.py_object, ctypes.c_ssize_t
-    function: Any = ctypes.PYFUNCTYPE(size, python, python, size, ctypes.c_void_p, python, python)(code.address)
+    function: Any = ctypes.PYFUNCTYPE(size, python, python, size, ctypes.c_void_p, size, python, python)(code.address)
     function.code = code  # lives as long
     return function
 
@@ -129,5 +131,5 @@ def read_many(names: tuple[str, ...], places: list[Any], mapped: Any, get: Calla
     """
     if _compiled_read is None:
         return [get(name) for name in names]
-    _compiled_read(places, names, len(names), mapped, xxh3_64_intdigest, get)
+    _compiled_read(places, names, len(names), mapped, len(mapped), xxh3_64_intdigest, get)
     return places

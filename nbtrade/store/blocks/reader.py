@@ -9,6 +9,7 @@ is read fails its checksum and is looked up again, so what comes back is always 
 Speed: see BlockFile. Weak case: arrays are verified as a whole at every `get`; `verify=False` skips it.
 """
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -176,19 +177,19 @@ class BlockReader:
     def get_many(self, names: Sequence[str]) -> Sequence[Any]:
         """Values of blocks, a list in the order of `names`. Raises as `get`.
 
-        64 or more at once are read by compiled code: 500 of up to 4 KiB in 0.45 to 0.6 of the time that one by one takes, of 16 KiB
-        in 0.85, larger bytes, arrays and compressed blocks in the same. The first such call of a process loads it: 0.23 s when
-        Numba has not been used yet, else 8 ms; the first on a machine compiles it, 0.5 s.
+        Where Numba is in use, as it is once kernels run, compiled code reads 64 or more at once: 500 of up to 4 KiB in 0.45 to 0.6 of the
+        time that one by one takes, of 16 KiB in 0.85, larger bytes, arrays and compressed blocks in the same. The first such call of
+        a process loads it, 8 ms; the first on a machine compiles it, 0.5 s. (Importing Numba for it would take 0.2 s: 600,000 blocks.)
         """
         opened, names = self._current(), tuple(names)
-        if len(names) < MANY or (self.queued and not self.queued.keys().isdisjoint(names)):
+        if len(names) < MANY or "numba" not in sys.modules or (self.queued and not self.queued.keys().isdisjoint(names)):
             return [self.get(name) for name in names]
         return _read_many()(names, opened.places(names), opened.mapped, self.get)
 
 
 @cache
 def _read_many() -> "Callable[..., list[Any]]":
-    from nbtrade.store.blocks.many import read_many  # loads Numba; this line takes 12 us a time when it is not in the first cache
+    from nbtrade.store.blocks.many import read_many  # this line takes 12 us a time when it is not in the first cache
 
     return read_many
 

@@ -11,6 +11,7 @@ from test_backtest import noise
 
 import nbtrade as nt
 from nbtrade import runner, simulation, venue
+from nbtrade._jit import attributes
 from nbtrade.kernels import memory
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
 from nbtrade.setups import new_setup
@@ -82,6 +83,19 @@ def test_small_logs_and_rings(tape, monkeypatch, strategy):
         monkeypatch.setattr(venue, name, 4)
     monkeypatch.setattr(simulation, "LOG_ROWS", 4)
     assert run(tape, strategy).hash == expected
+
+
+def test_records_of_logs_are_written_in_full(tape, monkeypatch):
+    """Logs are not zeroed before: what lies there shows in no byte of fills, finished orders and samples."""
+    logs = []
+    for content in (0, 255):
+        dirty = lambda dtype, n, content=content: attributes(np.full(n * dtype.itemsize, content, np.uint8).view(dtype))  # noqa: E731
+        monkeypatch.setattr(venue, "new_log", dirty)
+        monkeypatch.setattr(simulation, "new_log", dirty)
+        result = run(tape, busy)
+        logs.append([log.tobytes() for log in (result._fills, result._done, result._samples)])
+    assert logs[0] == logs[1]
+    assert min(map(len, logs[0])) > 1000
 
 
 @pytest.mark.parametrize("shares", [True, False])

@@ -3,7 +3,7 @@
 A page holds 32 neighbouring prices of both sides. Which page a price lies in stands in a table over the whole
 price range of the tape, so finding a level is two loads and no search, however far a stub quote is away:
 
-    px ──>>5, -base──> pages[...] ──> page p ──> levels[p*64 + side*32 + (px & 31)]   qty, n, own
+    px ──>>5, -base──> pages[...] ──> page p ──> levels[p*64 + side*32 + (px & 31)]   held, own
                                         │
                                         └──> words[p*2 + side]   one bit per non-empty level
                                              tree[...]           one bit per non-empty page, and one per word of those
@@ -16,8 +16,9 @@ price range of the tape, so finding a level is two loads and no search, however 
   million prices, where the scan of the topmost words is linear.
 - Prices of a side are compared by `key`: px for bids, -px for asks, so that better is larger on both sides.
 
+A level's lots and orders are one number, `held`: a row changes its level by one addition.
 Order counts make the book exact without order records: rows carry what they change (see `schema.EVENT`). Rows at which a level turns
-(becomes empty, or ceases to be) carry a flag, set once at ingest by `mark`: for all others the page is there, and two numbers change.
+(becomes empty, or ceases to be) carry a flag, set once at ingest by `mark`: for all others the page is there, and one number changes.
 """
 
 import numpy as np

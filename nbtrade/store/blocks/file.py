@@ -89,6 +89,10 @@ class PagedFile:
             done += n
         return done
 
+    def begin_reading(self, at: int, n: int) -> None:
+        """Let the system read n bytes at offset `at` into its cache, waiting for nothing."""
+        os.posix_fadvise(self.fd, at, n, os.POSIX_FADV_WILLNEED)
+
     def read_mirror(self, at: int, n: int) -> bytes | None:
         """The mirror's bytes, or None without one."""
         return None if self.mirror_fd is None else self.disk.pread(self.mirror_fd, n, at)

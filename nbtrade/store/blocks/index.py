@@ -17,6 +17,7 @@ in the overlay.
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from operator import itemgetter
 
 import numpy as np
@@ -165,9 +166,21 @@ class Index:
         for item in self.base.items(prefix.encode()):
             if item[0] not in overlay:
                 yield item
-        for name, number in zip(overlay, _numbers(overlay.values()).tolist(), strict=True):
-            if number and name.startswith(prefix):
-                yield name, self.entry(number)  # type: ignore[misc]
+        if prefix:
+            overlay = {name: place for name, place in overlay.items() if name.startswith(prefix)}
+        numbers = _numbers(overlay.values())
+        for name, number, entry in zip(overlay, numbers.tolist(), self._entries(numbers), strict=True):
+            if number:
+                yield name, entry
+
+    def _entries(self, numbers: np.ndarray) -> Iterator[Entry]:
+        """The entries of rows; of row 0, anything. All at once: a third of the time of one by one."""
+        rows = self.rows(numbers)
+        columns = (rows[name].tolist() for name in ("check", "kind", "how", "raw", "group"))
+        metas: Iterable[bytes] = repeat(b"", len(numbers))
+        if self.metas or (numbers < 0).any():
+            metas = (self.metas.get(n, b"") if n >= 0 else self.base.entry(-1 - n).meta for n in numbers.tolist())
+        return map(Entry._make, zip(rows["offset"].tolist(), (rows["offset"] + rows["stored"]).tolist(), *columns, metas, strict=True))
 
     def live_rows(self) -> np.ndarray:
         """ROW[n] of all blocks, in no order."""

@@ -13,11 +13,11 @@ nbtrade/store/blocks/__init__.py has the file's picture, each trick and its weak
 makes queued changes of it, and joins the parts.
 
 Measured (python benchmarks/blockfile.py, Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 500 durable updates of 4 KiB 3.2 ms
-(SQLite 15, LMDB 7.0), of 256 B 0.91 to 1.1 ms (SQLite 2.4 to 2.8, LMDB 1.0 to 1.15), a third of it the disk. Weak case, in a third of the
-processes on that machine: 1.2 to 1.5 ms; the writer thread's Python takes up to twice as long there, its core most likely being the slower
-one, while LMDB has no second thread. 500 verified reads at once of 256 B 0.07 to 0.10 ms (SQLite 1.3 to 1.5, LMDB unverified 0.15 to 0.2),
-of 4 KiB 0.26 to 0.39 ms (2.2 to 2.9, 0.45 to 0.62), see blocks/many.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small blocks:
-put in 7.5 s, opened in 0.3 s, found in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
+(SQLite 15, LMDB 7.0), of 256 B 0.91 to 1.1 ms (SQLite 2.4 to 2.8, LMDB 1.0 to 1.15), a third of it the disk. Weak case: after seconds of
+other work, and where the core of the writer thread is the slower one (a shared machine), 1.2 to 1.5 ms; LMDB has no second thread. 500
+verified reads at once of 256 B 0.07 to 0.10 ms (SQLite 1.3 to 1.5, LMDB unverified 0.15 to 0.2), of 4 KiB 0.26 to 0.39 ms (2.2 to 2.9,
+0.45 to 0.62), see blocks/many.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small blocks: put in 7.5 s, opened in 0.3 s, found
+in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
 """
 
 import atexit

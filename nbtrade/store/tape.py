@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def open_tape(path: str | os.PathLike[str]) -> "Tape":
     """Map the tape in folder `path`.
 
-    Raises TapeError when it is no tape, is from a newer format, or a column is not as long as the manifest says.
+    Raises TapeError when it is no tape, is of another format, or a column is not as long as the manifest says.
     """
     folder = Path(path)
     try:
@@ -41,16 +41,15 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
     except ValueError as error:
         raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
     version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version == 1:
+    if isinstance(version, int) and 0 < version < FORMAT_VERSION:
         raise TapeError(
-            f"{folder} has tape format 1, from before columns had headers. Ingest the source again, with replace=True (--replace)."
+            f"{folder} has tape format {version}, this nbtrade reads {FORMAT_VERSION}. "
+            "Ingest the source again, with replace=True (--replace)."
         )
     if not isinstance(version, int) or ("columns" not in manifest and version <= FORMAT_VERSION):
         raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
     if version > FORMAT_VERSION:
-        raise TapeError(
-            f"{folder} has tape format {manifest['format_version']}, this nbtrade reads up to {FORMAT_VERSION}. Upgrade nbtrade."
-        )
+        raise TapeError(f"{folder} has tape format {manifest['format_version']}, this nbtrade reads {FORMAT_VERSION}. Upgrade nbtrade.")
     return Tape(folder, manifest, {name: _column(folder, name, manifest) for name in COLUMNS})
 
 

@@ -113,6 +113,16 @@ def test_same_seed_same_bytes(tape):
     assert run(tape, x=5).hash == run(tape, x=5).hash != run(tape, x=6).hash
 
 
+def test_summaries_share_no_names(tape):
+    """What is done to one summary shows in no other."""
+    one, other = run(tape).summary, run(tape).summary
+    one.index.name = "number"
+    one["net_pnl"] = 1e9
+    assert other.index.name is None
+    assert other["net_pnl"] != 1e9
+    assert list(one.index) == list(other.index) == list(run(tape).summary.index)
+
+
 def test_prefix(tape):
     """No look-ahead: the fills of a prefix are the prefix of the fills."""
     whole = run(tape)._fills

@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from test_blockfile import same
 
 from nbtrade import BlockFile
 from nbtrade._jit import JIT
@@ -25,12 +26,6 @@ compiled = pytest.mark.skipif(not JIT, reason="counts what compiled code leaves 
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "x.blocks"
-
-
-def same(a, b):
-    if isinstance(b, np.ndarray):
-        return isinstance(a, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-    return type(a) is bytes and a == b
 
 
 def right(values, names, content):

@@ -17,13 +17,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xxhash
 
-from nbtrade.store.blocks.layout import BASE_MAGIC, ROW, ROW_STRUCT, Entry, entry_of
+from nbtrade.store.blocks.layout import BASE_MAGIC, ROW, ROW_STRUCT, Entry, entries_of, entry_of
 
 HEADER = struct.Struct("<8sQQQ32x")
 PAIR = struct.Struct("<II")
 NUMBER = struct.Struct("<I")
 ROW_SIZE = ROW.itemsize
-COLUMNS = ("offset", "stored", "check", "kind", "how", "raw", "group", "meta_size")
 AT_ONCE = 1 << 13  # rows
 _hash = xxhash.xxh3_64_intdigest
 
@@ -136,10 +135,8 @@ class Base:
     def items(self, prefix: bytes) -> Iterator[tuple[str, Entry]]:
         """(name, entry) of the names that start with `prefix`, ascending."""
         for rows, heap, starts, ends in self._parts(prefix):
-            offset, stored, check, kind, how, raw, group, meta = (rows[one].tolist() for one in COLUMNS)
-            for i, (a, b) in enumerate(zip(starts, ends, strict=True)):
-                end = offset[i] + stored[i]
-                yield heap[a:b].decode(), Entry(offset[i], end, check[i], kind[i], how[i], raw[i], group[i], heap[b : b + meta[i]])
+            metas = (heap[b : b + n] for b, n in zip(ends, rows["meta_size"].tolist(), strict=True))
+            yield from zip((heap[a:b].decode() for a, b in zip(starts, ends, strict=True)), entries_of(rows, metas), strict=True)
 
 
 def _items(base: Base, keep: np.ndarray) -> tuple[list[bytes], list[bytes]]:

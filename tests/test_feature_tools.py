@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from streams import tape_of
 
 import nbtrade as nt
+from nbtrade import feature as f
+from nbtrade import synthetic
 from nbtrade.errors import FeatureError
-from nbtrade.signals import feature as f
-from nbtrade.signals import memory, passing
-from nbtrade.signals.compute import columns_of
-from nbtrade.signals.program import Program
-from nbtrade.sources import synthetic
+from nbtrade.feature import buffers, feature_pass
+from nbtrade.feature.codegen import Program
+from nbtrade.feature.compute import columns_of
 
 MS, S = cases.MS, cases.S
 SEEDS = st.integers(0, 10**6)
@@ -146,7 +146,7 @@ def test_cache(tape, tmp_path, monkeypatch):
     """The second request maps the first one's bytes, whatever the columns are called; other parameters are another matrix."""
     tape.manifest["content_hash"] = tape.manifest.get("content_hash", "a")
     first = nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, cache=tmp_path / "features.blocks")
-    monkeypatch.setattr(passing.Pass, "feed", None)  # would be needed to compute
+    monkeypatch.setattr(feature_pass.Pass, "feed", None)  # would be needed to compute
     second_time = nt.features(tape, {"c": f.mid().ema("1s"), "d": leaning(f.mid())}, cache=tmp_path / "features.blocks")
     assert second_time.values.tobytes() == first.values.tobytes()
     assert second_time.ts.tobytes() == first.ts.tobytes()
@@ -165,7 +165,7 @@ import sys, hashlib
 sys.path.insert(0, {tests!r})
 import feature_cases as cases
 import nbtrade as nt
-from nbtrade.signals import compiled
+from nbtrade.feature import jit as compiled
 named = {{name: e for name, (e, _) in (cases.flows() | cases.statistics()).items()}}
 m = nt.features(cases.noise(9, 60), named)
 print(hashlib.sha256(m.values.tobytes()).hexdigest(), m.values[-1].tolist())
@@ -213,7 +213,7 @@ def test_order_flow_moves_the_price(source, tmp_path):
 
 def test_microprice_fit(tape):
     """The fitted adjustment is odd in the imbalance and solves its own equation."""
-    from nbtrade.signals import microprice
+    from nbtrade.feature import microprice
 
     g = microprice.fit(tape, buckets=4, spreads=2)
     np.testing.assert_allclose(g, -g[::-1], atol=1e-9)
@@ -226,7 +226,7 @@ def test_microprice_fit(tape):
 
 def test_memory_grows(tape):
     """Rings that fill are doubled in place of being wrong: what they hold stays in order."""
-    one = memory.SetMemory(Program(columns_of(f.mid().mean("1s"))), 0)
+    one = buffers.SetMemory(Program(columns_of(f.mid().mean("1s"))), 0)
     w = one.windows[0]
     entries = int(w["mask"]) + 1
     w["n"], w["head"] = entries, 5

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import questions, shapes
 
-from nbtrade._jit import JIT
-from nbtrade.kernels import search_known
-from nbtrade.store import search
+from nbtrade._numba.jit import JIT
+from nbtrade.storage.search import search
+from nbtrade.storage.search.kernels import cached_search
 
-NOTED = search_known.EVEN_ABOVE  # values from which on notes are used
+NOTED = cached_search.EVEN_ABOVE  # values from which on notes are used
 
 
 @settings(max_examples=60 if JIT else 10, deadline=None)
@@ -50,12 +50,12 @@ def test_notes_may_hold_anything(seed, kind, scrambled):
     rng = np.random.default_rng(seed)
     everything = np.sort(rng.integers(0, 2**62, NOTED + 2000)).astype(kind)
     values = everything[700:-700]
-    notes = np.zeros(search_known.N_NOTES, kind)
+    notes = np.zeros(cached_search.N_NOTES, kind)
     of_x = np.uint64 if kind == "u8" else np.int64
     for x in rng.choice(everything, 40):
-        for find, side in ((search_known.lower_bound_known, "left"), (search_known.upper_bound_known, "right")):
+        for find, side in ((cached_search.lower_bound_known, "left"), (cached_search.upper_bound_known, "right")):
             assert find(values, of_x(x), notes) == np.searchsorted(values, x, side)
-        keep = notes[:: search_known.KNOWN].copy()  # they are still said to be of this array
+        keep = notes[:: cached_search.KNOWN].copy()  # they are still said to be of this array
         words = (
             notes,
             rng.integers(0, 2**63, len(notes)).astype(kind),
@@ -63,7 +63,7 @@ def test_notes_may_hold_anything(seed, kind, scrambled):
             np.full(len(notes), 2**63 - 1, kind),
         )
         notes[:] = words[scrambled]
-        notes[:: search_known.KNOWN] = keep
+        notes[:: cached_search.KNOWN] = keep
 
 
 def test_threads_share_the_notes():
@@ -87,7 +87,7 @@ def test_threads_share_the_notes():
 
 PAGES = """
 import numpy as np
-from nbtrade.kernels import search, search_known
+from nbtrade.storage.search.kernels import search, cached_search
 
 class Counting(np.ndarray):
     pages = set()
@@ -99,9 +99,9 @@ rng = np.random.default_rng(5)
 n = 100_000
 for values in (np.sort(rng.integers(0, 2**60, n)), np.sort((2.0 ** rng.uniform(0, 62, n)).astype(np.int64)),
                np.cumsum((rng.random(n) < 0.01) * rng.integers(0, 10**9, n) + rng.integers(0, 2, n))):
-    notes, looked = np.zeros(search_known.N_NOTES, np.int64), []
+    notes, looked = np.zeros(cached_search.N_NOTES, np.int64), []
     for x in rng.choice(values, 1500).tolist():
-        for find, more in ((search.lower_bound, ()), (search_known.lower_bound_known, (notes,))):
+        for find, more in ((search.lower_bound, ()), (cached_search.lower_bound_known, (notes,))):
             Counting.pages = set()
             assert find(values.view(Counting), x, *more) == np.searchsorted(values, x)
             looked.append(len(Counting.pages))

@@ -9,7 +9,7 @@ Names are loaded when they are first used, so that `import nbtrade` stays light.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nbtrade._version import __version__ as __version__
 
 _HOMES = {
     "ingest": "nbtrade.tape.ingest",

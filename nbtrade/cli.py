@@ -58,7 +58,7 @@ def _one_line(error: Exception) -> str:
 
 # --- what can be said ------------------------------------------------------------------------------------
 def _parser() -> argparse.ArgumentParser:
-    from nbtrade import __version__
+    from nbtrade._version import __version__
 
     parser = argparse.ArgumentParser(
         prog="nbtrade",

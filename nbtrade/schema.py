@@ -92,3 +92,55 @@ COLUMNS = {
     "live": LIVE,
 }
 ROW_COLUMNS = ("events", "ts_event", "ts_recv", "order_id", "sequence")
+
+# --- what a run logs --------------------------------------------------------------------------------------
+# Text of the codes of own orders: states, kinds, why an order ended, why one was not sent (engine/kernels/records.py).
+STATES = ("free", "sent", "working", "filled", "cancelled", "rejected")
+KINDS = ("limit", "market", "taken", "post_only", "ioc", "fok", "day")
+REASONS = ("", "price out of range", "would cross", "killed", "unfilled rest", "self match", "replaced down", "expired", "by us")
+REFUSALS = (
+    "",
+    "no slot",
+    "bad order",
+    "max_order",
+    "max_position",
+    "max_open",
+    "max_loss",
+    "max_rate",
+    "not open",
+    "too many replaces under way",
+)
+
+FILL = np.dtype(
+    [
+        ("ts", "i8"),  # exchange clock
+        ("order_id", "i8"),
+        ("row", "i8"),  # tape row that caused it; for a taker the next row
+        ("px", "i4"),
+        ("qty", "i4"),
+        ("account", "i4"),
+        ("side", "i2"),  # so wide that no byte of a record is left unwritten
+        ("maker", "i2"),
+    ],
+    align=True,
+)
+
+# One account's true position and cash at a sampling time.
+SAMPLE = np.dtype(
+    [
+        ("ts", "i8"),
+        ("bid_px", "i8"),
+        ("ask_px", "i8"),
+        ("position", "i8"),
+        ("cash", "i8"),
+        ("maker_qty", "i8"),
+        ("taker_qty", "i8"),
+        ("maker_value", "i8"),
+        ("taker_value", "i8"),
+        ("sell_qty", "i8"),
+        ("sell_value", "i8"),
+        ("account", "i4"),
+        ("venue", "i4"),
+    ],
+    align=True,
+)

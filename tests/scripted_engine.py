@@ -16,6 +16,7 @@ from model_exchange import Fill
 from scripted import FIXED_PX, Look
 
 import nbtrade as nt
+from nbtrade import schema
 from nbtrade.engine import backtest
 from nbtrade.engine.config import new_setup
 from nbtrade.engine.kernels import records
@@ -151,7 +152,7 @@ def values_of(script, n_venues=1):
     assert len(actions) <= N_ACTIONS
     columns = np.zeros((8, N_ACTIONS), np.int64)
     for k, (ts, (what, i, px, qty, kind, ref, on)) in enumerate(actions):
-        columns[:, k] = ts, WHATS.index(what), i, px, qty, records.KINDS.index(kind), ref, on
+        columns[:, k] = ts, WHATS.index(what), i, px, qty, schema.KINDS.index(kind), ref, on
     names = ("at", "what", "i", "px", "qty", "kind", "ref", "on")
     return dict(zip(names, columns, strict=True)) | {"n": len(actions), "n_venues": n_venues}
 
@@ -221,9 +222,9 @@ def outcome_of(result, v=0, *, with_looks=True):
 
 
 def order_of(id_, side, kind, px, qty, leaves, state, reason):
-    state = records.STATES[state]
+    state = schema.STATES[state]
     reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # of a working order: why it was not replaced
-    return id_, side, records.KINDS[kind], px, qty, qty - leaves, state, reason
+    return id_, side, schema.KINDS[kind], px, qty, qty - leaves, state, reason
 
 
 REASONS = {
@@ -248,7 +249,7 @@ def looks_of(state, v):
     assert n_owns < N_OWNS
     owns = [{} for _ in range(n)]
     for look, i, status, *rest in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
-        owns[look][i] = (records.STATES[status], *rest)
+        owns[look][i] = (schema.STATES[status], *rest)
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
         venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, position, cash, *counts = row[:14]

@@ -13,8 +13,8 @@ from nbtrade.book.kernels import book as books
 from nbtrade.engine.kernels import row_batch
 from nbtrade.errors import CapacityError
 from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, EXEC, LAST, MARK, ROW, SNAPSHOT, TRADE, TURN
-from nbtrade.tape import book_snapshot
-from nbtrade.tape.book_snapshot import marked
+from nbtrade.tape import turn_flags
+from nbtrade.tape.turn_flags import marked
 
 SIDES = st.sampled_from([BID, ASK])
 # near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
@@ -228,7 +228,7 @@ def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
     out = [np.zeros(1, np.int64) for _ in range(3)]
     assert books.depth(book.levels, book.pages, book.words, book.tree, book.sides, BID, *out) == 1
     assert [int(one[0]) for one in out] == [7, 128 * most, 128]
-    again = book_snapshot.rows_of(book)
+    again = turn_flags.rows_of(book)
     assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (128, 128 * most, most)
     with pytest.raises(CapacityError, match=r"274,877,906,944 lots rest at one price \(7 ticks\)"):
         marked(rows_of(*rows, rows[0]).copy(), arrays.new_book(LOW, HIGH, 2))

@@ -16,8 +16,8 @@ from nbtrade import feature as f
 from nbtrade import synthetic
 from nbtrade.errors import FeatureError
 from nbtrade.feature import buffers, feature_pass
-from nbtrade.feature.codegen import Program
 from nbtrade.feature.compute import columns_of
+from nbtrade.feature.lowering import lowered
 
 MS, S = cases.MS, cases.S
 SEEDS = st.integers(0, 10**6)
@@ -226,7 +226,7 @@ def test_microprice_fit(tape):
 
 def test_memory_grows(tape):
     """Rings that fill are doubled in place of being wrong: what they hold stays in order."""
-    one = buffers.SetMemory(Program(columns_of(f.mid().mean("1s"))), 0)
+    one = buffers.SetMemory(lowered(columns_of(f.mid().mean("1s"))), 0)
     w = one.windows[0]
     entries = int(w["mask"]) + 1
     w["n"], w["head"] = entries, 5

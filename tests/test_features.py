@@ -15,8 +15,8 @@ from nbtrade import feature as f
 from nbtrade import synthetic
 from nbtrade.errors import FeatureError
 from nbtrade.feature import feature_pass, jit
-from nbtrade.feature.codegen import Program
 from nbtrade.feature.compute import columns_of
+from nbtrade.feature.lowering import lowered
 from nbtrade.feature.sampling import sampling_of
 from nbtrade.schema import LAST
 
@@ -105,7 +105,7 @@ def test_batches(rows):
     """A matrix does not depend on how many rows the pass is given at a time, nor on how small its memory begins."""
     tape, everything = cases.noise(5), wanted(cases.everything())
     expected = nt.features(tape, everything)
-    program, sampling = Program(columns_of(everything)), sampling_of("event")
+    program, sampling = lowered(columns_of(everything)), sampling_of("event")
     one = feature_pass.Pass(program, tape, sampling, (np.empty((1, program.n_columns)), np.empty(1, np.int64)))
     for w in one.set.windows:  # rings of two entries: full all the time
         if not w["bounded"]:
@@ -121,7 +121,7 @@ def test_split_day(seed, cut):
     tape, everything = cases.noise(seed), wanted(cases.everything())
     expected = nt.features(tape, everything)
     ts = int(tape.ts_recv[min(cut, len(tape) - 1)])
-    one = feature_pass.Pass(Program(columns_of(everything)), tape, sampling_of("event"))
+    one = feature_pass.Pass(lowered(columns_of(everything)), tape, sampling_of("event"))
     one.feed(tape.between(end=ts))
     one.feed(tape.between(ts), final=True)
     assert one.matrix()[0].tobytes() == expected.values.tobytes()

@@ -1,6 +1,7 @@
 """The package as a whole: what an import loads, which names are public, who imports whom, and that the README is true."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -14,36 +15,24 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nbtrade"
 MAX_LINES = 400
 
-# Who may import whom: a module, or a folder for all in it; what is not listed may not be imported. Type-only imports are free.
-CORE = {"schema", "errors", "_jit"}
+# Which room may import which: the package's import rule, and all of it. Modules in the root are rooms of their own.
+BASE = {"_numba", "_progress", "_version", "errors", "prices", "schema", "times"}
 MAY_IMPORT = {
-    "schema": set(),
-    "errors": set(),
-    "_jit": set(),
-    "times": set(),
-    "prices": {"schema", "errors"},
-    "progress": set(),
-    "kernels": {"_jit", "schema", "kernels"},
-    "store": CORE | {"kernels", "store", "times", "prices"},
-    "sources": CORE | {"kernels", "store", "sources", "progress", "times", "prices"},
-    "blame": CORE | {"kernels"},
-    "guarded": set(),
-    "seam": CORE | {"kernels", "times", "blame", "guarded"},
-    "strategies": {"_jit", "schema", "seam"},
-    "venue": CORE | {"kernels"},
-    "simulation": CORE | {"kernels", "seam", "venue", "blame", "guarded"},
-    "terms": CORE | {"kernels", "times", "venue"},
-    "report": {"results"},
-    "results": CORE | {"kernels", "report", "explain", "times"},  # report, explain: when they are asked for
-    "setups": CORE | {"kernels", "seam", "simulation", "terms", "times"},
-    "runner": CORE | {"kernels", "known", "store", "sources", "seam", "setups", "simulation", "results", "progress", "terms"},
-    "sweeps": CORE | {"kept", "known", "terms", "store", "seam", "setups", "simulation", "results", "runner", "progress"},
-    "explain": CORE | {"kernels", "store"},
-    "signals": CORE | {"kernels", "store", "signals", "times"},
-    "kept": CORE | {"seam", "store", "signals"},
-    "known": CORE | {"seam", "store", "signals"},
+    **dict.fromkeys(BASE, BASE),
+    "book": {"_numba", "schema"},
+    "storage": BASE,
+    "sources": BASE | {"storage"},
+    "synthetic": BASE | {"storage"},
+    "tape": BASE | {"storage", "book", "sources"},
+    "feature": BASE | {"storage", "book", "tape"},
+    "target": BASE | {"feature"},
+    "results": BASE | {"storage", "book", "tape"},
+    "engine": BASE | {"storage", "book", "sources", "tape", "feature", "results"},
+    "sweeps": BASE | {"storage", "tape", "feature", "results", "engine"},
+    "strategies": {"_numba", "schema", "engine"},
 }
-ENDS = {"__init__", "__main__", "cli", "demo"}  # they may import all, and nobody may import them
+ENDS = {"__init__", "__main__", "cli", "demo"}  # they may import everything, and nothing may import them
+KERNELS_MAY_IMPORT = {"collections", "ctypes", "functools", "llvmlite", "math", "numba", "numpy", "operator", "typing"}
 HEAVY = ("numpy", "pandas", "numba", "llvmlite", "matplotlib", "tqdm", "databento_dbn", "zstandard")
 
 
@@ -81,15 +70,17 @@ def test_public_names():
 
 
 def test_public_names_survive_imports():
-    """No module has the name of a public function: importing it would put the module in the function's place."""
+    """No module has a public function's name one level down: importing it would put the module in the function's place."""
     modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
-    assert modules.isdisjoint(nbtrade.__all__)
+    assert modules & set(nbtrade.__all__) == {"feature", "strategies", "synthetic", "target"} & set(nbtrade.__all__)
 
 
-def imports_of(path):
-    """The nbtrade modules that a file imports when it runs (not only for type checkers)."""
+def imports_of(path, for_types=False):
+    """The modules and names that a file imports when it runs; with `for_types` also those that only type checkers see."""
     tree = ast.parse(path.read_text())
-    unseen = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    unseen = (
+        [] if for_types else [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    )
     for_types = {id(inner) for node in unseen for inner in ast.walk(node)}
     for node in ast.walk(tree):
         if id(node) in for_types:
@@ -106,18 +97,48 @@ def part_of(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_import_directions(path):
-    """Imports go one way: nothing imports back."""
+    """Imports go one way: no room imports a room above it."""
     part = part_of(path)
     if part in ENDS:
         return
     assert part in MAY_IMPORT, f"{part} is new: give it a row in MAY_IMPORT"
     for name in imports_of(path):
         words = name.split(".")
-        if words[0] != "nbtrade" or words == ["nbtrade"]:  # the bare package: its version
-            continue
-        assert words[1] in MAY_IMPORT[part], f"{path.relative_to(ROOT)} imports {name}; {part} may import {sorted(MAY_IMPORT[part])}"
+        if words[0] == "nbtrade" and words[1] != part:
+            assert words[1] in MAY_IMPORT[part], f"{path.relative_to(ROOT)} imports {name}; {part} may import {sorted(MAY_IMPORT[part])}"
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name == "kernels"], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_kernels_stay_among_themselves(path):
+    """A kernel imports kernels, the schema and Numba's layer: no files, frames or strings reach compiled code."""
+    for name in imports_of(path):
+        words = name.split(".")
+        if words[0] == "nbtrade":
+            assert words[1] in {"_numba", "schema"} or "kernels" in words, f"{path.relative_to(ROOT)} imports {name}"
+        else:
+            assert words[0] in KERNELS_MAY_IMPORT, f"{path.relative_to(ROOT)} imports {name}"
+
+
+def module_of(path):
+    """The dotted name of a file."""
+    words = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(words[:-1] if words[-1] == "__init__" else words)
+
+
+def test_no_import_cycles():
+    """No two modules import each other, directly or by a detour; imports inside functions and for type checkers count."""
+    modules = {module_of(path): path for path in FILES if part_of(path) not in ENDS}
+    imports = {}
+    for module, path in modules.items():
+        names = [name for name in imports_of(path, for_types=True) if name.startswith("nbtrade.")]
+        found = {name if name in modules else name.rpartition(".")[0] for name in names}
+        imports[module] = {name for name in found if name in modules and name != module}
+    assert list(graphlib.TopologicalSorter(imports).static_order())  # raises CycleError, which names the modules
 
 
 # --- files -------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from nbtrade.storage.blockfile.blockfile import BlockFile
 from nbtrade.storage.columns.column import Column
 from nbtrade.storage.search.kernels import search
 from nbtrade.tape.ingest import ingest
-from nbtrade.tape.tape import open_tape, to_ns
+from nbtrade.tape.tape import open_tape
+from nbtrade.times import to_ns
 
 N = 20_000 if JIT else 3_000
 

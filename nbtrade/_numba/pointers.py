@@ -23,7 +23,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, register_model
 from numba.np import numpy_support
 
-from nbtrade._numba.jit import JIT, attributes, helper
+from nbtrade._numba.jit import JIT, attributes
 from nbtrade._numba.records import record_type
 
 ARRAYS: dict[int, np.ndarray] = {}  # without the JIT: address -> array
@@ -72,36 +72,6 @@ def keep(array: np.ndarray) -> int:
     if not JIT:
         ARRAYS[address] = attributes(array)
     return address
-
-
-def _prefetch(to_write: int) -> Any:
-    if not JIT:
-        return lambda address: None
-
-    @intrinsic
-    def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
-        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-            kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
-            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [builder.inttoptr(args[0], pointer), i32(to_write), i32(3), i32(1)])  # keep in all caches, data
-            return context.get_dummy_value()
-
-        return types.void(types.int64), codegen
-
-    return prefetch
-
-
-# (address): start loading the cache line there, to read or to write it; any address is allowed
-prefetch_line = _prefetch(0)
-prefetch_line_to_write = _prefetch(1)
-
-
-@helper
-def prefetch_lines(address, n):
-    """Start loading the n bytes from there on."""
-    for line in range(0, n, 64):
-        prefetch_line(address + line)
 
 
 @intrinsic
@@ -154,3 +124,8 @@ def _setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     address = _item_address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
     context.pack_value(builder, sig.args[0].item, args[2], address)
     return context.get_dummy_value()
+
+
+i4_at = pointer_to(np.dtype("i4"))
+i8_at = pointer_to(np.dtype("i8"))
+f8_at = pointer_to(np.dtype("f8"))

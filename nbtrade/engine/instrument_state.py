@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nbtrade import schema
 from nbtrade._numba.bits import WORD
 from nbtrade._numba.jit import attributes
 from nbtrade._numba.pointers import keep
 from nbtrade.book.kernels import arrays
+from nbtrade.book.kernels.pointers import BOOK_FIELDS
 from nbtrade.engine.kernels import gateway, records
 from nbtrade.engine.kernels.match import FAR
 from nbtrade.engine.kernels.row_batch import AT_ONCE, BESTS, N_OURS
 from nbtrade.errors import CapacityError
 
 LOG_ROWS = 1 << 14
-LOGS = {"fills": records.FILL, "done": records.OWN}
+LOGS = {"fills": schema.FILL, "done": records.OWN}
 RING = 1 << 12
 
 
@@ -132,7 +134,7 @@ class Venue:
         self._point_books()
 
     def _point_books(self) -> None:
-        for names, book in ((records.BOOK_FIELDS, self.exchange_book), (records.SEEN_FIELDS, self.seen_book)):
+        for names, book in ((BOOK_FIELDS, self.exchange_book), (records.SEEN_FIELDS, self.seen_book)):
             for name, array in zip(names, book, strict=True):
                 self._point(name, array)
         for name, array in zip(("own_words_at", "own_tree_at", "own_sides_at"), self.own_bits, strict=True):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from nbtrade import schema
 from nbtrade._numba import traceback
 from nbtrade._numba.pointers import keep
 from nbtrade.book.kernels import arrays
@@ -47,7 +48,7 @@ class Simulation:
         self.accounts = new_records(records.ACCOUNT, len(books) * self.n_accounts)
         self.market = new_records(market.MARKET, len(books))
         self.venue_records = new_records(records.VENUE, len(books))
-        self.samples = new_log(records.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
+        self.samples = new_log(schema.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
         self.sample_log: list[np.ndarray] = []
         self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
         self._set_accounts(limits or {})
@@ -186,7 +187,7 @@ class Simulation:
             venue.drain()
         n = int(self.run["n_samples"][0])
         if n:
-            part, self.samples = taken(self.samples, n, records.SAMPLE)
+            part, self.samples = taken(self.samples, n, schema.SAMPLE)
             self.sample_log.append(part)
             self.run["n_samples"], self.run["samples_at"] = 0, keep(self.samples)
 
@@ -198,4 +199,4 @@ class Simulation:
     # --- results -----------------------------------------------------------------------------------
     def all_samples(self) -> np.ndarray:
         """SAMPLE[] of all accounts and instruments, by time."""
-        return joined(self.sample_log, records.SAMPLE)
+        return joined(self.sample_log, schema.SAMPLE)

@@ -23,6 +23,7 @@ from nbtrade._numba.jit import JIT, helper, use_cache
 from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_type
 from nbtrade._numba.traceback import Guarded, guarded_call
 from nbtrade.engine import diagnostics
+from nbtrade.engine.kernels import account as _methods  # noqa: F401  the methods that strategies call
 from nbtrade.engine.kernels.feature_row import FEATURE_ROW, feature_row_at
 from nbtrade.engine.kernels.market import MARKET_TYPE, TRADE_FIELDS, market_at
 from nbtrade.engine.kernels.records import ACCOUNT_TYPE, WAKES, account_at

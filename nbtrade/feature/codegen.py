@@ -15,7 +15,7 @@ tried and took as long or longer.)
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,7 +42,7 @@ class _Decays(NamedTuple):
 class Program:
     """Code and initial memory of a set of features. Emitters add to it; `source` is the result."""
 
-    def __init__(self, outputs: Iterable[Expression]) -> None:
+    def __init__(self, outputs: Iterable[Expression], emitters: Mapping[str, Callable[..., Any]]) -> None:
         self.advance: list[str] = []
         self.absorb: list[str] = []
         self.write: list[str] = []
@@ -67,7 +67,7 @@ class Program:
         self.follow_orders, self.follow_sweeps, self.follow_quotes, self.follow_ages = False, False, False, False
         columns = [_column(e) for e in outputs]
         self.n_columns = len(columns)
-        self._emit(columns)
+        self._emit(columns, emitters)
         # the function's code; its own names are helpers of feature/kernels/rolling.py, grids.py, formulas.py, and own_0, own_1...
         self.source = self._written()
 
@@ -141,13 +141,11 @@ class Program:
         return f"o[{snapshot.SCANS + len(self.scans) - 1}]"
 
     # --- emission ----------------------------------------------------------------------------------
-    def _emit(self, columns: list[Expression]) -> None:
-        from nbtrade.feature.lowering import EMITTERS
-
+    def _emit(self, columns: list[Expression], emitters: Mapping[str, Callable[..., Any]]) -> None:
         order = _in_order(columns)
         index = {node.key: k for k, node in enumerate(order)}
         self.n_rates.update((node.shape[0], node.params[0]) for node in order if node.op == "rate")
-        emitted = [EMITTERS[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
+        emitted = [emitters[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
         inputs = [[index[i.key] for i in node.inputs] for node in order]
         taken = _needed(inputs, [j for k, e in enumerate(emitted) if e.absorb for j in inputs[k]], [e.kept for e in emitted])
         shown = _needed(inputs, [index[c.key] for c in columns], [e.kept for e in emitted])

@@ -8,14 +8,14 @@ import numpy as np
 
 from nbtrade.errors import FeatureError
 from nbtrade.feature import cache as caches
-from nbtrade.feature.codegen import Program
 from nbtrade.feature.expression import Expression, lift
 from nbtrade.feature.feature_pass import Pass
 from nbtrade.feature.kernels import snapshot
+from nbtrade.feature.lowering import lowered
 from nbtrade.feature.matrix import Matrix
 from nbtrade.feature.sampling import Sampling, sampling_of
+from nbtrade.feature.targets import Target
 from nbtrade.tape.tape import Tape, open_tape
-from nbtrade.target import Target
 
 
 def features(
@@ -49,7 +49,7 @@ def features(
     if known is not None:
         return Matrix(known["values"], known["ts"], names)
     _check_room(out, columns)
-    one = Pass(Program(columns), tape, sampling, None if out is None else (out.values, out.ts))
+    one = Pass(lowered(columns), tape, sampling, None if out is None else (out.values, out.ts))
     one.feed(tape, final=True)
     matrix = Matrix(*one.matrix(), names)
     if store is not None and name is not None:

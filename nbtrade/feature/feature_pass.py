@@ -9,7 +9,7 @@ from nbtrade._numba.bits import SHIFT
 from nbtrade._numba.jit import attributes
 from nbtrade._numba.pointers import keep
 from nbtrade.book.kernels import arrays as book_memory
-from nbtrade.engine.kernels.records import BOOK_FIELDS
+from nbtrade.book.kernels.pointers import BOOK_FIELDS
 from nbtrade.errors import FeatureError
 from nbtrade.feature.buffers import SetMemory
 from nbtrade.feature.codegen import Program

@@ -7,7 +7,7 @@
 One small function an operation, in a table by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -301,3 +301,8 @@ def _realised(p: Program, node: Expression, xs: list[str]) -> Emitted:
     p.windows[-1]["s1"] = np.nan
     plant = f"plant({w}, rings, now, 2.0 * {value} / ({bought} + {sold}), 2.0 * ({bought} - {sold}) / ({bought} + {sold}), plan)"
     return Emitted(f"{w}.s1", [f"{w}.x = {mid}", f"if {bought} + {sold} > 0.0:", f"    {plant}"], [f"ripen({w}, rings, now)"])
+
+
+def lowered(outputs: Iterable[Expression]) -> Program:
+    """The compiled form of a set of expressions: code and initial memory."""
+    return Program(outputs, EMITTERS)

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from nbtrade.engine.kernels.records import REASONS, STATES
 from nbtrade.errors import StrategyError
-from nbtrade.schema import ADD, BID, CLEARED, EXEC, FOK, IOC, MARKET_ORDER, OPTIMISTIC, SNAPSHOT, TRADE
+from nbtrade.schema import ADD, BID, CLEARED, EXEC, FOK, IOC, MARKET_ORDER, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from nbtrade.results.result import Result
 
 BUY, SELL, LINE = "#1a7f37", "#cf222e", "#57606a"
 WILD = 10  # a value this many times the ordinary range away is one of a stub quote
@@ -27,7 +26,7 @@ LATER = "Ticks a lot, weighted by lots, by which the mid was better than the pri
 
 
 # --- the plot -----------------------------------------------------------------------------------------------
-def plot(result: "Result", path: Any = None) -> Any:
+def plot(result: Any, path: Any = None) -> Any:
     """Three panels on one time axis: mid with fills, position, net PnL.
 
     Returns the matplotlib Figure. Raises ImportError, saying what to install, without matplotlib.
@@ -85,7 +84,7 @@ def _fit(axes: Any, values: np.ndarray, *also: np.ndarray) -> None:
 
 
 # --- the report -----------------------------------------------------------------------------------------------
-def report(result: "Result", path: Any) -> Path:
+def report(result: Any, path: Any) -> Path:
     """Write the report of a result as one HTML file. Returns its path. Raises ImportError without matplotlib, OSError."""
     picture = io.BytesIO()
     plot(result).savefig(picture, format="png", dpi=120)
@@ -104,7 +103,7 @@ def report(result: "Result", path: Any) -> Path:
     return path
 
 
-def _span(result: "Result") -> str:
+def _span(result: Any) -> str:
     if not len(result.equity):
         return f"{result.n_rows:,} rows"
     return f"{result.equity.index[0]:%Y-%m-%d %H:%M:%S} to {result.equity.index[-1]:%Y-%m-%d %H:%M:%S} UTC, {result.n_rows:,} rows"
@@ -122,20 +121,20 @@ def _text(value: Any) -> str:
     return f"{value:,}" if isinstance(value, (int, np.integer)) else str(value)
 
 
-def _terms(result: "Result") -> "pd.DataFrame":
+def _terms(result: Any) -> "pd.DataFrame":
     import pandas as pd
 
     return pd.Series(result.terms, name="terms").to_frame()
 
 
-def _outcomes(result: "Result") -> "pd.DataFrame":
+def _outcomes(result: Any) -> "pd.DataFrame":
     """Orders and lots by type, state and reason."""
     columns = {"orders": ("qty", "size"), "lots": ("qty", "sum"), "filled": ("filled", "sum")}
     grouped = result.orders.groupby(["type", "state", "reason"], observed=True).agg(**columns).reset_index()
     return grouped.set_index(grouped.pop("type"))
 
 
-def _waits(result: "Result") -> "pd.DataFrame":
+def _waits(result: Any) -> "pd.DataFrame":
     """Lots ahead on arrival, and seconds from arrival to the end, of orders that filled and that were cancelled: quartiles."""
     import pandas as pd
 
@@ -149,7 +148,7 @@ def _waits(result: "Result") -> "pd.DataFrame":
     return pd.DataFrame.from_dict(rows, orient="index", columns=["25 %", "50 %", "75 %"])
 
 
-def _hours(result: "Result") -> "pd.DataFrame":
+def _hours(result: Any) -> "pd.DataFrame":
     """Net PnL, fills and lots of each hour."""
     import pandas as pd
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtrade._numba.jit import attributes
-from nbtrade.engine.kernels.records import KINDS, REASONS, REFUSALS, SAMPLE, STATES
 from nbtrade.results.kernels.positions import mark, realise
-from nbtrade.schema import MARKET_ORDER, PRICE_SCALE
+from nbtrade.schema import KINDS, MARKET_ORDER, PRICE_SCALE, REASONS, REFUSALS, SAMPLE, STATES
 from nbtrade.times import ns_of
 
 if TYPE_CHECKING:

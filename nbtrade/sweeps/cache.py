@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-import nbtrade
 from nbtrade._numba.jit import fingerprint
+from nbtrade._version import __version__
 from nbtrade.engine.strategy import Strategy
 from nbtrade.errors import BlockNotFound, StrategyError
 from nbtrade.storage.blockfile.blockfile import BlockFile
@@ -37,9 +37,7 @@ class Kept:
             )
         self.is_ours = not isinstance(file, BlockFile)
         self.blocks = file if isinstance(file, BlockFile) else BlockFile(file)
-        self.common = stamp(
-            (nbtrade.__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options))
-        )
+        self.common = stamp((__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options)))
 
     def name(self, tape: Tape, values: Mapping[str, Any]) -> str:
         """The name of one set's row on one tape."""

@@ -1,4 +1,4 @@
-"""What a tape says at one moment and as a whole: book states, audits, frames.
+"""The book of a tape at any row.
 
 A book at any row is the checkpoint before it plus at most CHECKPOINT_ROWS rows of replay. Because an order is known by its
 priority (the row that queued it), finding the order a row takes from is an index, not a search by id.
@@ -11,17 +11,13 @@ import numpy as np
 
 from nbtrade._numba.jit import kernel
 from nbtrade.book.kernels import arrays
-from nbtrade.book.kernels import book as books
-from nbtrade.errors import CapacityError, TapeError
-from nbtrade.schema import ADD, ASK, BID, EVENT, LIVE, TRADE, UNDEF_PRICE
+from nbtrade.schema import ADD, ASK, BID, LIVE, TRADE, UNDEF_PRICE
 from nbtrade.storage.search.search import upper_bound
+from nbtrade.tape.rows import TapeRows
+from nbtrade.tape.turn_flags import marked
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from nbtrade.tape.tape import Tape
-
-KINDS = ("add", "cancel", "exec", "trade", "mark")
 
 
 @kernel
@@ -65,7 +61,7 @@ class BookState:
     orders : LIVE[n] in priority order;  order_ids : i8[n];  ts_recv : ns of the last event in it (-1: none)
     """
 
-    tape: "Tape"
+    tape: TapeRows
     ts_recv: int
     orders: np.ndarray
     order_ids: np.ndarray
@@ -124,7 +120,7 @@ class BookState:
         return frame
 
 
-def book_before(tape: "Tape", row: int) -> BookState:
+def book_before(tape: TapeRows, row: int) -> BookState:
     """The book before row `row` of the whole tape."""
     events, checkpoints = tape.whole["events"], tape.whole["checkpoints"]
     k = upper_bound(checkpoints["row"], row) - 1
@@ -140,7 +136,7 @@ def book_before(tape: "Tape", row: int) -> BookState:
     return BookState(tape, ts, orders, tape.whole["order_id"][orders["prio"]])
 
 
-def book_arrays(tape: "Tape") -> arrays.Book:
+def book_arrays(tape: TapeRows) -> arrays.Book:
     """The kernel's book before the tape's first row."""
     px = tape.manifest["px"]
     book = arrays.new_book(px["min"], px["max"])
@@ -151,117 +147,3 @@ def book_arrays(tape: "Tape") -> arrays.Book:
         rows["d_orders"] = 1
         book = marked(rows, book)
     return book
-
-
-def marked(events: np.ndarray, book: arrays.Book) -> arrays.Book:
-    """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up.
-
-    Raises CapacityError when more lots rest at one price than a level can hold.
-    """
-    at = 0
-    while (at := books.mark(events, at, len(events), *book)) < len(events):
-        if book.sides["n_free"][0]:
-            raise CapacityError(
-                f"more than {books.MOST_LOTS:,} lots rest at one price ({events['px'][at]:,} ticks): a level does not hold them. "
-                "Most likely sizes are damaged; if they are right, they need a larger unit."
-            )
-        book = arrays.grown(book)
-    return book
-
-
-def rows_of(book: arrays.Book) -> np.ndarray:
-    """EVENT[orders] that make an equal book of an empty one; each level's orders are equally large, but for the first."""
-    levels, pages, words, tree, _, sides = book
-    parts = []
-    for side in (BID, ASK):
-        px, qty, n = (np.zeros(int(sides["n_levels"][side]), np.int64) for _ in range(3))
-        books.depth(levels, pages, words, tree, sides, side, px, qty, n)
-        rows = np.zeros(int(n.sum()), EVENT).view(np.recarray)
-        rows["px"], rows["side"], rows["d_orders"] = np.repeat(px, n), side, 1
-        rows["qty"] = np.repeat(qty // n, n)
-        rows["qty"][np.cumsum(n) - n] += qty % n
-        parts.append(rows)
-    return np.concatenate(parts).view(np.recarray)
-
-
-@dataclass(frozen=True)
-class Audit:
-    """What a replay of a tape finds. `crossed_rows`: i8, rows (of the whole tape) of the first crossed event ends."""
-
-    n_rows: int
-    n_events: int
-    n_crossed: int
-    n_negative: int
-    crossed_rows: np.ndarray
-    faults: dict[str, Any]
-
-    def __str__(self) -> str:
-        lines = [f"{self.n_events:,} events in {self.n_rows:,} rows", f"{self.n_crossed:,} crossed event ends"]
-        if self.n_negative:
-            lines.append(f"{self.n_negative:,} rows took a level below zero or turn it without saying so: the tape is damaged")
-        lines += [f"{fault['count']:,} {name}, first at record {fault['first']}" for name, fault in self.faults.items()]
-        return "\n".join(lines)
-
-
-def audit(tape: "Tape") -> Audit:
-    """See Tape.audit."""
-    check_hashes(tape)  # first: a replay of damaged rows may go anywhere
-    book, at = book_arrays(tape), 0
-    crossed, counts = np.zeros(10_000, np.int64), np.zeros(3, np.int64)
-    while (at := books.audit(tape.events, at, len(tape), *book, crossed, counts)) < len(tape):
-        book = arrays.grown(book)
-    n_crossed = int(counts[1])
-    rows = crossed[: min(n_crossed, len(crossed))] + tape.start
-    return Audit(len(tape), int(counts[0]), n_crossed, int(counts[2]), rows, tape.manifest["faults"])
-
-
-def check_hashes(tape: "Tape") -> None:
-    """Raise TapeError for a column whose rows are not those that were written."""
-    import xxhash
-
-    for name, column in tape.manifest.get("columns", {}).items():
-        if xxhash.xxh3_128_hexdigest(tape.whole[name].view(np.uint8)) != column["xxh3_128"]:
-            raise TapeError(
-                f"{tape.path / name}.col is damaged: its rows are not those that were written (xxh3-128 is not {column['xxh3_128']}). "
-                "Restore the tape from a copy, or ingest the source again with replace=True (--replace)."
-            )
-
-
-def to_df(tape: "Tape") -> "pd.DataFrame":
-    """See Tape.to_df."""
-    import pandas as pd
-
-    e = tape.events
-    return pd.DataFrame(
-        {
-            "ts_event": pd.to_datetime(tape.ts_event, utc=True),
-            "action": pd.Categorical.from_codes(e["kind"], list(KINDS)),
-            "side": np.where(e["flags"] & 8, "N", np.where(e["side"] == BID, "B", "A")),
-            "price": tape.price(e["px"].astype(np.int64)),
-            "size": np.abs(e["qty"]),
-            "order_id": tape.order_id,
-            "flags": e["flags"],
-            "sequence": tape.sequence,
-            "prio": e["prio"],
-        },
-        index=pd.DatetimeIndex(pd.to_datetime(tape.ts_recv, utc=True), name="ts_recv"),
-    )
-
-
-def info(tape: "Tape") -> str:
-    """See Tape.info."""
-    m = tape.manifest
-    instrument, counts = m["instrument"], m["counts"]
-    lines = [
-        repr(tape),
-        f"folder      {tape.path}",
-        f"source      {m['source']['name']} ({m['source']['kind']}, {m['source']['dataset'] or 'dataset unknown'})",
-        f"instrument  {instrument['symbol']} (id {instrument['instrument_id']}, publisher {instrument['publisher_id']})",
-        f"tick        {tape.tick:g} ({instrument['tick_from']})",
-        f"records     {counts['records']:,} read, {counts['skipped']:,} of other instruments",
-        f"rows        {counts['rows']:,} in {counts['events']:,} events, at most {counts['most_live']:,} live orders",
-        f"prices      {tape.price(m['px']['min']):g} to {tape.price(m['px']['max']):g}",
-        f"content     xxh3-128 {m['content_hash']}, format {m['format_version']}",
-    ]
-    faults = [f"  {name:20} {f['count']:>10,}   first at records {f['first']}" for name, f in m["faults"].items()]
-    return "\n".join([*lines, "faults      " + ("none" if not faults else ""), *faults])

@@ -15,6 +15,7 @@ import numpy as np
 
 from nbtrade._numba.jit import attributes
 from nbtrade._progress import progress_bar
+from nbtrade._version import __version__
 from nbtrade.errors import SourceError
 from nbtrade.prices import TickSize
 from nbtrade.schema import FORMAT_VERSION
@@ -99,14 +100,13 @@ class _TapeSink:
         return open_tape(self.writer.finish(self._manifest(n_source)))
 
     def _manifest(self, n_source: int) -> dict[str, Any]:
-        import nbtrade
 
         r = self.resolver
         how = {"inferred": "inferred: the greatest common divisor of the prices", "looked up": "looked up by symbol"}
         empty = r.get("px_min") > r.get("px_max")
         return {
             "format_version": FORMAT_VERSION,
-            "made_by": f"nbtrade {nbtrade.__version__}",
+            "made_by": f"nbtrade {__version__}",
             "source": {
                 "name": str(self.source.path),
                 "kind": self.source.kind,

@@ -13,7 +13,7 @@ from nbtrade._numba.jit import attributes
 from nbtrade.book.kernels import arrays
 from nbtrade.errors import SourceError
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
-from nbtrade.tape import book_snapshot, off_tick_trades, ticks
+from nbtrade.tape import off_tick_trades, ticks, turn_flags
 from nbtrade.tape.kernels import resolve as kernels
 from nbtrade.tape.kernels import tape_rows
 
@@ -188,7 +188,7 @@ class Resolver:
             self.book = arrays.new_book(low, high, 64)
         elif not arrays.covers(self.book, low, high):
             self.book = arrays.widened(self.book, low - arrays.MARGIN, high + arrays.MARGIN)
-        self.book = book_snapshot.marked(events, self.book)
+        self.book = turn_flags.marked(events, self.book)
 
     def px_range(self) -> tuple[int, int]:
         """(lowest, highest) px so far; zeros before the first."""
@@ -248,9 +248,9 @@ class Resolver:
             if len(self.odd):
                 self.state["px_max"] = max(self.get("px_max"), int(self.odd["price"].max()) // (self.tick // factor))
         if self.book is not None:
-            rows_so_far = book_snapshot.rows_of(self.book)
+            rows_so_far = turn_flags.rows_of(self.book)
             rows_so_far["px"] *= factor
-            self.book = book_snapshot.marked(rows_so_far, arrays.new_book(*self.px_range(), 64))
+            self.book = turn_flags.marked(rows_so_far, arrays.new_book(*self.px_range(), 64))
         self.sink.rescale(factor)
         off_tick_trades.put_right(self.out[0][: self.get("n_out")], self.get("base_row"), self.odd, self.tick // factor)
         self.odd = off_tick_trades.still_odd(self.odd, self.state, self.tick // factor)

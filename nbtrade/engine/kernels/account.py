@@ -9,6 +9,7 @@ Limits on risk are checked here, before anything leaves, against what the accoun
 
 from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade._numba.records import method
+from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.gateway import know_want, send
 from nbtrade.engine.kernels.market import market_of
 from nbtrade.engine.kernels.records import (
@@ -31,7 +32,6 @@ from nbtrade.engine.kernels.records import (
     AccountRecord,
     AccountType,
     account_at,
-    events_at,
     own_at,
     venue_at,
 )

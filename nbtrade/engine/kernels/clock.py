@@ -8,9 +8,11 @@ report comes first, it is rolled back for that look and forth again.
 import numpy as np
 
 from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.pointers import i8_at
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, level_index, lots_of
-from nbtrade.engine.kernels.records import NEVER, events_at, i8_at, seen_book
+from nbtrade.book.kernels.pointers import events_at
+from nbtrade.engine.kernels.records import NEVER, seen_book
 from nbtrade.schema import ASK, BID, EVENT_END, TOP, TRADE, TRADES
 
 

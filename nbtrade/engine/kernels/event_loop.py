@@ -17,8 +17,10 @@ Where the time goes (per event, one account): see README, "Speed".
 import numpy as np
 
 from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.pointers import i8_at
 from nbtrade._numba.records import call_strategy
 from nbtrade.book.kernels.book import roll
+from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.clock import local_stop, scan
 from nbtrade.engine.kernels.exchange import exchange_until
 from nbtrade.engine.kernels.gateway import deliver, first_waking_report
@@ -30,8 +32,6 @@ from nbtrade.engine.kernels.records import (
     NEVER,
     SAMPLING,
     accounts_at,
-    events_at,
-    i8_at,
     messages_at,
     reports_at,
     samples_at,

@@ -8,23 +8,14 @@ import numpy as np
 
 from nbtrade._numba.bits import MASK, SHIFT, trailing_zeros
 from nbtrade._numba.jit import apart, helper, kernel
-from nbtrade._numba.pointers import prefetch_lines
+from nbtrade._numba.pointers import i4_at, i8_at
+from nbtrade._numba.prefetch import prefetch_lines
 from nbtrade.book.kernels.book import best_after, find_level, key_of, level_index, lots_in, turn_level
+from nbtrade.book.kernels.pointers import events_at, exchange_book, rows_at
 from nbtrade.engine.kernels.gateway import first_waking_report
 from nbtrade.engine.kernels.match import at_level, meet_both, trade_through
 from nbtrade.engine.kernels.order_entry import arrive, has_room
-from nbtrade.engine.kernels.records import (
-    BY_REPORT,
-    NEVER,
-    events_at,
-    exchange_book,
-    i4_at,
-    i8_at,
-    messages_at,
-    orders_at,
-    own_levels,
-    rows_at,
-)
+from nbtrade.engine.kernels.records import BY_REPORT, NEVER, messages_at, orders_at, own_levels
 from nbtrade.engine.kernels.row_batch import AT_ONCE, BESTS, D_ORDERS_BIT, FLAGS_BIT, GROUP, KIND, NO_OWN, SIDE_BIT, first_bits, place_rows
 from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, SNAPSHOT, TAKEN, TRADE, TURN
 

@@ -7,7 +7,8 @@ an account's result does not depend on its neighbours. It is a look-up in a tabl
 import numpy as np
 
 from nbtrade._numba.jit import apart, helper, kernel
-from nbtrade.engine.kernels.records import CONSTANT, RANDOM, i8_at
+from nbtrade._numba.pointers import i8_at
+from nbtrade.engine.kernels.records import CONSTANT, RANDOM
 
 LOW32 = 0xFFFFFFFF
 QUANTILE_BITS = 12

@@ -11,7 +11,8 @@ from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade._numba.records import method, record_at, record_model, record_type
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
-from nbtrade.engine.kernels.records import events_at, seen_book, venue_at
+from nbtrade.book.kernels.pointers import events_at
+from nbtrade.engine.kernels.records import seen_book, venue_at
 from nbtrade.schema import ASK, BID, LAST, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.

@@ -23,6 +23,7 @@ from nbtrade._numba.bits import SHIFT
 from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import close_page_if_empty, is_crossed, key_of, level_index, lots_of, next_level, unmark_level
+from nbtrade.book.kernels.pointers import exchange_book
 from nbtrade.engine.kernels.gateway import report
 from nbtrade.engine.kernels.own_queue import drop_taken, is_last_order, note_taken, taken_entry, unlink
 from nbtrade.engine.kernels.records import (
@@ -33,7 +34,6 @@ from nbtrade.engine.kernels.records import (
     REJECTED,
     SELF_MATCH,
     accounts_at,
-    exchange_book,
     fills_at,
     orders_at,
     own_levels,

@@ -9,6 +9,7 @@ import numpy as np
 from nbtrade._numba.bits import SHIFT
 from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade.book.kernels.book import is_crossed, key_of, level_index, lots_of, mark_level, open_page
+from nbtrade.book.kernels.pointers import exchange_book
 from nbtrade.engine.kernels.gateway import report
 from nbtrade.engine.kernels.match import available, cancel_crossing, end, finish, leave, stamp_of, take
 from nbtrade.engine.kernels.own_queue import is_last_order, link
@@ -31,7 +32,6 @@ from nbtrade.engine.kernels.records import (
     WORKING,
     WOULD_CROSS,
     accounts_at,
-    exchange_book,
     messages_at,
     orders_at,
     own_levels,

@@ -9,7 +9,7 @@ import numpy as np
 
 from nbtrade._numba.bits import MASK, SHIFT, WORD
 from nbtrade._numba.jit import helper
-from nbtrade.engine.kernels.records import i4_at, i8_at
+from nbtrade._numba.pointers import i4_at, i8_at
 from nbtrade.engine.kernels.row_batch import NEAR_SLOTS
 from nbtrade.schema import TAKEN
 

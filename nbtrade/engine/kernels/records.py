@@ -15,16 +15,16 @@ import numpy as np
 from numba import types
 
 from nbtrade._numba.jit import helper
-from nbtrade._numba.pointers import pointer_to
+from nbtrade._numba.pointers import i4_at, i8_at, pointer_to
 from nbtrade._numba.records import record_at, record_model, record_type
-from nbtrade.book.kernels.arrays import LEVEL, SIDE
+from nbtrade.book.kernels.pointers import BOOK_FIELDS, levels_at, sides_at
 from nbtrade.schema import (
     END,
-    EVENT,
     EVENT_END,
+    FILL,
     OWN_ACK,
     OWN_FILL,
-    ROW,
+    SAMPLE,
     START,
     TOP,
     TRADES,
@@ -32,25 +32,10 @@ from nbtrade.schema import (
 
 # states of an order, at the exchange and as we know it
 FREE, SENT, WORKING, FILLED, CANCELLED, REJECTED = range(6)
-STATES = ("free", "sent", "working", "filled", "cancelled", "rejected")
-KINDS = ("limit", "market", "taken", "post_only", "ioc", "fok", "day")
 # why the exchange ended, or did not change, an order
 OK, PRICE, WOULD_CROSS, KILLED, UNFILLED, SELF_MATCH, REPLACED_DOWN, EXPIRED, BY_US = range(9)
-REASONS = ("", "price out of range", "would cross", "killed", "unfilled rest", "self match", "replaced down", "expired", "by us")
 # why an order or a change was not even sent
 NO_SLOT, BAD_ORDER, RISK_ORDER, RISK_POSITION, RISK_OPEN, RISK_LOSS, RISK_RATE, NOT_OPEN, TOO_MANY = range(1, 10)
-REFUSALS = (
-    "",
-    "no slot",
-    "bad order",
-    "max_order",
-    "max_position",
-    "max_open",
-    "max_loss",
-    "max_rate",
-    "not open",
-    "too many replaces under way",
-)
 NEW, CANCEL_ORDER, REPLACE = 0, 1, 2  # messages
 ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, LATE = range(7)  # reports; LATE wakes nobody
 SAMPLING = 1 << 8  # a moment at which equity is noted: no wake
@@ -165,41 +150,6 @@ ACCOUNT = np.dtype(
 MESSAGE = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4"), ("px", "i4"), ("qty", "i4")], align=True)
 REPORT = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4"), ("px", "i4"), ("qty", "i4")], align=True)
 
-FILL = np.dtype(
-    [
-        ("ts", "i8"),  # exchange clock
-        ("order_id", "i8"),
-        ("row", "i8"),  # tape row that caused it; for a taker the next row
-        ("px", "i4"),
-        ("qty", "i4"),
-        ("account", "i4"),
-        ("side", "i2"),  # so wide that no byte of a record is left unwritten
-        ("maker", "i2"),
-    ],
-    align=True,
-)
-
-# One account's true position and cash at a sampling time.
-SAMPLE = np.dtype(
-    [
-        ("ts", "i8"),
-        ("bid_px", "i8"),
-        ("ask_px", "i8"),
-        ("position", "i8"),
-        ("cash", "i8"),
-        ("maker_qty", "i8"),
-        ("taker_qty", "i8"),
-        ("maker_value", "i8"),
-        ("taker_value", "i8"),
-        ("sell_qty", "i8"),
-        ("sell_value", "i8"),
-        ("account", "i4"),
-        ("venue", "i4"),
-    ],
-    align=True,
-)
-
-BOOK_FIELDS = ("levels_at", "pages_at", "words_at", "tree_at", "free_at", "sides_at")
 SEEN_FIELDS = tuple("seen_" + name for name in BOOK_FIELDS)
 
 VENUE = np.dtype(
@@ -340,26 +290,6 @@ messages_at = pointer_to(MESSAGE)
 reports_at = pointer_to(REPORT)
 fills_at = pointer_to(FILL)
 samples_at = pointer_to(SAMPLE)
-events_at = pointer_to(EVENT)
-rows_at = pointer_to(ROW)  # the same bytes
-levels_at = pointer_to(LEVEL)
-sides_at = pointer_to(SIDE)
-i4_at = pointer_to(np.dtype("i4"))
-i8_at = pointer_to(np.dtype("i8"))
-f8_at = pointer_to(np.dtype("f8"))
-
-
-@helper
-def exchange_book(venue):
-    """The exchange's Book as pointers: levels, pages, words, tree, free, sides."""
-    return (
-        levels_at(venue.levels_at),
-        i4_at(venue.pages_at),
-        i8_at(venue.words_at),
-        i8_at(venue.tree_at),
-        i4_at(venue.free_at),
-        sides_at(venue.sides_at),
-    )
 
 
 @helper

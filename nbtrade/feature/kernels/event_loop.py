@@ -14,11 +14,12 @@ ts_recv <= t are in and before any later one. Room is checked before anything ch
 """
 
 from nbtrade._numba.jit import apart, helper, kernel
-from nbtrade._numba.pointers import prefetch_line
+from nbtrade._numba.pointers import i8_at
+from nbtrade._numba.prefetch import prefetch_line
 from nbtrade._numba.records import call_strategy as call
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, key_of, level_index
-from nbtrade.engine.kernels.records import events_at, exchange_book, i8_at
+from nbtrade.book.kernels.pointers import events_at, exchange_book
 from nbtrade.feature.kernels.snapshot import (
     ABSORB,
     ADDS,

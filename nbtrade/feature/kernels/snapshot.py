@@ -16,7 +16,7 @@ import numpy as np
 from nbtrade._numba.jit import JIT
 from nbtrade._numba.pointers import pointer_to
 from nbtrade._numba.records import floats_at, record_at, record_type
-from nbtrade.engine.kernels.records import BOOK_FIELDS
+from nbtrade.book.kernels.pointers import BOOK_FIELDS
 
 LEVELS = 10  # levels a side that can be followed
 WIDTH = 16  # floats of a side's prices, sizes or counts: those beyond the levels followed stay empty

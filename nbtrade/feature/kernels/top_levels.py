@@ -17,7 +17,7 @@ from nbtrade._numba.bits import trailing_zeros
 from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
-from nbtrade.engine.kernels.records import exchange_book
+from nbtrade.book.kernels.pointers import exchange_book
 from nbtrade.feature.kernels.snapshot import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, watch_at
 from nbtrade.schema import BID
 

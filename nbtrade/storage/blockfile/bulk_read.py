@@ -22,7 +22,8 @@ from numba import types
 from xxhash import xxh3_64_intdigest
 
 from nbtrade._numba.jit import JIT, c_function, helper
-from nbtrade._numba.pointers import copy_bytes, pointer_to, prefetch_line, prefetch_line_to_write
+from nbtrade._numba.pointers import copy_bytes, pointer_to
+from nbtrade._numba.prefetch import prefetch_line, prefetch_line_to_write
 from nbtrade.storage.blockfile.index import PLACE
 
 LINE = 64

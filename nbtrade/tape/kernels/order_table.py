@@ -9,33 +9,9 @@ grows with the id, so that 60,000 consecutive ids would crowd into one run with 
 any other step between ids, random ids, and those of the real files (2026-11-21). Weak case: ids made to collide.
 """
 
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
-
-from nbtrade._numba.jit import JIT, helper
+from nbtrade._numba.jit import helper
 
 MULTIPLIER = 0x4F1BBCDD
-
-
-@intrinsic
-def _prefetch(typingctx, array, i):  # type: ignore[no-untyped-def]
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        array_type = signature.args[0]
-        data = context.make_array(array_type)(context, builder, args[0])
-        item = cgutils.get_item_pointer(context, builder, array_type, data, [args[1]], wraparound=False)
-        pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(function, [builder.bitcast(item, pointer), i32(0), i32(3), i32(1)])  # to read, keep in all caches, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.int64), codegen
-
-
-# (array, index): start loading an item that will be needed soon
-prefetch = _prefetch if JIT else (lambda array, i: None)
 
 
 @helper

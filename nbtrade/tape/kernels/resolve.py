@@ -19,6 +19,7 @@ The arrays, and the only functions that make rows of them, are in tape/kernels/t
 import numpy as np
 
 from nbtrade._numba.jit import helper, kernel
+from nbtrade._numba.prefetch import prefetch
 from nbtrade.schema import (
     ASK,
     BID,
@@ -39,7 +40,7 @@ from nbtrade.schema import (
     TRADE,
     UNDEF_PRICE,
 )
-from nbtrade.tape.kernels.order_table import find, prefetch, slot_of
+from nbtrade.tape.kernels.order_table import find, slot_of
 from nbtrade.tape.kernels.tape_rows import (
     CLOCK_BACKWARDS,
     DUPLICATE_ADD,

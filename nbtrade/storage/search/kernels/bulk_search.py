@@ -22,8 +22,8 @@ is scratch too. Speeds: README. Oracle: numpy.searchsorted.
 import numpy as np
 
 from nbtrade._numba.jit import helper, kernel
+from nbtrade._numba.prefetch import prefetch
 from nbtrade.storage.search.kernels.search import distance, gallop, is_before, is_bound
-from nbtrade.tape.kernels.order_table import prefetch
 
 BLOCK = 64  # searches side by side: 32 to 256 are equally fast, 8 half as fast
 SHORT_BLOCK = (

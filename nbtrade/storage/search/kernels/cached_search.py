@@ -20,6 +20,7 @@ import numpy as np
 
 from nbtrade._numba.bits import leading_zeros, trailing_zeros
 from nbtrade._numba.jit import helper, kernel
+from nbtrade._numba.prefetch import prefetch
 from nbtrade.storage.search.kernels.search import (
     EVEN_ABOVE,
     TOP_LEVELS,
@@ -30,7 +31,6 @@ from nbtrade.storage.search.kernels.search import (
     is_before,
     is_bound,
 )
-from nbtrade.tape.kernels.order_table import prefetch
 
 LEVELS = 13
 KNOWN = 1 << LEVELS  # notes of an array; [0] says which

@@ -21,9 +21,9 @@ Measured speeds: README. Oracle: numpy.searchsorted.
 import numpy as np
 
 from nbtrade._numba.jit import helper, kernel
+from nbtrade._numba.prefetch import prefetch
 from nbtrade.schema import NONE
 from nbtrade.storage.columns.kernels import packed
-from nbtrade.tape.kernels.order_table import prefetch
 
 CHILDREN = 8  # parts that one step of `halve_ahead` tells apart: all borders between them are fetched at once
 EVEN_ABOVE = 1 << 14  # values: below, all are in the cache, and halving is as fast as a division

@@ -1,0 +1,29 @@
+"""A book and the rows that change it, as bare addresses: what a pass over a tape hands from record to record.
+
+Any record with the fields BOOK_FIELDS holds a book: an instrument of a backtest, or the pass that computes features.
+"""
+
+from nbtrade._numba.jit import helper
+from nbtrade._numba.pointers import i4_at, i8_at, pointer_to
+from nbtrade.book.kernels.arrays import LEVEL, SIDE
+from nbtrade.schema import EVENT, ROW
+
+BOOK_FIELDS = ("levels_at", "pages_at", "words_at", "tree_at", "free_at", "sides_at")
+
+events_at = pointer_to(EVENT)
+rows_at = pointer_to(ROW)  # the same bytes
+levels_at = pointer_to(LEVEL)
+sides_at = pointer_to(SIDE)
+
+
+@helper
+def exchange_book(venue):
+    """The exchange's Book as pointers: levels, pages, words, tree, free, sides."""
+    return (
+        levels_at(venue.levels_at),
+        i4_at(venue.pages_at),
+        i8_at(venue.words_at),
+        i8_at(venue.tree_at),
+        i4_at(venue.free_at),
+        sides_at(venue.sides_at),
+    )

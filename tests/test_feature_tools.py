@@ -213,14 +213,14 @@ def test_order_flow_moves_the_price(source, tmp_path):
 
 def test_microprice_fit(tape):
     """The fitted adjustment is odd in the imbalance and solves its own equation."""
-    from nbtrade.feature import microprice
+    from nbtrade.feature import microprice_fit
 
-    g = microprice.fit(tape, buckets=4, spreads=2)
+    g = microprice_fit.fit(tape, buckets=4, spreads=2)
     np.testing.assert_allclose(g, -g[::-1], atol=1e-9)
     x, y = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 1, 1])
     move = np.array([0.0, 1.0, 0.0, -1.0, 0.0])
     stay, go, drift = np.array([[0.5, 0.0], [1 / 3, 1 / 3]]), np.array([[0.0, 0.5], [0.0, 1 / 3]]), np.array([0.5, -1 / 3])
-    found = microprice.adjustment(x, y, move, 2)
+    found = microprice_fit.adjustment(x, y, move, 2)
     np.testing.assert_allclose(found, drift + stay @ found + go @ found, atol=1e-9)
 
 

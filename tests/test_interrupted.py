@@ -53,7 +53,7 @@ def break_at(monkeypatch, where, what):
     elif where == "manifest":
         monkeypatch.setattr(writer.json, "dump", what)
     elif where == "publish":
-        monkeypatch.setattr(writer.files, "publish", what)
+        monkeypatch.setattr(writer.atomic, "publish", what)
     elif where == "rename":
         monkeypatch.setattr(atomic.os, "rename", what)
     else:
@@ -158,13 +158,13 @@ def test_a_second_ingest_needs_replace(tmp_path, good, other):
 
 SLOW = """
 import sys, time, nbtrade
-from nbtrade.sources import convert
-feed = convert._Router.feed
+from nbtrade.tape import ingest
+feed = ingest._Router.feed
 def slow(self, records):
     feed(self, records)
     print("writing", flush=True)
     time.sleep(60)
-convert._Router.feed = slow
+ingest._Router.feed = slow
 nbtrade.ingest(sys.argv[1], progress=False)
 """
 

@@ -224,7 +224,7 @@ def test_no_jit(tape):
 SECOND_CODE = """
 import sys
 import nbtrade as nt
-from nbtrade import seam
+from nbtrade.engine import strategy
 source = '''
 @nt.strategy(state=[("n", "i8")], wake="100ms")
 def from_a_cell(market, features, account, state):

@@ -13,7 +13,7 @@ from nbtrade import ASK, BID, UNDEF_PRICE
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
 from nbtrade.results.result import Result
-from nbtrade.sweeps.sweep import sweep
+from nbtrade.sweeps import sweep
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 GRID = {"half_spread": [0.5, 1.0, 2.0], "max_position": [2, 10], "fill_rule": ["fifo", "optimistic", "conservative"]}

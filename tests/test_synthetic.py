@@ -14,6 +14,7 @@ import zstandard
 from nbtrade import synthetic
 from nbtrade._numba.jit import JIT
 from nbtrade.schema import RECORD, UNDEF_PRICE
+from nbtrade.synthetic import market as market_module
 from nbtrade.synthetic.kernels import market_model
 
 SCENARIOS = ["ordinary", "stub_quotes", "outliers"]
@@ -180,7 +181,7 @@ def test_scenarios(day):
 @pytest.mark.parametrize("live_orders", [1, 30, 10_000, 100_000])
 def test_live_orders(live_orders):
     """The number of live orders stays near what was asked for."""
-    market = synthetic._Market(3 * live_orders + 20_000, live_orders=live_orders)
+    market = market_module._Market(3 * live_orders + 20_000, live_orders=live_orders)
     while market.n_left:
         market.fill(np.empty(min(8192, market.n_left), RECORD))
         if market.state["n_opening"][0] == 0:
@@ -251,13 +252,13 @@ def test_interrupted_write(tmp_path, monkeypatch, error):
     """An interrupted write leaves nothing behind, and an older file as it was."""
     path = tmp_path / "day.dbn.zst"
     path.write_bytes(b"older")
-    real = synthetic._batches
+    real = market_module._batches
 
     def broken(market, batch):
         yield next(real(market, 1000))
         raise error
 
-    monkeypatch.setattr(synthetic, "_batches", broken)
+    monkeypatch.setattr(market_module, "_batches", broken)
     with pytest.raises(error):
         synthetic.write_dbn(path, 10_000)
     assert os.listdir(tmp_path) == [path.name] and path.read_bytes() == b"older"

@@ -40,7 +40,7 @@ def microprice(adjustment: Any) -> Level:
     """Stoikov's micro-price: mid + g(imbalance, spread), ticks.
 
     adjustment : f8[n, m], g for the imbalance bid lots / (bid + ask lots) in n equal buckets and spreads of 1 to m ticks (wider ones take
-                 the last); from `nbtrade.feature.microprice.fit(tape)` over earlier days, since a fit has seen the whole of its tape
+                 the last); from `nbtrade.feature.microprice_fit.fit(tape)` over earlier days, since a fit has seen the whole of its tape
 
     Source: Stoikov 2018, The micro-price: a high-frequency estimator of future prices, eq. 5.
     """

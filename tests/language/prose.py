@@ -187,7 +187,11 @@ def comment_blocks(source: str) -> Iterator[Piece]:
 
 
 def markdown_prose(source: str) -> Iterator[Piece]:
-    """Everything but code: of fenced Python and shell blocks the comments, of other fences (diagrams) the text."""
+    """Everything but code: of fenced Python and shell blocks the comments, of other fences (diagrams) the text.
+
+    The tree in architecture.md is left out: it repeats docstrings, which are checked where they are written.
+    """
+    source = re.sub(r"<!-- tree: begin -->.*?<!-- tree: end -->", lambda tree: "\n" * tree.group().count("\n"), source, flags=re.DOTALL)
     kept: list[str] = []
     fence: str | None = None
     for line in source.split("\n"):

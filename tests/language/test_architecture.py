@@ -77,3 +77,12 @@ def test_links_lead_somewhere(page):
     """Relative links of the documents lead to existing files."""
     targets = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if "://" not in link]
     assert not [target for target in targets if target and not (page.parent / target).exists()]
+
+
+def test_changelog_fragments():
+    """Fragments are named `ISSUE.KIND.md` or `+WORD.KIND.md`, so that the release tool finds them; none is empty."""
+    fragments = [path for path in (ROOT / "docs" / "changes").iterdir() if path.name != "README.md"]
+    assert not [
+        path.name for path in fragments if not re.fullmatch(r"(\d+|\+[\w-]+)\.(added|changed|fixed|removed)(\.\d+)?\.md", path.name)
+    ]
+    assert all(path.read_text().strip() for path in fragments)

@@ -56,6 +56,8 @@ DIALECT = """
     a fill on its way; take stock of pages; an order of ours; a process of its own; your own line; a file of yours
     left as it is.; orders keep their place; places of rows; at place k; the place of a name; before each look.
     the rest of it; one file a format; renamed in one step; weights of any sum; one like it; such as are
+    a width that NumPy has not.; other arguments than it has; the same of all instruments; as it was asked for; rows from row n on
+    the strategy seam; names at the border; help is at once.; closed nevertheless.
 """
 
 PLAIN = (

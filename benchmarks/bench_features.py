@@ -23,9 +23,9 @@ import numpy as np
 import nbtrade as nt
 from nbtrade import ASK, BID
 from nbtrade import feature as f
-from nbtrade.kernels import book as books
-from nbtrade.kernels import memory
-from nbtrade.store.state import book_arrays
+from nbtrade.book.kernels import arrays
+from nbtrade.book.kernels import book as books
+from nbtrade.tape.book_snapshot import book_arrays
 
 N = int(os.environ.get("NBTRADE_BENCH_RECORDS", "400000"))
 TAU = 1.0  # seconds
@@ -239,7 +239,7 @@ def rate(n, repeats):
     assert matrix["mid"][-1] == (state.bid_px + state.ask_px) / 2
 
     def replay():
-        assert books.replay(tape.events, 0, len(tape), *memory.copied(book)) == len(tape)
+        assert books.replay(tape.events, 0, len(tape), *arrays.copied(book)) == len(tape)
 
     a, b, c = measure.medians(lambda: nt.features(tape, columns, out=matrix), lambda: nt.features(tape, columns), replay, repeats=repeats)
     return {"rows_per_second": len(tape) / a, "rows_per_second_new_memory": len(tape) / b, "ratio_to_book": c / a}

@@ -27,8 +27,8 @@ from measure import bench_dir
 from peers.naive_blockfile import NaiveBlockFile
 
 from nbtrade import BlockFile
-from nbtrade.store.blocks.folder import BlockFolder
-from nbtrade.store.blocks.pool import Pool
+from nbtrade.storage.blockfile.folder import BlockFolder
+from nbtrade.storage.blockfile.pool import Pool
 
 N_BLOCKS, N = 2_000, 500
 NAMES = [f"features/{i:06d}" for i in range(N_BLOCKS)]

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import bench_dir, medians, timed
 
 from nbtrade import Column, CompactColumn
-from nbtrade._jit import kernel
-from nbtrade.kernels import packed
-from nbtrade.store.header import ROWS
-from nbtrade.store.upgrade import CHUNK
+from nbtrade._numba.jit import kernel
+from nbtrade.storage.columns.header import ROWS
+from nbtrade.storage.columns.kernels import packed
+from nbtrade.storage.columns.upgrade import CHUNK
 
 VALUES = 100_000_000
 PYTHON_VALUES = 200_000  # copied one by one, and scaled

@@ -19,12 +19,12 @@ import numpy as np
 import zstandard
 
 import nbtrade as nt
-from nbtrade._jit import kernel
-from nbtrade.kernels import book as books
-from nbtrade.kernels import memory
+from nbtrade import synthetic
+from nbtrade._numba.jit import kernel
+from nbtrade.book.kernels import arrays
+from nbtrade.book.kernels import book as books
 from nbtrade.schema import FORMAT_VERSION
-from nbtrade.sources import synthetic
-from nbtrade.store.state import book_arrays
+from nbtrade.tape.book_snapshot import book_arrays
 
 HERE = Path(__file__).parent
 LATENCY = nt.Latency(entry="1ms", response="1ms")
@@ -136,7 +136,7 @@ class HftBacktest:
 
 
 def _batches(path: Path):
-    from nbtrade.sources.convert import open_source
+    from nbtrade.tape.ingest import open_source
 
     return open_source(path).batches(lambda n: None)
 
@@ -162,7 +162,7 @@ def book_ratio(n: int, repeats: int, live: int = 1000) -> dict[str, float]:
     book = book_arrays(tape)
 
     def replay():
-        fresh = memory.copied(book)
+        fresh = arrays.copied(book)
         assert books.replay(tape.events, 0, len(tape), *fresh) == len(tape)
         return fresh
 
@@ -221,7 +221,7 @@ def pathological_ratio(n: int, repeats: int, scenario: str) -> dict[str, float]:
         book = book_arrays(tape)
         at = 0
         while (at := books.replay(tape.events, at, len(tape), *book)) < len(tape):
-            book = memory.grown(book)
+            book = arrays.grown(book)
 
     a, b, c, d = medians(lambda: replay(plain), lambda: replay(odd), lambda: run(plain), lambda: run(odd), repeats=repeats)
     rows = len(odd) / len(plain)
@@ -267,11 +267,11 @@ def private_memory(n: int) -> dict[str, float]:
 
 def ingest_from_memory(n: int, out: Path) -> None:
     """The tape of a synthetic day, without a file between."""
-    from nbtrade.sources import convert
-    from nbtrade.sources.source import Source
+    from nbtrade.sources.base import Source
+    from nbtrade.tape import ingest
 
     source = Source(out, "memory", "", 1, lambda progress: synthetic.batches(n))
-    convert._ingest(source, lambda _: out, convert.Choice(source, None, None), None, False, False, one=True)
+    ingest._ingest(source, lambda _: out, ingest.Choice(source, None, None), None, False, False, one=True)
 
 
 ALLOCATION_CODE = """

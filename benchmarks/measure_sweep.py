@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 import nbtrade as nt
-from nbtrade.results import Result
-from nbtrade.runner import run_tapes
+from nbtrade import synthetic
+from nbtrade.engine.backtest import run_tapes
+from nbtrade.engine.config import new_setup
+from nbtrade.results.result import Result
 from nbtrade.schema import FORMAT_VERSION
-from nbtrade.setups import new_setup
-from nbtrade.sources import synthetic
 
 PER_WAKE = 32  # events in 100 ms of an ordinary ES day
 

@@ -18,7 +18,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import bench_dir, medians, timed
 
-from nbtrade.store import search
+from nbtrade.storage.search import search
 
 SHAPES = {
     "even": lambda n, rng: np.sort(rng.integers(0, 2**60, n)),

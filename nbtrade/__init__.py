@@ -12,33 +12,33 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "ingest": "nbtrade.sources.convert",
-    "ingest_all": "nbtrade.sources.convert",
+    "ingest": "nbtrade.tape.ingest",
+    "ingest_all": "nbtrade.tape.ingest",
     "synthetic": "nbtrade.sources",
-    "open_tape": "nbtrade.store.tape",
-    "Tape": "nbtrade.store.tape",
-    "Column": "nbtrade.store.column",
-    "CompactColumn": "nbtrade.store.compact",
-    "BlockFile": "nbtrade.store.blockfile",
-    "backtest": "nbtrade.runner",
-    "sweep": "nbtrade.sweeps",
-    "Latency": "nbtrade.terms",
-    "Fees": "nbtrade.terms",
-    "Risk": "nbtrade.terms",
-    "Instrument": "nbtrade.terms",
-    "Result": "nbtrade.results",
-    "strategy": "nbtrade.seam",
-    "Strategy": "nbtrade.seam",
-    "features": "nbtrade.signals.compute",
-    "targets": "nbtrade.signals.compute",
-    "asof": "nbtrade.signals.compute",
-    "Matrix": "nbtrade.signals.matrix",
+    "open_tape": "nbtrade.tape.tape",
+    "Tape": "nbtrade.tape.tape",
+    "Column": "nbtrade.storage.columns.column",
+    "CompactColumn": "nbtrade.storage.columns.compact",
+    "BlockFile": "nbtrade.storage.blockfile.blockfile",
+    "backtest": "nbtrade.engine.backtest",
+    "sweep": "nbtrade.sweeps.sweep",
+    "Latency": "nbtrade.engine.models",
+    "Fees": "nbtrade.engine.models",
+    "Risk": "nbtrade.engine.models",
+    "Instrument": "nbtrade.engine.models",
+    "Result": "nbtrade.results.result",
+    "strategy": "nbtrade.engine.strategy",
+    "Strategy": "nbtrade.engine.strategy",
+    "features": "nbtrade.feature.compute",
+    "targets": "nbtrade.feature.compute",
+    "asof": "nbtrade.feature.compute",
+    "Matrix": "nbtrade.feature.matrix",
     "feature": "nbtrade.signals",
     "target": "nbtrade.signals",
-    "market_maker": "nbtrade.strategies.market_maker",
+    "market_maker": "nbtrade.strategies._market_maker",
     "FILL_RULES": "nbtrade.schema",
-    "uniform": "nbtrade.kernels.draws",
-    "normal": "nbtrade.kernels.draws",
+    "uniform": "nbtrade.engine.kernels.random",
+    "normal": "nbtrade.engine.kernels.random",
     "BID": "nbtrade.schema",
     "ASK": "nbtrade.schema",
     "UNDEF_PRICE": "nbtrade.schema",
@@ -60,9 +60,9 @@ _MODULES = ("synthetic", "feature", "target")  # names that are modules themselv
 __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # `as`: exported, as mypy sees it
-    from nbtrade.kernels.draws import normal as normal, uniform as uniform
-    from nbtrade.results import Result as Result
-    from nbtrade.runner import backtest as backtest
+    from nbtrade.engine.kernels.random import normal as normal, uniform as uniform
+    from nbtrade.results.result import Result as Result
+    from nbtrade.engine.backtest import backtest as backtest
     from nbtrade.schema import (
         FILL_RULES as FILL_RULES,
         ASK as ASK,
@@ -82,19 +82,20 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
         START as START,
         END as END,
     )
-    from nbtrade.seam import Strategy as Strategy, strategy as strategy
-    from nbtrade.signals import feature as feature, target as target
-    from nbtrade.signals.compute import asof as asof, features as features, targets as targets
-    from nbtrade.signals.matrix import Matrix as Matrix
-    from nbtrade.sources import synthetic as synthetic
-    from nbtrade.sources.convert import ingest as ingest, ingest_all as ingest_all
-    from nbtrade.store.column import Column as Column
-    from nbtrade.store.compact import CompactColumn as CompactColumn
-    from nbtrade.store.blockfile import BlockFile as BlockFile
-    from nbtrade.store.tape import Tape as Tape, open_tape as open_tape
-    from nbtrade.terms import Fees as Fees, Instrument as Instrument, Latency as Latency, Risk as Risk
-    from nbtrade.sweeps import sweep as sweep
-    from nbtrade.strategies.market_maker import market_maker as market_maker
+    from nbtrade.engine.strategy import Strategy as Strategy, strategy as strategy
+    from nbtrade import feature
+    from nbtrade import target
+    from nbtrade.feature.compute import asof as asof, features as features, targets as targets
+    from nbtrade.feature.matrix import Matrix as Matrix
+    from nbtrade import synthetic
+    from nbtrade.tape.ingest import ingest as ingest, ingest_all as ingest_all
+    from nbtrade.storage.columns.column import Column as Column
+    from nbtrade.storage.columns.compact import CompactColumn as CompactColumn
+    from nbtrade.storage.blockfile.blockfile import BlockFile as BlockFile
+    from nbtrade.tape.tape import Tape as Tape, open_tape as open_tape
+    from nbtrade.engine.models import Fees as Fees, Instrument as Instrument, Latency as Latency, Risk as Risk
+    from nbtrade.sweeps.sweep import sweep as sweep
+    from nbtrade.strategies._market_maker import market_maker as market_maker
 
 
 def __getattr__(name: str) -> Any:

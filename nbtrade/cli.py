@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from nbtrade.errors import NbtradeError
 
 if TYPE_CHECKING:
-    from nbtrade.seam import Strategy
+    from nbtrade.engine.strategy import Strategy
 
-DEFAULT_STRATEGY = "nbtrade.strategies.market_maker:market_maker"
+DEFAULT_STRATEGY = "nbtrade.strategies._market_maker:market_maker"
 EXAMPLES = """examples:
   nbtrade demo
   nbtrade ingest day.dbn.zst --symbol ESM4
@@ -150,37 +150,37 @@ def demo(options: argparse.Namespace) -> None:
 
 def ingest(options: argparse.Namespace) -> None:
     """`nbtrade ingest`."""
-    from nbtrade.sources import convert
+    from nbtrade.tape import ingest
 
     choice = {"symbol": options.symbol, "instrument_id": options.id, "tick": options.tick, "replace": options.replace}
     progress = sys.stderr.isatty()
     if options.all:
-        tapes = list(convert.ingest_all(options.file, options.out, **choice, progress=progress).values())
+        tapes = list(ingest.ingest_all(options.file, options.out, **choice, progress=progress).values())
     else:
-        tapes = [convert.ingest(options.file, options.out, **choice, progress=progress)]
+        tapes = [ingest.ingest(options.file, options.out, **choice, progress=progress)]
     print("\n\n".join(tape.info() for tape in tapes))
 
 
 def info(options: argparse.Namespace) -> None:
     """`nbtrade info`."""
-    from nbtrade.store.tape import open_tape
+    from nbtrade.tape.tape import open_tape
 
     print(open_tape(options.tape).info())
 
 
 def audit(options: argparse.Namespace) -> None:
     """`nbtrade audit`."""
-    from nbtrade.store.tape import open_tape
+    from nbtrade.tape.tape import open_tape
 
     print(open_tape(options.tape).audit())
 
 
 def backtest(options: argparse.Namespace) -> None:
     """`nbtrade backtest`."""
-    from nbtrade import runner
+    from nbtrade.engine import backtest
 
     _check_folders(options.plot, options.report, options.fills)
-    result = runner.backtest(
+    result = backtest.backtest(
         options.data,
         load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
         tick=options.tick,
@@ -201,12 +201,12 @@ def backtest(options: argparse.Namespace) -> None:
 
 def sweep(options: argparse.Namespace) -> None:
     """`nbtrade sweep`."""
-    from nbtrade import sweeps
+    from nbtrade.sweeps.sweep import sweep
 
     _check_folders(options.csv)
     grid = _grid(options.grid)
     progress = sys.stderr.isatty()
-    table = sweeps.sweep(
+    table = sweep.sweep(
         options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_terms(options)
     )
     table = table if len(options.tapes) > 1 else table.drop(columns="tape")
@@ -219,7 +219,7 @@ def sweep(options: argparse.Namespace) -> None:
 
 def _terms(options: argparse.Namespace) -> dict[str, Any]:
     """What `_terms_options` gave, as arguments of backtest and sweep."""
-    from nbtrade.terms import Fees, Instrument, Latency, Risk
+    from nbtrade.engine.models import Fees, Instrument, Latency, Risk
 
     return {
         "latency": Latency(entry=options.entry, response=options.response, feed=options.feed),
@@ -272,7 +272,7 @@ def load_strategy(where: str) -> "Strategy":
 
     Raises ValueError when there is no such strategy, FileNotFoundError or ImportError when there is no such file or module.
     """
-    from nbtrade.seam import Strategy
+    from nbtrade.engine.strategy import Strategy
 
     home, colon, name = where.rpartition(":")
     if not colon or not name:

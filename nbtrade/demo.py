@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import nbtrade
-from nbtrade._jit import cache_dir
-from nbtrade.results import Result
-from nbtrade.sources import synthetic
-from nbtrade.store.tape import Tape
-from nbtrade.terms import Latency
+from nbtrade import synthetic
+from nbtrade._numba.jit import cache_dir
+from nbtrade.engine.models import Latency
+from nbtrade.results.result import Result
+from nbtrade.tape.tape import Tape
 
 SEED = 7
 WARM_RECORDS = 5_000

@@ -17,7 +17,7 @@ UNDEF_PRICE = 2**63 - 1  # Databento's "no price"; also "no px" wherever a px is
 PRICE_SCALE = 1_000_000_000  # raw price units in one unit of currency
 
 # --- own orders and wakes ----------------------------------------------------------------------------
-# Kinds of an order. LIMIT stands until it is cancelled, DAY until the session ends. (TAKEN is no order: kernels/match.py.)
+# Kinds of an order. LIMIT stands until it is cancelled, DAY until the session ends. (TAKEN is no order: engine/kernels/match.py.)
 LIMIT, MARKET_ORDER, TAKEN, POST_ONLY, IOC, FOK, DAY = range(7)
 # Where an order joins its queue: behind all that rest there, or as a bound before them, or behind whatever will come.
 FIFO, OPTIMISTIC, CONSERVATIVE = 0, 1, 2
@@ -81,7 +81,7 @@ LIVE = np.dtype([("prio", "i4"), ("qty", "i4"), ("px", "i4"), ("side", "i4")], a
 CHECKPOINT = np.dtype([("row", "i8"), ("start", "i8"), ("n", "i8")], align=True)
 CHECKPOINT_ROWS = 1 << 17  # a checkpoint's replay is then 0.5 ms at most
 
-# The files of a tape: NAME.col, columns as nbtrade.Column writes and reads them (store/header.py).
+# The files of a tape: NAME.col, columns as nbtrade.Column writes and reads them (storage/columns/header.py).
 COLUMNS = {
     "events": EVENT,
     "ts_event": np.dtype("<i8"),  # ns: when the event ended on the exchange's clock, never backwards

@@ -28,7 +28,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nbtrade.store.disk import Disk
+from nbtrade.storage.disk import Disk
 
 SECTOR = 512
 CHANGES = ("open", "pwrite", "pwritev", "fdatasync", "fsync", "ftruncate", "fallocate", "rename", "unlink", "sync_folder")

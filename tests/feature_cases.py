@@ -8,8 +8,8 @@ import numpy as np
 from lockstep import array_of, resolved
 from model import F_LAST, UNDEF_PRICE, Record
 
+from nbtrade import feature as f
 from nbtrade.schema import ASK, BID
-from nbtrade.signals import feature as f
 
 MS, S = 10**6, 10**9
 TABLE = [[0.01 * (i + 10 * j) for j in range(2)] for i in range(5)]

@@ -19,10 +19,10 @@ from typing import NamedTuple
 import numpy as np
 
 import nbtrade as nt
-from nbtrade.kernels import records
+from nbtrade.engine.config import new_setup
+from nbtrade.engine.kernels import records
 from nbtrade.schema import ADD, CLEARED, EXEC, LAST, LIMIT, SNAPSHOT, TRADE
-from nbtrade.setups import new_setup
-from nbtrade.store.state import book_arrays
+from nbtrade.tape.book_snapshot import book_arrays
 
 STEP = 10  # of the clock, an event; messages arrive halfway
 

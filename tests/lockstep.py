@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
 
-from nbtrade.kernels import book as books
-from nbtrade.kernels import memory
+from nbtrade.book.kernels import arrays
+from nbtrade.book.kernels import book as books
 from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE, TURN
-from nbtrade.sources.resolver import Resolver
-from nbtrade.store import files, state
-from nbtrade.store.tape import Tape
+from nbtrade.storage import atomic
+from nbtrade.tape import book_snapshot
+from nbtrade.tape.resolver import Resolver
+from nbtrade.tape.tape import Tape
 
 KINDS = ("add", "cancel", "exec")
 DEEP = 4096  # levels a side that a comparison can hold
@@ -43,7 +44,7 @@ class Kept:
         self.n_live += len(live)
 
     def rescale(self, factor):
-        from nbtrade.sources.odd_trades import put_right
+        from nbtrade.tape.off_tick_trades import put_right
 
         self.n_rescales += 1
         if self.parts:
@@ -61,7 +62,7 @@ class Kept:
         columns = dict(zip(ROW_COLUMNS, map(np.concatenate, zip(*parts, strict=True)), strict=True))
         columns["checkpoints"] = np.array(self.checkpoints, CHECKPOINT)
         columns["live"] = np.concatenate([np.empty(0, LIVE), *self.live])
-        return {name: files.frozen(column.astype(COLUMNS[name])) for name, column in columns.items()}
+        return {name: atomic.frozen(column.astype(COLUMNS[name])) for name, column in columns.items()}
 
     def tape(self):
         r = self.resolver
@@ -113,7 +114,7 @@ class Replay:
 
     def __init__(self, tape, n_pages=1024):
         self.tape, self.row = tape, 0
-        self.book = memory.new_book(tape.manifest["px"]["min"], tape.manifest["px"]["max"], n_pages)
+        self.book = arrays.new_book(tape.manifest["px"]["min"], tape.manifest["px"]["max"], n_pages)
         self.ends = np.flatnonzero(tape.events["flags"] & LAST) + 1
         self.out = np.zeros((3, DEEP), np.int64)
 
@@ -121,7 +122,7 @@ class Replay:
         """Apply rows up to `row`; return the index of the first one and of the last plus one."""
         start, events = self.row, self.tape.events
         while (at := books.replay(events, self.row, row, *self.book)) < row:
-            self.row, self.book = at, memory.grown(self.book)
+            self.row, self.book = at, arrays.grown(self.book)
         self.row = row
         return start, row
 
@@ -172,7 +173,7 @@ def assert_turns(events):
 
 def queues_of(tape, row):
     """Return {(side, price): [(order_id, lots)]} before `row`, from the tape's checkpoints and rows."""
-    at = state.book_before(tape, row)
+    at = book_snapshot.book_before(tape, row)
     queues = {}
     for order, order_id in zip(at.orders.tolist(), at.order_ids.tolist(), strict=True):
         _, qty, px, side = order

@@ -16,11 +16,11 @@ from model_exchange import Fill
 from scripted import FIXED_PX, Look
 
 import nbtrade as nt
-from nbtrade import runner
-from nbtrade.kernels import records
-from nbtrade.results import Result
+from nbtrade.engine import backtest
+from nbtrade.engine.config import new_setup
+from nbtrade.engine.kernels import records
+from nbtrade.results.result import Result
 from nbtrade.schema import UNDEF_PRICE
-from nbtrade.setups import new_setup
 
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
@@ -191,7 +191,7 @@ def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, fee
 def ran(tapes, scripts, *, flatten=False, **setup):
     """Run scripts, one an account, over tapes, one an instrument; return [[Outcome of account k] of instrument v]."""
     setup = setup_of(scripts, len(tapes), **setup)
-    simulation = runner.run_tapes(tapes, setup)
+    simulation = backtest.run_tapes(tapes, setup)
     simulation.close_session(flatten)
     return [
         [outcome_of(Result(simulation, setup, tape.symbol, tape.tick_units, v, k), v) for k in range(len(scripts))]
@@ -202,7 +202,7 @@ def ran(tapes, scripts, *, flatten=False, **setup):
 def ran_days(tapes, script, *, flatten=False, **setup):
     """Run one account's script over tapes in sequence; return its Outcome."""
     setup = setup_of([script], **setup)
-    return outcome_of(Result(runner.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units))
+    return outcome_of(Result(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units))
 
 
 def outcome_of(result, v=0, *, with_looks=True):

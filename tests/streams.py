@@ -2,8 +2,8 @@
 
 from model import Record
 
-from nbtrade.sources import convert
-from nbtrade.sources.source import Source
+from nbtrade.sources.base import Source
+from nbtrade.tape import ingest
 
 
 def model_records(records):
@@ -18,5 +18,5 @@ def model_records(records):
 def tape_of(records, folder, tick=None):
     """Ingest RECORD[] from memory."""
     source = Source(folder, "memory", "", 1, lambda progress: iter([records]))
-    tapes = convert._ingest(source, lambda _: folder / "x.tape", convert.Choice(source, None, None), tick, True, False, one=True)
+    tapes = ingest._ingest(source, lambda _: folder / "x.tape", ingest.Choice(source, None, None), tick, True, False, one=True)
     return next(iter(tapes.values()))

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from nbtrade import BlockFile
 from nbtrade.errors import BlockFileError, BlockFileLocked, BlockNotFound
-from nbtrade.store.blocks import commit
-from nbtrade.store.blocks.folder import BlockFolder
+from nbtrade.storage.blockfile import commit
+from nbtrade.storage.blockfile.folder import BlockFolder
 
 STEP = 256 << 10
 SMALL = {"step": STEP, "interval": 0.01}

@@ -10,8 +10,8 @@ from crash_kit import FailingDisk, LazyDisk
 
 from nbtrade import BlockFile
 from nbtrade.errors import BlockWriteError
-from nbtrade.store.blocks.beside import NICE, Beside
-from nbtrade.store.blocks.index import Index
+from nbtrade.storage.blockfile.index import Index
+from nbtrade.storage.blockfile.sync_worker import NICE, Beside
 
 QUIET = {"step": 64 << 10, "interval": 1e6}  # groups are committed by flush alone
 
@@ -160,7 +160,7 @@ def test_a_group_that_failed_in_memory_is_taken_back(path, monkeypatch, step):
 # --- the table -------------------------------------------------------------------------------------------------
 def test_more_changes_than_were_reserved(path, monkeypatch):
     """The table of changed rows grows beyond what was reserved for it."""
-    monkeypatch.setattr("nbtrade.store.blocks.index.RESERVED", 4)
+    monkeypatch.setattr("nbtrade.storage.blockfile.index.RESERVED", 4)
     expected = {}
     with BlockFile(path, disk=LazyDisk(), **QUIET) as blocks:
         for i in range(6):

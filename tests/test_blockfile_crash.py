@@ -10,8 +10,8 @@ import pytest
 from crash_kit import RecordingDisk, torn_states
 
 from nbtrade import BlockFile
-from nbtrade.store.blocks import commit
-from nbtrade.store.blocks.layout import PAGE
+from nbtrade.storage.blockfile import commit
+from nbtrade.storage.blockfile.layout import PAGE
 
 STEP = 64 << 10
 QUIET = {"step": STEP, "interval": 1e6}  # groups are committed by flush alone

@@ -14,7 +14,7 @@ from crash_kit import CountingDisk, FailingDisk
 
 from nbtrade import BlockFile
 from nbtrade.errors import BlockFileError, BlockFileLocked, BlockWriteError
-from nbtrade.store.blocks.layout import PAGE, VERSION, pack_slot
+from nbtrade.storage.blockfile.layout import PAGE, VERSION, pack_slot
 
 STEP = 64 << 10
 QUIET = {"step": STEP, "interval": 1e6}  # groups are committed by flush alone

@@ -10,7 +10,7 @@ from crash_kit import CountingDisk
 
 from nbtrade import BlockFile
 from nbtrade.errors import CorruptBlock
-from nbtrade.store.blocks.layout import PAGE, SLOT_SIZE
+from nbtrade.storage.blockfile.layout import PAGE, SLOT_SIZE
 
 QUIET = {"step": 64 << 10, "interval": 1e6}  # groups are committed by flush alone
 

@@ -13,10 +13,10 @@ import pytest
 from test_blockfile import same
 
 from nbtrade import BlockFile
-from nbtrade._jit import JIT
+from nbtrade._numba.jit import JIT
 from nbtrade.errors import BlockNotFound, CorruptBlock
-from nbtrade.store.blocks.index import PLACE_STRUCT
-from nbtrade.store.blocks.reader import MANY
+from nbtrade.storage.blockfile.index import PLACE_STRUCT
+from nbtrade.storage.blockfile.reader import MANY
 
 STEP = 256 << 10
 SIZES = (0, 1, 63, 64, 65, 100, 4032, 4095, 4096, 4097, 16_384, 70_000, 3 << 20)
@@ -235,8 +235,8 @@ def test_nothing_is_left_behind(path):
 CODE = """
 import sys
 from nbtrade import BlockFile
-from nbtrade.store.blocks.index import PLACE_STRUCT
-from nbtrade.store.blocks.reader import MANY
+from nbtrade.storage.blockfile.index import PLACE_STRUCT
+from nbtrade.storage.blockfile.reader import MANY
 content = {f"{i}": bytes([i]) * 1000 for i in range(MANY)}
 with BlockFile(sys.argv[1]) as blocks:
     blocks.put_many(content)
@@ -245,13 +245,13 @@ with BlockFile(sys.argv[1]) as blocks:
     few = list(content)[1:]
     assert blocks.get_many(few) == [content[name] for name in few]
     assert blocks.get_many(content) == list(content.values())
-    print("numba" in sys.modules, "nbtrade.store.blocks.many" in sys.modules, end=" ")
+    print("numba" in sys.modules, "nbtrade.storage.blockfile.bulk_read" in sys.modules, end=" ")
     import numba
     assert blocks.get_many(content) == list(content.values())
     blocks.put("0", memoryview(bytes(10)))
     blocks.flush()
     assert blocks.get_many(content) == [bytes(10), *list(content.values())[1:]]
-    print("nbtrade.store.blocks.many" in sys.modules)
+    print("nbtrade.storage.blockfile.bulk_read" in sys.modules)
 """
 
 

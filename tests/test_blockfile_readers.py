@@ -14,7 +14,7 @@ import xxhash
 
 from nbtrade import BlockFile
 from nbtrade.errors import BlockNotFound
-from nbtrade.store.blocks import commit
+from nbtrade.storage.blockfile import commit
 
 STEP = 256 << 10
 

@@ -8,7 +8,7 @@ import pytest
 from crash_kit import LazyDisk
 
 from nbtrade import BlockFile
-from nbtrade.store.disk import Disk
+from nbtrade.storage.disk import Disk
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_joining_blocks_writes_one_base(path, monkeypatch):
                 blocks.delete(f"{k:06d}")
         blocks.flush()
         before = blocks.stats()
-        monkeypatch.setattr("nbtrade.store.blocks.commit.JOURNAL_MOST", 1 << 16)
+        monkeypatch.setattr("nbtrade.storage.blockfile.commit.JOURNAL_MOST", 1 << 16)
         blocks.checkpoint()
         after = blocks.stats()
         assert after["groups"] == before["groups"] + n // 8 // 1000

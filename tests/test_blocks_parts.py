@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbtrade.store.blocks import locks
-from nbtrade.store.blocks.base import Base, merged
-from nbtrade.store.blocks.extents import FreeSpace
-from nbtrade.store.blocks.layout import ROW
-from nbtrade.store.blocks.pool import Pool
-from nbtrade.store.blocks.space import runs, touched
+from nbtrade.storage.blockfile import locks
+from nbtrade.storage.blockfile.allocator import runs, touched
+from nbtrade.storage.blockfile.free_extents import FreeSpace
+from nbtrade.storage.blockfile.layout import ROW
+from nbtrade.storage.blockfile.pool import Pool
+from nbtrade.storage.blockfile.snapshot_index import Base, merged
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 10**6)), max_size=80)
 
@@ -126,7 +126,7 @@ def test_a_base_is_a_sorted_dict(generations):
 
 def test_names_with_one_hash(monkeypatch):
     """Names whose hashes are equal are told apart, one by one and many at once."""
-    monkeypatch.setattr("nbtrade.store.blocks.base._hash", len)
+    monkeypatch.setattr("nbtrade.storage.blockfile.snapshot_index._hash", len)
     keys = [b"b", b"a", b"c", b"aa", b"bb"]
     rows = np.zeros(3, ROW)
     rows["kind"], rows["offset"] = 1, [1, 2, 3]

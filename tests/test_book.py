@@ -6,14 +6,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from nbtrade._jit import JIT, kernel
+from nbtrade._numba.jit import JIT, kernel
+from nbtrade._numba.pointers import keep, pointer_to
+from nbtrade.book.kernels import arrays
+from nbtrade.book.kernels import book as books
+from nbtrade.engine.kernels import row_batch
 from nbtrade.errors import CapacityError
-from nbtrade.kernels import book as books
-from nbtrade.kernels import memory, places
-from nbtrade.kernels.pointers import keep, pointer_to
 from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, EXEC, LAST, MARK, ROW, SNAPSHOT, TRADE, TURN
-from nbtrade.store import state
-from nbtrade.store.state import marked
+from nbtrade.tape import book_snapshot
+from nbtrade.tape.book_snapshot import marked
 
 SIDES = st.sampled_from([BID, ASK])
 # near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
@@ -41,21 +42,21 @@ class BookMachine(RuleBasedStateMachine):
 
     @initialize(n_pages=st.sampled_from([1, 2, 64]))
     def start(self, n_pages):
-        self.book = memory.new_book(LOW, HIGH, n_pages)
-        self.range = LOW - memory.MARGIN, HIGH + memory.MARGIN
+        self.book = arrays.new_book(LOW, HIGH, n_pages)
+        self.range = LOW - arrays.MARGIN, HIGH + arrays.MARGIN
         self.levels = {}
 
     def reach(self, px):
         if not self.range[0] <= px <= self.range[1]:
             self.range = min(self.range[0], px - 7), max(self.range[1], px + 7)
-            self.book = memory.widened(self.book, *self.range)
+            self.book = arrays.widened(self.book, *self.range)
 
     def change(self, *row):
         """Replay a row, growing the book when its pages ran out; the row is then applied once."""
         events = rows_of(row)
         if books.replay(events, 0, 1, *self.book) == 0:
             assert int(self.book.sides["n_free"][0]) == 0
-            self.book = memory.grown(self.book)
+            self.book = arrays.grown(self.book)
             assert books.replay(events, 0, 1, *self.book) == 1
         _, side, px, qty, d_orders = row
         level = self.levels.setdefault((side, px), [0, 0])
@@ -99,7 +100,7 @@ class BookMachine(RuleBasedStateMachine):
     @rule()
     def grow(self):
         if len(self.book.free) < 4096:
-            self.book = memory.grown(self.book)
+            self.book = arrays.grown(self.book)
 
     @rule(px=PX)
     def widen(self, px):
@@ -110,7 +111,7 @@ class BookMachine(RuleBasedStateMachine):
         self.reach(px)
         _, pages, words, tree, _, sides = self.book
         worse = [p for s, p in self.levels if s == side and (p < px if side == BID else p > px)]
-        expected = (max(worse) if side == BID else -min(worse)) if worse else memory.NO_KEY
+        expected = (max(worse) if side == BID else -min(worse)) if worse else arrays.NO_KEY
         assert books.next_level(pages, words, tree, sides, side, px) == expected
 
     @invariant()
@@ -124,7 +125,7 @@ class BookMachine(RuleBasedStateMachine):
             n = books.depth(levels, pages, words, tree, sides, side, *out)
             assert list(zip(*out[:, :n].tolist(), strict=True)) == expected
             assert sides["n_levels"][side] == len(expected)
-            assert sides["best"][side] == (expected[0][0] * (1 if side == BID else -1) if expected else memory.NO_KEY)
+            assert sides["best"][side] == (expected[0][0] * (1 if side == BID else -1) if expected else arrays.NO_KEY)
 
     @invariant()
     def pages_are_free_or_in_use_or_kept_while_many_are_free(self):
@@ -150,22 +151,22 @@ def test_an_audit_counts_events_crossings_and_levels_below_zero():
     rows["flags"] = [LAST | TURN, LAST | TURN, LAST, LAST | TURN, 0]
     rows.flags.writeable = False
     crossed, counts = np.zeros(1, np.int64), np.zeros(3, np.int64)
-    assert books.audit(rows, 0, 5, *memory.new_book(0, 10), crossed, counts) == 5
+    assert books.audit(rows, 0, 5, *arrays.new_book(0, 10), crossed, counts) == 5
     assert (crossed.tolist(), counts.tolist()) == ([1], [4, 2, 1])
 
 
 def test_a_copied_book_shares_nothing():
     """What is done to the copy is not seen in the book."""
-    book = memory.new_book(0, 10)
+    book = arrays.new_book(0, 10)
     before = [array.tobytes() for array in book]
-    books.replay(rows_of((ADD, BID, 5, 2, 1)), 0, 1, *memory.copied(book))
+    books.replay(rows_of((ADD, BID, 5, 2, 1)), 0, 1, *arrays.copied(book))
     assert [array.tobytes() for array in book] == before
 
 
 @pytest.mark.parametrize("side", [BID, ASK])
 def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
     """Our own entry hangs on its level, also when nobody else rests there. (Two pages: none is kept for later.)"""
-    book = memory.new_book(0, 100, 2)
+    book = arrays.new_book(0, 100, 2)
     books.replay(rows_of((ADD, side, 50, 2, 1)), 0, 1, *book)
     at = int(book.pages[(50 >> 5) - int(book.sides["first_slot"][0])]) * 64 + side * 32 + (50 & 31)
     book.levels["own"][at] = 1
@@ -179,7 +180,7 @@ def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
 @pytest.mark.parametrize("side", [BID, ASK])
 def test_an_empty_page_is_kept_while_many_are_free(side):
     """Prices come back: the page of an emptied level stays until free pages are fewer than `spare`."""
-    book = memory.new_book(0, 4000, 64)
+    book = arrays.new_book(0, 4000, 64)
     spare, px = int(book.sides["spare"][0]), [64 * k for k in range(60)]
     for k, price in enumerate(px):
         books.replay(rows_of((ADD, side, price, 2, 1), (CANCEL, side, price, -2, -1)), 0, 2, *book)
@@ -193,7 +194,7 @@ def test_an_audit_counts_rows_that_turn_a_level_and_do_not_say_so():
         rows["flags"] = flags
         rows.flags.writeable = False
         counts = np.zeros(3, np.int64)
-        books.audit(rows, 0, 3, *memory.new_book(0, 10), np.zeros(1, np.int64), counts)
+        books.audit(rows, 0, 3, *arrays.new_book(0, 10), np.zeros(1, np.int64), counts)
         assert counts[2] == wrong
 
 
@@ -212,9 +213,9 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
         before = counts.get((side, px), 0)
         counts[side, px] = before + step
         turns.append((before == 0) != (before + step == 0))
-    events, book, at = rows_of(*rows).copy(), memory.new_book(LOW, HIGH, 2), 0
+    events, book, at = rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2), 0
     while (at := books.mark(events, at, len(events), *book)) < len(events):
-        book = memory.grown(book)
+        book = arrays.grown(book)
     assert ((events["flags"] & TURN) != 0).tolist() == turns
     assert [int(n) for n in book.sides["n_levels"]] == [sum(1 for (s, _), n in counts.items() if s == side and n) for side in (BID, ASK)]
 
@@ -223,14 +224,14 @@ def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
     """128 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
     most = 2**31 - 1
     rows = [(ADD, BID, 7, most, 1)] * 128
-    book = marked(rows_of(*rows).copy(), memory.new_book(LOW, HIGH, 2))
+    book = marked(rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2))
     out = [np.zeros(1, np.int64) for _ in range(3)]
     assert books.depth(book.levels, book.pages, book.words, book.tree, book.sides, BID, *out) == 1
     assert [int(one[0]) for one in out] == [7, 128 * most, 128]
-    again = state.rows_of(book)
+    again = book_snapshot.rows_of(book)
     assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (128, 128 * most, most)
     with pytest.raises(CapacityError, match=r"274,877,906,944 lots rest at one price \(7 ticks\)"):
-        marked(rows_of(*rows, rows[0]).copy(), memory.new_book(LOW, HIGH, 2))
+        marked(rows_of(*rows, rows[0]).copy(), arrays.new_book(LOW, HIGH, 2))
 
 
 ROWS_AT, I4_AT, I8_AT = pointer_to(ROW), pointer_to(np.dtype("i4")), pointer_to(np.dtype("i8"))
@@ -241,10 +242,10 @@ def placed(rows_at, n, pages_at, first_slot, ours_at, places_at, changes_at, in_
     """Places and changes of n rows, as many at once as there are lanes, or one by one; bits of those that are watched."""
     rows, pages, ours, found, changes = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(ours_at), I4_AT(places_at), I8_AT(changes_at)
     if in_groups:
-        return places.place_rows(rows, 0, n, n, pages, first_slot, ours, found, changes)
+        return row_batch.place_rows(rows, 0, n, n, pages, first_slot, ours, found, changes)
     watched = 0
     for k in range(n):
-        watched |= places.place_one(rows, k, pages, first_slot, ours, found, changes, k) << k
+        watched |= row_batch.place_one(rows, k, pages, first_slot, ours, found, changes, k) << k
     return watched
 
 
@@ -253,18 +254,18 @@ def placed(rows_at, n, pages_at, first_slot, ours_at, places_at, changes_at, in_
 def test_many_places_at_once_are_the_places_one_by_one(seed):
     """The vectors say what the definition for one row says: all kinds, sides and flags, own prices of either side or none."""
     rng = np.random.default_rng(seed)
-    n = places.AT_ONCE if seed == 0 else int(rng.integers(1, places.AT_ONCE + 1))
-    rows = np.zeros(places.AT_ONCE, EVENT)
+    n = row_batch.AT_ONCE if seed == 0 else int(rng.integers(1, row_batch.AT_ONCE + 1))
+    rows = np.zeros(row_batch.AT_ONCE, EVENT)
     rows["px"], rows["qty"] = rng.integers(-2000, 2000, len(rows)), rng.integers(-(2**31), 2**31, len(rows))
     rows["kind"], rows["side"] = rng.choice([ADD, CANCEL, EXEC, EXEC, TRADE, MARK], len(rows)), rng.integers(0, 2, len(rows))
     rows["flags"], rows["d_orders"] = rng.choice([0, LAST, TURN, TURN | LAST, SNAPSHOT], len(rows)), rng.integers(-1, 2, len(rows))
     rows["px"][rows["kind"] >= TRADE] = rng.integers(-(2**31), 2**31, int((rows["kind"] >= TRADE).sum()))  # beyond any page
     pages = rng.integers(0, 2**20, 128).astype(np.int32)
-    bests = [int(x) if rng.random() < 0.8 else places.NO_OWN for x in rng.integers(-2000, 2000, 2)]
+    bests = [int(x) if rng.random() < 0.8 else row_batch.NO_OWN for x in rng.integers(-2000, 2000, 2)]
     near = rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3)
     ours, outs, watched = np.array([*near, *bests]), [], []
     for in_groups in (True, False):
-        outs.append((np.zeros(places.AT_ONCE, np.int32), np.zeros(places.AT_ONCE, np.int64)))
+        outs.append((np.zeros(row_batch.AT_ONCE, np.int32), np.zeros(row_batch.AT_ONCE, np.int64)))
         watched.append(placed(keep(rows), n, keep(pages), -64, keep(ours), *map(keep, outs[-1]), in_groups))
     assert watched[0] == watched[1]
     assert watched[0] != 0 or n < 8
@@ -287,7 +288,7 @@ def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_leve
         for flags in (0, TURN, SNAPSHOT)
     ]
     pages = np.array([0, 1, 2, 3], np.int32)
-    out, changes, rows = np.zeros(places.AT_ONCE, np.int32), np.zeros(places.AT_ONCE, np.int64), np.zeros(1, EVENT)
+    out, changes, rows = np.zeros(row_batch.AT_ONCE, np.int32), np.zeros(row_batch.AT_ONCE, np.int64), np.zeros(1, EVENT)
     for kind, side, px, flags in cases:
         rows["kind"], rows["side"], rows["px"], rows["flags"] = kind, side, px, flags
         through = kind == EXEC and (px < 70 if side == BID else px > 75)

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nbtrade import cli
-from nbtrade.sources import synthetic
+from nbtrade import cli, synthetic
 
 N = 20_000
 STRATEGY = """
@@ -131,7 +130,7 @@ def test_backtest_of_a_strategy_file(tmp_path, tape, run):
     (tmp_path / "json.py").write_text(STRATEGY)  # the name of a module that is loaded already
     status, out, _ = run("backtest", tape, f"{tmp_path}/json.py:buyer")
     assert (status, "buyer" in out) == (0, True)
-    assert run("backtest", tape, "nbtrade.strategies.market_maker:market_maker")[0] == 0
+    assert run("backtest", tape, "nbtrade.strategies._market_maker:market_maker")[0] == 0
 
 
 def test_python_m_nbtrade(tape):

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nbtrade import Column
 from nbtrade.errors import NbtradeError, StoreBusy, StoreDamaged
-from nbtrade.store import header, mapping
+from nbtrade.storage import mapping
+from nbtrade.storage.columns import header
 
 ROW = np.dtype([("ts", "i8"), ("px", "f4"), ("side", "i1")], align=True)
 NESTED = np.dtype({"names": ["a", "b"], "formats": [("u1", (3,)), [("x", ">i2"), ("y", "M8[ns]")]], "offsets": [1, 5], "itemsize": 17})
@@ -231,22 +232,22 @@ def test_forked_children_do_not_hold_the_lock(path):
 
 def test_the_live_page_says_what_it_says():
     """Counts come back from their words; any flipped bit of one, and zeros, are seen."""
-    from nbtrade.kernels import live
+    from nbtrade.storage.columns.kernels import live_page
 
     writable = np.zeros(512, np.int64)
-    writable[live.BOOT] = 77
+    writable[live_page.BOOT] = 77
     page = writable.view()
     page.flags.writeable = False
-    assert live.live(page, 76, live.COUNT) == live.NOT_LIVE
-    assert live.live(page, 77, live.COUNT) == live.DAMAGED
-    for n in (0, 1, 2**15, 12345678901, live.MAX_COUNT - 1):
-        word = live.live_word(n)
-        writable[live.COUNT] = word
-        assert live.live(page, 77, live.COUNT) == n
+    assert live_page.live(page, 76, live_page.COUNT) == live_page.NOT_LIVE
+    assert live_page.live(page, 77, live_page.COUNT) == live_page.DAMAGED
+    for n in (0, 1, 2**15, 12345678901, live_page.MAX_COUNT - 1):
+        word = live_page.live_word(n)
+        writable[live_page.COUNT] = word
+        assert live_page.live(page, 77, live_page.COUNT) == n
         for bit in range(64):
             flipped = word ^ 1 << bit
-            writable[live.COUNT] = flipped - (flipped >> 63 << 64)
-            assert live.live(page, 77, live.COUNT) == live.DAMAGED
+            writable[live_page.COUNT] = flipped - (flipped >> 63 << 64)
+            assert live_page.live(page, 77, live_page.COUNT) == live_page.DAMAGED
 
 
 @given(
@@ -349,5 +350,5 @@ def test_importing_columns_is_light():
     """The class needs neither pandas nor a source."""
     import subprocess
 
-    code = "import nbtrade.store.compact, sys; print(sorted({'pandas', 'databento_dbn', 'tqdm'}.intersection(sys.modules)))"
+    code = "import nbtrade.storage.columns.compact, sys; print(sorted({'pandas', 'databento_dbn', 'tqdm'}.intersection(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

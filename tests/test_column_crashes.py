@@ -15,8 +15,8 @@ from crash_kit import FailingDisk, LazyDisk, RebootedDisk, RecordingDisk, torn_s
 
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreDamaged, StoreWriteError
-from nbtrade.store import columnfile, header
-from nbtrade.store.header import LIVE, ROWS
+from nbtrade.storage.columns import column_file, header
+from nbtrade.storage.columns.header import LIVE, ROWS
 
 LIVE_PAGE = [("x", LIVE, 32)]
 
@@ -24,7 +24,7 @@ LIVE_PAGE = [("x", LIVE, 32)]
 @pytest.fixture(autouse=True)
 def small_writes_are_large(monkeypatch):
     """Space is reserved for writes of 1 KiB and more, as it is for those of megabytes."""
-    monkeypatch.setattr(columnfile, "RESERVE", 1024)
+    monkeypatch.setattr(column_file, "RESERVE", 1024)
 
 
 # --- (a) torn states -----------------------------------------------------------------------------------------

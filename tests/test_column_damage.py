@@ -9,9 +9,9 @@ from crash_kit import RebootedDisk
 
 from nbtrade import Column
 from nbtrade.errors import StoreDamaged
-from nbtrade.kernels.live import BOOT, COUNT, EPOCH
-from nbtrade.store import header
-from nbtrade.store.header import LIVE, PAGE
+from nbtrade.storage.columns import header
+from nbtrade.storage.columns.header import LIVE, PAGE
+from nbtrade.storage.columns.kernels.live_page import BOOT, COUNT, EPOCH
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from crash_kit import LazyDisk
 
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreBusy
-from nbtrade.store.search import lower_bound
+from nbtrade.storage.search.search import lower_bound
 
 DISK = LazyDisk()
 

@@ -13,10 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreBusy, StoreDamaged
-from nbtrade.kernels.packed import limits, narrowest
-from nbtrade.store import upgrade
-from nbtrade.store.compact import WIDTHS
-from nbtrade.store.header import ROWS
+from nbtrade.storage.columns import upgrade
+from nbtrade.storage.columns.compact import WIDTHS
+from nbtrade.storage.columns.header import ROWS
+from nbtrade.storage.columns.kernels.packed import limits, narrowest
 
 DISK = LazyDisk()
 EDGES = sorted(

@@ -6,7 +6,7 @@ import os
 import pytest
 from crash_kit import CHANGES, CountingDisk, FailingDisk, RebootedDisk, RecordingDisk, torn_states
 
-from nbtrade.store.disk import Disk
+from nbtrade.storage.disk import Disk
 
 FLAGS = os.O_RDWR | os.O_CREAT
 

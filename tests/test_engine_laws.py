@@ -10,13 +10,13 @@ from streams import tape_of
 from test_backtest import noise
 
 import nbtrade as nt
-from nbtrade import runner, simulation, venue
-from nbtrade._jit import attributes
-from nbtrade.kernels import memory
+from nbtrade import synthetic
+from nbtrade._numba.jit import attributes
+from nbtrade.book.kernels import arrays
+from nbtrade.engine import backtest, instrument_state, simulation
+from nbtrade.engine.config import new_setup
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
-from nbtrade.setups import new_setup
-from nbtrade.sources import synthetic
-from nbtrade.store.state import book_arrays
+from nbtrade.tape.book_snapshot import book_arrays
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 
@@ -80,7 +80,7 @@ def test_small_logs_and_rings(tape, monkeypatch, strategy):
     """Logs and rings that fill up all the time change nothing."""
     expected = run(tape, strategy).hash
     for name in ("LOG_ROWS", "RING"):
-        monkeypatch.setattr(venue, name, 4)
+        monkeypatch.setattr(instrument_state, name, 4)
     monkeypatch.setattr(simulation, "LOG_ROWS", 4)
     assert run(tape, strategy).hash == expected
 
@@ -90,7 +90,7 @@ def test_records_of_logs_are_written_in_full(tape, monkeypatch):
     logs = []
     for content in (0, 255):
         dirty = lambda dtype, n, content=content: attributes(np.full(n * dtype.itemsize, content, np.uint8).view(dtype))  # noqa: E731
-        monkeypatch.setattr(venue, "new_log", dirty)
+        monkeypatch.setattr(instrument_state, "new_log", dirty)
         monkeypatch.setattr(simulation, "new_log", dirty)
         result = run(tape, busy)
         logs.append([log.tobytes() for log in (result._fills, result._done, result._samples)])
@@ -103,8 +103,8 @@ def test_few_pages(tape, monkeypatch, shares):
     """Books that run out of pages grow and change nothing."""
     monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed: shares)
     expected = run(tape).hash
-    new_book = memory.new_book
-    monkeypatch.setattr(memory, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
+    new_book = arrays.new_book
+    monkeypatch.setattr(arrays, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
     assert run(tape).hash == expected
 
 
@@ -243,7 +243,7 @@ def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     """K accounts in one pass give, byte for byte, what K passes give."""
     values = [{"x": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
     setup = new_setup(strategy, values, latency=LATENCY)
-    simulation = runner.run_tapes([tape], setup)
+    simulation = backtest.run_tapes([tape], setup)
     simulation.close_session(False)
     for k, value in enumerate(values):
         assert nt.Result(simulation, setup, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash

@@ -16,9 +16,9 @@ from scripted import play
 from test_random_scripts import days_of, seeds, setups, tape_of
 from test_sessions import MONDAY, SETUP, TUESDAY
 
-from nbtrade import runner
+from nbtrade.engine import backtest
 from nbtrade.errors import StrategyError
-from nbtrade.results import Result
+from nbtrade.results.result import Result
 
 RULES = st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))
 
@@ -45,7 +45,7 @@ class Noting(Exchange):
 def engine_result(days, script, rule, *, flatten=False, **setup):
     setup = scripted_engine.setup_of([script], rule=rule, **setup)
     tapes = [tape_of(records) for records in days]
-    return Result(runner.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
+    return Result(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
 
 
 def at_the_end_of(frame, ts):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from streams import tape_of
 
 import nbtrade as nt
+from nbtrade import feature as f
+from nbtrade import synthetic
 from nbtrade.errors import FeatureError
-from nbtrade.signals import feature as f
-from nbtrade.signals import memory, passing
-from nbtrade.signals.compute import columns_of
-from nbtrade.signals.program import Program
-from nbtrade.sources import synthetic
+from nbtrade.feature import buffers, feature_pass
+from nbtrade.feature.codegen import Program
+from nbtrade.feature.compute import columns_of
 
 MS, S = cases.MS, cases.S
 SEEDS = st.integers(0, 10**6)
@@ -146,7 +146,7 @@ def test_cache(tape, tmp_path, monkeypatch):
     """The second request maps the first one's bytes, whatever the columns are called; other parameters are another matrix."""
     tape.manifest["content_hash"] = tape.manifest.get("content_hash", "a")
     first = nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, cache=tmp_path / "features.blocks")
-    monkeypatch.setattr(passing.Pass, "feed", None)  # would be needed to compute
+    monkeypatch.setattr(feature_pass.Pass, "feed", None)  # would be needed to compute
     second_time = nt.features(tape, {"c": f.mid().ema("1s"), "d": leaning(f.mid())}, cache=tmp_path / "features.blocks")
     assert second_time.values.tobytes() == first.values.tobytes()
     assert second_time.ts.tobytes() == first.ts.tobytes()
@@ -213,20 +213,20 @@ def test_order_flow_moves_the_price(source, tmp_path):
 
 def test_microprice_fit(tape):
     """The fitted adjustment is odd in the imbalance and solves its own equation."""
-    from nbtrade.signals import microprice
+    from nbtrade.feature import microprice_fit
 
-    g = microprice.fit(tape, buckets=4, spreads=2)
+    g = microprice_fit.fit(tape, buckets=4, spreads=2)
     np.testing.assert_allclose(g, -g[::-1], atol=1e-9)
     x, y = np.array([0, 0, 1, 1, 1]), np.array([0, 1, 0, 1, 1])
     move = np.array([0.0, 1.0, 0.0, -1.0, 0.0])
     stay, go, drift = np.array([[0.5, 0.0], [1 / 3, 1 / 3]]), np.array([[0.0, 0.5], [0.0, 1 / 3]]), np.array([0.5, -1 / 3])
-    found = microprice.adjustment(x, y, move, 2)
+    found = microprice_fit.adjustment(x, y, move, 2)
     np.testing.assert_allclose(found, drift + stay @ found + go @ found, atol=1e-9)
 
 
 def test_memory_grows(tape):
     """Rings that fill are doubled in place of being wrong: what they hold stays in order."""
-    one = memory.SetMemory(Program(columns_of(f.mid().mean("1s"))), 0)
+    one = buffers.SetMemory(Program(columns_of(f.mid().mean("1s"))), 0)
     w = one.windows[0]
     entries = int(w["mask"]) + 1
     w["n"], w["head"] = entries, 5

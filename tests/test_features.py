@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from streams import tape_of
 
 import nbtrade as nt
+from nbtrade import feature as f
+from nbtrade import synthetic
 from nbtrade.errors import FeatureError
+from nbtrade.feature import feature_pass, jit
+from nbtrade.feature.codegen import Program
+from nbtrade.feature.compute import columns_of
+from nbtrade.feature.sampling import sampling_of
 from nbtrade.schema import LAST
-from nbtrade.signals import compiled, passing
-from nbtrade.signals import feature as f
-from nbtrade.signals.compute import columns_of
-from nbtrade.signals.program import Program
-from nbtrade.signals.sampling import sampling_of
-from nbtrade.sources import synthetic
 
 MS, S = cases.MS, cases.S
 SEEDS = st.integers(0, 10**6)
@@ -106,7 +106,7 @@ def test_batches(rows):
     tape, everything = cases.noise(5), wanted(cases.everything())
     expected = nt.features(tape, everything)
     program, sampling = Program(columns_of(everything)), sampling_of("event")
-    one = passing.Pass(program, tape, sampling, (np.empty((1, program.n_columns)), np.empty(1, np.int64)))
+    one = feature_pass.Pass(program, tape, sampling, (np.empty((1, program.n_columns)), np.empty(1, np.int64)))
     for w in one.set.windows:  # rings of two entries: full all the time
         if not w["bounded"]:
             w["mask"] = 1
@@ -121,7 +121,7 @@ def test_split_day(seed, cut):
     tape, everything = cases.noise(seed), wanted(cases.everything())
     expected = nt.features(tape, everything)
     ts = int(tape.ts_recv[min(cut, len(tape) - 1)])
-    one = passing.Pass(Program(columns_of(everything)), tape, sampling_of("event"))
+    one = feature_pass.Pass(Program(columns_of(everything)), tape, sampling_of("event"))
     one.feed(tape.between(end=ts))
     one.feed(tape.between(ts), final=True)
     assert one.matrix()[0].tobytes() == expected.values.tobytes()
@@ -216,8 +216,8 @@ def test_parameters_compile_nothing(tape):
                 f.realised_volatility("10s", span[0] + "s") if span == "1s" else f.realised_volatility("9s", span),
             ],
         )
-        before = before or len(compiled._compiled)
-        assert len(compiled._compiled) == before
+        before = before or len(jit._compiled)
+        assert len(jit._compiled) == before
 
 
 def test_out_is_used_again(tape):

@@ -11,8 +11,8 @@ from model import Book
 from real import CLX5, dbn_records, real_path
 from streams import tape_of
 
+from nbtrade import synthetic
 from nbtrade.schema import EXEC, RECORD, TRADE
-from nbtrade.sources import synthetic
 
 
 @pytest.mark.parametrize("live_orders", [60, 2000])

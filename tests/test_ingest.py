@@ -12,11 +12,11 @@ from lockstep import array_of, resolved
 from model import F_LAST, UNDEF_PRICE, Record
 
 import nbtrade
+from nbtrade import synthetic
 from nbtrade.errors import SourceError
 from nbtrade.schema import RECORD
-from nbtrade.sources import synthetic
-from nbtrade.sources.convert import ingest_all, parts_of
 from nbtrade.sources.zstd_frames import end_of_frames
+from nbtrade.tape.ingest import ingest_all, parts_of
 
 N = 3_000
 SKIPPABLE_FRAME = bytes.fromhex("502a4d18") + (5).to_bytes(4, "little") + b"hello"

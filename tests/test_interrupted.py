@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import nbtrade
+from nbtrade import synthetic
 from nbtrade.errors import StoreWriteError, TapeExists
-from nbtrade.sources import convert, synthetic
-from nbtrade.store import files, writer
+from nbtrade.storage import atomic
+from nbtrade.tape import ingest, writer
 
 N = 3_000
 
@@ -47,15 +48,15 @@ def break_at(monkeypatch, where, what):
     elif where == "sync":
         monkeypatch.setattr(writer.os, "fsync", what)
     elif where == "feed":
-        monkeypatch.setattr(convert._Router, "feed", what)
+        monkeypatch.setattr(ingest._Router, "feed", what)
     elif where == "manifest":
         monkeypatch.setattr(writer.json, "dump", what)
     elif where == "publish":
         monkeypatch.setattr(writer.files, "publish", what)
     elif where == "rename":
-        monkeypatch.setattr(files.os, "rename", what)
+        monkeypatch.setattr(atomic.os, "rename", what)
     else:
-        monkeypatch.setattr(files, "exchange", what)
+        monkeypatch.setattr(atomic, "exchange", what)
 
 
 STEPS = [(where, what) for where in ("write", "sync", "feed", "manifest", "publish", "rename") for what in (full_disk, interrupted)]
@@ -203,7 +204,7 @@ def test_the_reading_thread_ends_with_the_ingest(monkeypatch, good):
     import threading
 
     before = threading.active_count()
-    monkeypatch.setattr(convert._Router, "feed", full_disk)
+    monkeypatch.setattr(ingest._Router, "feed", full_disk)
     with pytest.raises(OSError, match="No space"):
         ingest(good)
     deadline = time.monotonic() + 5

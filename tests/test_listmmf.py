@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nbtrade.errors import StoreDamaged
-from nbtrade.store.listmmf import NAMES, import_listmmf, read_header
+from nbtrade.storage.columns.listmmf import NAMES, import_listmmf, read_header
 
 HEX = bytes.fromhex
 # (data type, name, data as hex, values): by hand from the format

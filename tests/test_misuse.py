@@ -10,8 +10,8 @@ import pytest
 from streams import tape_of
 
 import nbtrade as nt
+from nbtrade import synthetic
 from nbtrade.errors import StrategyError
-from nbtrade.sources import synthetic
 
 HEAD = '''@nt.strategy(state=[("n", "i8"), ("x", "f8"), ("window", "f8", 3)], wake="100ms")
 def mine(market, features, account, state):

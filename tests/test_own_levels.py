@@ -19,12 +19,12 @@ from rules import CANCEL_ALL, START, buy, buy_now, gone, sell
 from scripted import play
 from test_random_scripts import assert_equal, seeds, tape_of
 
-from nbtrade import simulation, venue
-from nbtrade.kernels import memory
-from nbtrade.kernels.places import BESTS, NEAR_SLOTS
-from nbtrade.results import Result
+from nbtrade.book.kernels import arrays
+from nbtrade.engine import instrument_state, simulation
+from nbtrade.engine.kernels.row_batch import BESTS, NEAR_SLOTS
+from nbtrade.results.result import Result
 from nbtrade.schema import ASK, BID, TAKEN
-from nbtrade.store.state import book_arrays
+from nbtrade.tape.book_snapshot import book_arrays
 
 GAPS = ((1,), (1, 31, 32, 33), (1, 32, 1024), (1023, 1024, 1025))  # ticks between neighbours: 32 a page, 1,024 all bits again
 WAKES = (frozenset({"timer"}), frozenset({"timer", "fill"}), frozenset({"top", "ack"}))
@@ -67,7 +67,7 @@ def assert_bits(one):
     assert int(one.record["n_resting"]) == sum(int((~taken).sum()) for taken in is_taken.values())
     for side in (BID, ASK):
         keys = [px if side == BID else -px for (s, px), taken in is_taken.items() if s == side and not taken.all()]
-        assert int(one.own_bits[2]["best"][side]) == max(keys, default=memory.NO_KEY)
+        assert int(one.own_bits[2]["best"][side]) == max(keys, default=arrays.NO_KEY)
     return len(found)
 
 
@@ -143,11 +143,11 @@ def test_bits_are_those_of_the_levels(seed, rules, gaps, n_days, wakes, flatten,
     scripts = [spread_script(script_of(rng.random(), *span, 30), px_of, rng) for _ in rules]
     terms = {"wakes": wakes, "interval": 20, "entry": rng.choice((0, 3)), "response": rng.choice((0, 7)), "sample": 50}
     log_rows, n_pages = room
-    new_book = memory.new_book
+    new_book = arrays.new_book
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((venue, "LOG_ROWS"), (venue, "RING"), (simulation, "LOG_ROWS")):
+        for module, name in ((instrument_state, "LOG_ROWS"), (instrument_state, "RING"), (simulation, "LOG_ROWS")):
             patch.setattr(module, name, log_rows)
-        patch.setattr(memory, "new_book", lambda low, high, n_pages=n_pages: new_book(low, high, n_pages))
+        patch.setattr(arrays, "new_book", lambda low, high, n_pages=n_pages: new_book(low, high, n_pages))
         setup = scripted_engine.setup_of(scripts, rule=rules, **terms)
         one = played([tape_of(day) for day in days], setup, flatten, rows)
     for k, (script, rule) in enumerate(zip(scripts, rules, strict=True)):

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbtrade._jit import kernel
-from nbtrade.kernels import packed
-from nbtrade.kernels.atomic import load_acquire, store_release
-from nbtrade.kernels.packed import WIDTHS, limits, narrowest
+from nbtrade._numba.atomics import load_acquire, store_release
+from nbtrade._numba.jit import kernel
+from nbtrade.storage.columns.kernels import packed
+from nbtrade.storage.columns.kernels.packed import WIDTHS, limits, narrowest
 
 TYPES = [(bits, signed) for bits in WIDTHS for signed in (False, True) if bits > 1 or not signed]
 

@@ -17,8 +17,8 @@ from random_market import Market, script_of
 from scripted import play
 
 import nbtrade as nt
-from nbtrade import simulation, venue
-from nbtrade.kernels import memory
+from nbtrade.book.kernels import arrays
+from nbtrade.engine import instrument_state, simulation
 
 TICK = 10**7
 
@@ -189,13 +189,13 @@ def test_full_memory(limit, seed, accounts, setup):
     """The same when logs and rings, or the books' pages, are full all the time."""
     records = Market(seed).make(60)
     scripts, rules = scripts_of(accounts, records), [rule for *_, rule in accounts]
-    new_book = memory.new_book
+    new_book = arrays.new_book
     with pytest.MonkeyPatch.context() as patch:
         if limit == "logs":
-            for module, name in ((venue, "LOG_ROWS"), (venue, "RING"), (simulation, "LOG_ROWS")):
+            for module, name in ((instrument_state, "LOG_ROWS"), (instrument_state, "RING"), (simulation, "LOG_ROWS")):
                 patch.setattr(module, name, 4)
         else:
-            patch.setattr(memory, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
+            patch.setattr(arrays, "new_book", lambda low, high, n_pages=2: new_book(low, high, n_pages))
         outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **setup)[0]
     for k, (got, script, rule) in enumerate(zip(outcomes, scripts, rules, strict=True)):
         assert_equal(got, oracle(records, script, rule, setup), (k, rule))

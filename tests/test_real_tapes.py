@@ -12,9 +12,9 @@ import real
 from lockstep import array_of, assert_lockstep, resolved
 from model import ASK, BID, UNDEF_PRICE
 
-from nbtrade._jit import JIT
+from nbtrade._numba.jit import JIT
 from nbtrade.errors import SourceError
-from nbtrade.sources.convert import ingest, ingest_all, open_source
+from nbtrade.tape.ingest import ingest, ingest_all, open_source
 
 needs_jit = pytest.mark.skipif(not JIT, reason="whole files take minutes without the JIT")
 
@@ -106,7 +106,7 @@ SMALL = """
 import hashlib, sys
 import numpy as np
 import lockstep, real
-from nbtrade.sources.resolver import Resolver
+from nbtrade.tape.resolver import Resolver
 records = real.dbn_records(real.real_path(*real.CLX5))[:3000]
 kept = lockstep.resolved(lockstep.array_of(records), 0, 700)
 book, replay = lockstep.assert_lockstep(records, kept, every_queues=100)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nbtrade as nt
-from nbtrade.sources import synthetic
+from nbtrade import synthetic
 
 pytest.importorskip("matplotlib")
 TERMS = {"latency": nt.Latency(entry="1ms", response="1ms"), "fees": nt.Fees(maker=0.01)}
@@ -45,7 +45,7 @@ def test_report_of_nothing(tape, tmp_path, sample):
 
 def test_hours_add_up(result):
     """The hours' PnL and lots are those of the whole."""
-    from nbtrade.report import _hours
+    from nbtrade.results.report import _hours
 
     hours = _hours(result)
     assert hours["net PnL"].sum() == pytest.approx(result.equity["net"].ffill().iloc[-1])
@@ -69,7 +69,7 @@ def test_markouts_are_averages_over_fills(result):
 
 def test_wild_marks_leave_the_panel(result):
     """A stub quote's mark does not flatten the day; the panel says what it leaves out. An ordinary day has all in view."""
-    from nbtrade.report import plot
+    from nbtrade.results.report import plot
 
     whole = plot(result).axes[0]
     assert whole.get_ylim()[1] >= result.equity["mid"].max()

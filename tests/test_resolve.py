@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from lockstep import array_of, assert_lockstep, records_of, resolved
 from model import F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
 
-from nbtrade._jit import JIT
+from nbtrade import synthetic
+from nbtrade._numba.jit import JIT
 from nbtrade.errors import SourceError
 from nbtrade.schema import ADD, CHECKPOINT_ROWS, GAP, LAST, MARK, NO_SIDE, OFF_TICK, TRADE, TURN
-from nbtrade.sources import synthetic
 
 TICK = 10
 F_GAP = 4

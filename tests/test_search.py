@@ -9,14 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import I8_MAX, I8_MIN, questions, shapes
 
-from nbtrade._jit import JIT, kernel
-from nbtrade.kernels import packed
-from nbtrade.kernels import search as kernels
+from nbtrade._numba.jit import JIT, kernel
 from nbtrade.schema import NONE
-from nbtrade.store import search
-from nbtrade.store.column import Column
-from nbtrade.store.compact import CompactColumn
-from nbtrade.store.upgrade import Packed
+from nbtrade.storage.columns.column import Column
+from nbtrade.storage.columns.compact import CompactColumn
+from nbtrade.storage.columns.kernels import packed
+from nbtrade.storage.columns.upgrade import Packed
+from nbtrade.storage.search import search
+from nbtrade.storage.search.kernels import search as kernels
 
 HOW = search.HOW
 FINDS = {"left": search.lower_bound, "right": search.upper_bound}

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from nbtrade._jit import JIT, fingerprint
-from nbtrade.store import search
-from nbtrade.store.direct import Direct
+from nbtrade._numba.jit import JIT, fingerprint
+from nbtrade.storage.search import search
+from nbtrade.storage.search.fastcall import Direct
 
 
 @pytest.mark.parametrize("kind", "bhilqBHILQ")
@@ -105,7 +105,7 @@ def test_the_functions_look_like_pythons():
     values = np.arange(9)
     for find in (search.lower_bound, search.upper_bound, search.lower_bound_near, search.upper_bound_near):
         near = "near" in find.__name__
-        assert find.__module__ == "nbtrade.store.search"
+        assert find.__module__ == "nbtrade.storage.search.search"
         assert str(inspect.signature(find)) == ("(values, x, hint)" if near else "(values, x, how=None)")
         assert find.__doc__.rstrip().endswith("." if not near or "upper" in find.__name__ else "as for a live tail")
         assert pickle.loads(pickle.dumps(find)) is getattr(search, find.__name__) is find

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_cases import questions, shapes
 
-from nbtrade._jit import JIT
-from nbtrade.kernels import search_known
-from nbtrade.store import search
+from nbtrade._numba.jit import JIT
+from nbtrade.storage.search import search
+from nbtrade.storage.search.kernels import cached_search
 
-NOTED = search_known.EVEN_ABOVE  # values from which on notes are used
+NOTED = cached_search.EVEN_ABOVE  # values from which on notes are used
 
 
 @settings(max_examples=60 if JIT else 10, deadline=None)
@@ -50,12 +50,12 @@ def test_notes_may_hold_anything(seed, kind, scrambled):
     rng = np.random.default_rng(seed)
     everything = np.sort(rng.integers(0, 2**62, NOTED + 2000)).astype(kind)
     values = everything[700:-700]
-    notes = np.zeros(search_known.N_NOTES, kind)
+    notes = np.zeros(cached_search.N_NOTES, kind)
     of_x = np.uint64 if kind == "u8" else np.int64
     for x in rng.choice(everything, 40):
-        for find, side in ((search_known.lower_bound_known, "left"), (search_known.upper_bound_known, "right")):
+        for find, side in ((cached_search.lower_bound_known, "left"), (cached_search.upper_bound_known, "right")):
             assert find(values, of_x(x), notes) == np.searchsorted(values, x, side)
-        keep = notes[:: search_known.KNOWN].copy()  # they are still said to be of this array
+        keep = notes[:: cached_search.KNOWN].copy()  # they are still said to be of this array
         words = (
             notes,
             rng.integers(0, 2**63, len(notes)).astype(kind),
@@ -63,7 +63,7 @@ def test_notes_may_hold_anything(seed, kind, scrambled):
             np.full(len(notes), 2**63 - 1, kind),
         )
         notes[:] = words[scrambled]
-        notes[:: search_known.KNOWN] = keep
+        notes[:: cached_search.KNOWN] = keep
 
 
 def test_threads_share_the_notes():

@@ -11,9 +11,9 @@ from test_random_scripts import assert_equal, tape_of
 
 import nbtrade as nt
 from nbtrade import ASK, BID
-from nbtrade.results import Result
-from nbtrade.runner import run_tapes
-from nbtrade.setups import new_setup
+from nbtrade.engine.backtest import run_tapes
+from nbtrade.engine.config import new_setup
+from nbtrade.results.result import Result
 
 SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1}
 

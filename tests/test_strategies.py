@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from streams import tape_of
 
 import nbtrade as nt
-from nbtrade.results import Result
-from nbtrade.runner import run_tapes
-from nbtrade.setups import new_setup
-from nbtrade.sources import synthetic
-from nbtrade.strategies.avellaneda_stoikov import avellaneda_stoikov
-from nbtrade.strategies.execution import U_CURVE, twap, vwap
-from nbtrade.strategies.glft import glft
-from nbtrade.strategies.imbalance_taker import imbalance_taker
-from nbtrade.strategies.pairs_hedge import pairs_hedge
-from nbtrade.strategies.queue_joiner import queue_joiner
+from nbtrade import synthetic
+from nbtrade.engine.backtest import run_tapes
+from nbtrade.engine.config import new_setup
+from nbtrade.results.result import Result
+from nbtrade.strategies._avellaneda_stoikov import avellaneda_stoikov
+from nbtrade.strategies._execution import U_CURVE, twap, vwap
+from nbtrade.strategies._glft import glft
+from nbtrade.strategies._imbalance_taker import imbalance_taker
+from nbtrade.strategies._pairs_hedge import pairs_hedge
+from nbtrade.strategies._queue_joiner import queue_joiner
 
 SECOND = 1_000_000_000
 START = 1_736_173_800 * SECOND  # a multiple of every wake

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import nbtrade as nt
-from nbtrade import ASK, BID, UNDEF_PRICE, sweeps
-from nbtrade.results import Result
-from nbtrade.runner import run_tapes
-from nbtrade.setups import new_setup
+from nbtrade import ASK, BID, UNDEF_PRICE
+from nbtrade.engine.backtest import run_tapes
+from nbtrade.engine.config import new_setup
+from nbtrade.results.result import Result
+from nbtrade.sweeps.sweep import sweep
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 GRID = {"half_spread": [0.5, 1.0, 2.0], "max_position": [2, 10], "fill_rule": ["fifo", "optimistic", "conservative"]}
@@ -111,8 +112,8 @@ def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
     store, options = tmp_path / "sweep.blocks", {"latency": LATENCY, "sample": "1s", "progress": False}
     small = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, store=store, **options)
     ran = []
-    run = sweeps.run_tapes
-    monkeypatch.setattr(sweeps, "run_tapes", lambda tapes, setup, **more: ran.append(len(setup.states)) or run(tapes, setup, **more))
+    run = sweep.run_tapes
+    monkeypatch.setattr(sweep, "run_tapes", lambda tapes, setup, **more: ran.append(len(setup.states)) or run(tapes, setup, **more))
     large = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0, 3.0]}, store=store, workers=1, **options)
     assert ran == [1]
     assert large.iloc[:2].equals(small)

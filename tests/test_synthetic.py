@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import zstandard
 
-from nbtrade._jit import JIT
+from nbtrade import synthetic
+from nbtrade._numba.jit import JIT
 from nbtrade.schema import RECORD, UNDEF_PRICE
-from nbtrade.sources import market_model, synthetic
+from nbtrade.synthetic.kernels import market_model
 
 SCENARIOS = ["ordinary", "stub_quotes", "outliers"]
 N = 50_000
@@ -292,7 +293,7 @@ def test_bad_name(tmp_path):
 def test_without_jit():
     """Plain Python gives the bytes of the compiled kernel."""
     code = (
-        "import sys; from nbtrade.sources.synthetic import records\n"
+        "import sys; from nbtrade.synthetic import records\n"
         "sys.stdout.buffer.write(records(2_500, live_orders=300, scenario='outliers').tobytes())"
     )
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nbtrade._jit import JIT
+from nbtrade import synthetic
+from nbtrade._numba.jit import JIT
 from nbtrade.errors import TapeError, TapeExists
-from nbtrade.kernels import search
 from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, ROW_COLUMNS, UNDEF_PRICE
-from nbtrade.sources import synthetic
-from nbtrade.sources.convert import ingest
-from nbtrade.store import files
-from nbtrade.store.blockfile import BlockFile
-from nbtrade.store.column import Column
-from nbtrade.store.tape import open_tape, to_ns
+from nbtrade.storage import atomic
+from nbtrade.storage.blockfile.blockfile import BlockFile
+from nbtrade.storage.columns.column import Column
+from nbtrade.storage.search.kernels import search
+from nbtrade.tape.ingest import ingest
+from nbtrade.tape.tape import open_tape, to_ns
 
 N = 20_000 if JIT else 3_000
 
@@ -291,7 +291,7 @@ def test_what_is_not_a_tape_is_said(tape, tmp_path, copy):
 # --- files below it --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("swap", [files.exchange, files._exchange_in_two_steps])
+@pytest.mark.parametrize("swap", [atomic.exchange, atomic._exchange_in_two_steps])
 def test_exchange_swaps_two_folders(tmp_path, swap):
     """Each name stands for what the other stood for, and nothing else is left."""
     for name in ("a", "b"):
@@ -306,7 +306,7 @@ def test_exchange_with_nothing_is_an_error(tmp_path):
     """And the folder that is there stays."""
     (tmp_path / "a").mkdir()
     with pytest.raises(FileNotFoundError):
-        files.exchange(tmp_path / "a", tmp_path / "b")
+        atomic.exchange(tmp_path / "a", tmp_path / "b")
     assert os.listdir(tmp_path) == ["a"]
 
 
@@ -316,8 +316,8 @@ def test_publish_refuses_or_replaces_what_has_the_name(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / name).touch()
     with pytest.raises(TapeExists, match="replace=True"):
-        files.publish(tmp_path / "new", tmp_path / "old", replace=False)
-    files.publish(tmp_path / "new", tmp_path / "old", replace=True)
+        atomic.publish(tmp_path / "new", tmp_path / "old", replace=False)
+    atomic.publish(tmp_path / "new", tmp_path / "old", replace=True)
     assert (os.listdir(tmp_path), os.listdir(tmp_path / "old")) == (["old"], ["new"])
 
 

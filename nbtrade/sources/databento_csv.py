@@ -12,7 +12,7 @@ import numpy as np
 
 from nbtrade.errors import SourceError
 from nbtrade.schema import PRICE_SCALE, RECORD, RTYPE_MBO, UNDEF_PRICE
-from nbtrade.sources.source import BATCH_RECORDS, Progress, Source
+from nbtrade.sources.base import BATCH_RECORDS, Progress, Source
 from nbtrade.sources.zstd_frames import end_of_frames
 
 if TYPE_CHECKING:

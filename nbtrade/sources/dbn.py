@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import zstandard
 
-from nbtrade._jit import kernel
+from nbtrade._numba.jit import kernel
 from nbtrade.errors import SourceError
 from nbtrade.schema import RECORD, RTYPE_MBO
-from nbtrade.sources.source import BATCH_RECORDS, Progress, Source, new_buffers
+from nbtrade.sources.base import BATCH_RECORDS, Progress, Source, new_buffers
 from nbtrade.sources.zstd_frames import MAGIC, SKIPPABLE, end_of_frames
 
 ITEM = RECORD.itemsize

@@ -10,7 +10,7 @@ import mmap
 import numpy as np
 import zstandard
 
-from nbtrade._jit import kernel
+from nbtrade._numba.jit import kernel
 
 SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 MAGIC = 0xFD2FB528

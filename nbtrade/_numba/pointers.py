@@ -1,0 +1,156 @@
+"""Arrays as bare addresses: one machine word each where a Numba array is seven.
+
+The engine keeps the addresses of all its arrays in one record for each instrument. A kernel gets that record and takes from it what it
+needs, so a call passes two or three words and not a hundred: passing 17 arrays cost 50 ns a call, several times a wake.
+
+    levels = levels_at(venue.levels_at)      levels[i].qty += 1      as with an array, but no length and no negative index
+
+Whoever owns the arrays keeps them alive and the addresses right. Without the JIT an address stands for the array that was registered
+for it (`keep`), so that indices are checked there.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel.models import PrimitiveModel
+from numba.core.imputils import lower_builtin
+from numba.core.typing import signature
+from numba.core.typing.templates import AbstractTemplate, infer_global
+from numba.extending import intrinsic, register_model
+from numba.np import numpy_support
+
+from nbtrade._numba.jit import JIT, attributes, helper
+from nbtrade._numba.records import record_type
+
+ARRAYS: dict[int, np.ndarray] = {}  # without the JIT: address -> array
+
+
+class Pointer(types.Type):
+    """The address of items of one type."""
+
+    def __init__(self, item: Any) -> None:
+        self.item = item
+        super().__init__(name=f"Pointer1({item})")
+
+
+@register_model(Pointer)
+class PointerModel(PrimitiveModel):
+    """A pointer to bytes."""
+
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, ir.IntType(8).as_pointer())
+
+
+def _registered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array, or the same bytes as items of another dtype."""
+    return array if dtype.names is None or array.dtype.names == dtype.names else attributes(np.asarray(array).view(dtype))
+
+
+def pointer_to(dtype: np.dtype, item: Any = None) -> Any:
+    """A function (address) -> something to index that has items of `dtype`. item : its Numba type, if it has methods"""
+    if not JIT:
+        return lambda address: _registered(ARRAYS[int(address)], dtype)
+    kind = Pointer(item or (record_type(dtype) if dtype.names else numpy_support.from_dtype(dtype)))
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(kind))
+
+        return kind(types.int64), codegen
+
+    return at
+
+
+def keep(array: np.ndarray) -> int:
+    """The address of a C-contiguous array; its owner keeps it alive as long as kernels use the address."""
+    address = int(array.ctypes.data)
+    if not JIT:
+        ARRAYS[address] = attributes(array)
+    return address
+
+
+def _prefetch(to_write: int) -> Any:
+    if not JIT:
+        return lambda address: None
+
+    @intrinsic
+    def prefetch(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            pointer, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [pointer, i32, i32, i32])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+            builder.call(function, [builder.inttoptr(args[0], pointer), i32(to_write), i32(3), i32(1)])  # keep in all caches, data
+            return context.get_dummy_value()
+
+        return types.void(types.int64), codegen
+
+    return prefetch
+
+
+# (address): start loading the cache line there, to read or to write it; any address is allowed
+prefetch_line = _prefetch(0)
+prefetch_line_to_write = _prefetch(1)
+
+
+@helper
+def prefetch_lines(address, n):
+    """Start loading the n bytes from there on."""
+    for line in range(0, n, 64):
+        prefetch_line(address + line)
+
+
+@intrinsic
+def copy_bytes(typingctx, target, source, n):  # type: ignore[no-untyped-def]
+    """Copy n bytes from one address to another; so many that the compiler knows it in line, others by the C library's memcpy."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        target, source = (builder.inttoptr(address, ir.IntType(8).as_pointer()) for address in args[:2])
+        cgutils.raw_memcpy(builder, target, source, args[2], 1)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@infer_global(operator.getitem)
+class _GetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(args[0].item, *args)
+        return None
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> Any:
+        if isinstance(args[0], Pointer) and isinstance(args[1], types.Integer):
+            return signature(types.none, args[0], args[1], args[0].item)
+        return None
+
+
+def _item_address(context: Any, builder: Any, kind: Any, pointer: Any, index: Any, index_type: Any) -> Any:
+    size = kind.item.size if isinstance(kind.item, types.Record) else context.get_abi_sizeof(context.get_data_type(kind.item))
+    wide = context.cast(builder, index, index_type, types.intp)
+    address = builder.gep(pointer, [builder.mul(wide, ir.Constant(wide.type, size))], inbounds=True)
+    if isinstance(kind.item, types.Record):
+        return builder.bitcast(address, context.get_value_type(kind.item))
+    return builder.bitcast(address, context.get_data_type(kind.item).as_pointer())
+
+
+@lower_builtin(operator.getitem, Pointer, types.Integer)
+def _getitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    address = _item_address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+    if isinstance(sig.args[0].item, types.Record):
+        return address
+    return context.unpack_value(builder, sig.args[0].item, address)
+
+
+@lower_builtin(operator.setitem, Pointer, types.Integer, types.Any)
+def _setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    address = _item_address(context, builder, sig.args[0], args[0], args[1], sig.args[1])
+    context.pack_value(builder, sig.args[0].item, args[2], address)
+    return context.get_dummy_value()

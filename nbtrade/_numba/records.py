@@ -1,0 +1,152 @@
+"""From an address to a record, with methods: how a strategy sees the engine's memory.
+
+The engine is compiled once for all strategies. It calls them through a plain function pointer with five integers: the addresses of
+the market, features, account and state records. On the strategy's side these turn into typed records again. `market` and `account` are
+subclasses of Numba's Record type, so that they may have methods (`account.quote(...)`), which are inlined.
+
+Without the JIT the same addresses become NumPy views, and the methods those of the record class.
+"""
+
+import ctypes
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel.models import RecordModel
+from numba.extending import intrinsic, overload_method, register_model
+from numba.np import numpy_support
+
+from nbtrade._numba.jit import JIT, METHODS
+
+
+def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
+    """Numba type of one item of `dtype`, as an instance of the Record class `cls`."""
+    plain = numpy_support.from_dtype(dtype)
+    fields = [(name, {"type": f.type, "offset": f.offset, "alignment": f.alignment, "title": f.title}) for name, f in plain.fields.items()]
+    return cls(fields, plain.size, plain.aligned)
+
+
+def record_model(cls: type) -> type:
+    """Decorator of a subclass of Numba's Record, to hang methods on: it is a record in memory."""
+    register_model(cls)(RecordModel)
+    return cls
+
+
+def record_at(dtype: np.dtype, numba_type: Any, python_class: type = np.record) -> Any:
+    """A function (address) -> record, for kernels and for plain Python."""
+    if not JIT:
+        return lambda address: _python_array(address, 1, dtype, python_class)[0]
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(numba_type))
+
+        return numba_type(types.int64), codegen
+
+    return at
+
+
+def floats_at() -> Any:
+    """A function (address) -> something to index that gives f8: a bare pointer, for kernels; an array for plain Python."""
+    if not JIT:
+        return lambda address: _python_array(address, 1, np.dtype("f8"), np.record)
+    pointer = types.CPointer(types.float64)
+
+    @intrinsic
+    def at(typingctx, address):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+        return pointer(types.int64), codegen
+
+    return at
+
+
+def _python_array(address: int, n: int, dtype: np.dtype, python_class: type) -> np.ndarray:
+    memory = (ctypes.c_char * (dtype.itemsize * int(n))).from_address(int(address))
+    return np.frombuffer(memory, dtype if dtype.names is None else np.dtype((python_class, dtype)))
+
+
+def _whole(method: str, value: Any) -> Any:
+    """The argument, when it is an integer. Without the JIT: what `_check_integers` is with it."""
+    if not isinstance(value, (int, np.integer, np.bool_)):
+        raise TypeError(
+            f"{method}: {value!r} is no integer. Prices are ticks, quantities lots, sides BID or ASK: int(), math.floor or math.ceil"
+        )
+    return value
+
+
+def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
+    """Numba must not cut a float price off, or compile the engine's kernels once more for it."""
+    for name, kind in zip(names, kinds, strict=True):
+        plain = (
+            getattr(kind, "value", kind)
+            if isinstance(kind, types.Omitted)
+            else types.unliteral(kind)
+            if isinstance(kind, types.Type)
+            else kind
+        )
+        if not isinstance(plain, (types.Integer, types.Boolean, int)):
+            advice = (
+                "int(), math.floor or math.ceil make it one"
+                if isinstance(plain, types.Float)
+                else "prices are ticks, quantities lots, sides BID or ASK"
+            )
+            raise numba.core.errors.TypingError(f"nbtrade: the argument {name!r} of {method} is an integer, and this is {plain}: {advice}")
+
+
+def method(numba_class: type, python_class: type, name: str) -> Any:
+    """Decorator: make a helper the method `name` of a record, with and without the JIT."""
+
+    def attach(function: Any) -> Any:
+        inner = getattr(function, "py_func", function)
+        names = inner.__code__.co_varnames[1 : inner.__code__.co_argcount]
+        METHODS.setdefault(name, []).append(inner)
+        setattr(
+            python_class,
+            name,
+            lambda self, *args, **kws: inner(self, *(_whole(name, a) for a in args), **{n: _whole(name, a) for n, a in kws.items()}),
+        )
+        if JIT:
+            # the overload must have the function's own signature: an argument list written out, not *args
+            defaults = inner.__defaults__ or ()
+            required = names[: len(names) - len(defaults)]
+            listed = ", ".join([*required, *(f"{n}={d!r}" for n, d in zip(names[len(required) :], defaults, strict=True))])
+            # each argument as int64: an i4 field or a bool would compile the kernels behind it once more
+            passed = ", ".join([*(f"int64({n})" for n in required), *names[len(required) :]])
+            typed = f"nbtrade_method_{name}"
+            scope: dict[str, Any] = {"function": function, "int64": types.int64, "check": partial(_check_integers, name, names)}
+            exec(
+                f"def {typed}(self, {listed}):\n    check({', '.join(names)})\n    return lambda self, {listed}: function(self, {passed})",
+                scope,
+            )
+            overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope[typed])
+        return function
+
+    return attach
+
+
+# --- calling a strategy ---------------------------------------------------------------------------
+PYTHON_STRATEGIES: dict[int, Any] = {}  # without the JIT: made-up address -> function
+
+
+@intrinsic
+def _call(typingctx, function, market, features, account, state):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        i64 = ir.IntType(64)
+        kind = ir.FunctionType(i64, [i64] * 4)
+        return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+
+    return types.int64(*[types.int64] * 5), codegen
+
+
+def _python_call(function: int, market: int, features: int, account: int, state: int) -> int:
+    return PYTHON_STRATEGIES[int(function)](market, features, account, state)
+
+
+# (function address, market, features, account, state addresses) -> 0, or 1 when the strategy raised
+call_strategy = _call if JIT else _python_call

@@ -1,0 +1,300 @@
+"""Run a strategy over a tape, over several, or straight from a source.
+
+    backtest(tape, strategy, latency=..., fees=...)            one instrument, one session
+    backtest([monday, tuesday], ...)                           sessions in sequence: positions and state go on
+    backtest({"ES": tape, "NQ": tape}, ...)                    instruments side by side: market.on(i), account.on(i)
+
+Checks first, allocates once, then only the kernel runs. Straight from a source, decode and resolve go ahead in another thread and no
+tape is written.
+"""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nbtrade._progress import progress_bar
+from nbtrade.book.kernels import arrays
+from nbtrade.engine.config import Setup, check_strategy, for_each, new_setup
+from nbtrade.engine.models import Fees, Instrument, Latency, Risk
+from nbtrade.engine.simulation import Simulation
+from nbtrade.engine.strategy import Strategy
+from nbtrade.engine.strategy_features import feature_rows
+from nbtrade.errors import SourceError
+from nbtrade.results.result import Result, Results
+from nbtrade.schema import TIMER
+from nbtrade.tape.book_snapshot import book_arrays
+from nbtrade.tape.tape import Tape, open_tape
+
+MOST_SAMPLES, MOST_WAKES = 10**7, 10**10
+SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
+Data = Tape | str | os.PathLike[str]
+
+
+def backtest(
+    data: Data | Sequence[Data] | Mapping[str, Data],
+    strategy: Strategy,
+    *,
+    latency: Latency | None = None,
+    fees: Fees | Mapping[str, Fees] | None = None,
+    risk: Risk | Mapping[str, Risk] | None = None,
+    instrument: Instrument | Mapping[str, Instrument] | None = None,
+    fill_rule: str = "fifo",
+    sample: str | int = "1s",
+    max_orders: int = 64,
+    start: Any = None,
+    end: Any = None,
+    at_close: str = "carry",
+    features: Any = None,
+    tick: float | None = None,
+    symbol: str | None = None,
+    progress: bool = False,
+    **state: Any,
+) -> Any:
+    """Backtest one strategy. Returns a Result; with several instruments a Results: a dict of them.
+
+    data       : a Tape, a tape's folder, or a source file (.dbn, .dbn.zst, .csv), which is then decoded on the way;
+                 a list of tapes: sessions in sequence; a dict of tapes: instruments side by side
+    latency    : Latency(entry=, response=, feed=), Latency.random, Latency.measured; default none
+    fees       : Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value, ...; default none
+    risk       : Risk(max_position=, ...), checked before an order leaves; default none
+    instrument : Instrument(multiplier=, lot=, currency=); default one of each. Of instruments side by side, fees, risk and instrument may
+                 be dicts by the same names
+    fill_rule  : "fifo" (exact queues), or the bounds "optimistic" (first in the queue) and "conservative" (last)
+    sample     : time between points of the equity curve; 0 for none
+    max_orders : open orders an account can have; more are refused (counted in the summary)
+    start, end : part of the tape; tick, symbol : for a source file, as in `ingest`
+    at_close   : "carry" or "flatten": what becomes of a position when a session ends
+    features   : a Matrix of `nbtrade.features`: the strategy reads the last row known. Of several instruments, the first's
+    **state    : other initial values of the strategy's state fields
+
+    Raises StrategyError, SourceError, TapeError, ValueError.
+    """
+    if at_close not in ("carry", "flatten"):
+        raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
+    check_strategy(strategy)
+    strategy = strategy.with_(**state)
+    names = list(data) if isinstance(data, Mapping) else None
+    setup = new_setup(
+        strategy,
+        [{}],
+        latency=latency,
+        fees=for_each("fees", fees, names),
+        risk=for_each("risk", risk, names),
+        instrument=for_each("instrument", instrument, names),
+        fill_rule=fill_rule,
+        sample=sample,
+        max_orders=max_orders,
+    )
+    flatten = at_close == "flatten"
+    if isinstance(data, Mapping):
+        tapes = {name: open_part(one, start, end) for name, one in data.items()}
+        return _side_by_side(tapes, _featured(setup, features, list(tapes.values())[:1]), flatten, progress)
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        days = [open_part(one, start, end) for one in data]
+        setup = _featured(setup, features, days)
+        return Result(run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
+    if not isinstance(data, Tape) and not is_tape(data):
+        if start is not None or end is not None:
+            raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
+        setup = _featured(setup, features, None)
+        simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
+    else:
+        tape = open_part(data, start, end)
+        setup = _featured(setup, features, [tape])
+        simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
+    simulation.close_session(flatten)
+    return Result(simulation, setup, name, tick_units)
+
+
+def _featured(setup: Setup, given: Any, tapes: Sequence[Tape] | None) -> Setup:
+    """The setup with the rows of the features that were given, or that the strategy asks for."""
+    return replace(setup, features=feature_rows(setup.strategy, given, tapes, setup.latency.delays().feed))
+
+
+def _side_by_side(tapes: dict[Any, Tape], setup: Setup, flatten: bool, progress: bool) -> Results:
+    """One session of several instruments."""
+    if not tapes:
+        raise ValueError("the dict of tapes is empty: there is nothing to run on")
+    simulation = run_tapes(list(tapes.values()), setup, progress)
+    simulation.close_session(flatten)
+    return Results({name: Result(simulation, setup.on(v), tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
+
+
+def is_tape(data: Any) -> bool:
+    """True for the folder of a tape. Raises TypeError for what is no path."""
+    if not isinstance(data, (str, os.PathLike)):
+        raise TypeError(f"data is {data!r}: give a Tape, a tape's folder, a source file, a list of tapes or a dict of them")
+    return (Path(data) / "manifest.json").exists()
+
+
+def open_part(data: Data, start: Any, end: Any) -> Tape:
+    """A tape, opened if need be, or the part of it between two times. Raises ValueError when nothing is between them."""
+    if not isinstance(data, (Tape, str, os.PathLike)):
+        raise TypeError(f"{data!r} is no tape: give a Tape or a tape's folder")
+    tape = data if isinstance(data, Tape) else open_tape(data)
+    if start is None and end is None:
+        return tape
+    part = tape.between(start, end)
+    if len(tape) and not len(part):
+        raise ValueError(f"no rows from start={start} to end={end}: {tape}")
+    return part
+
+
+# --- from tapes -----------------------------------------------------------------------------------
+def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False, watch: Callable[[], object] | None = None) -> Simulation:
+    """One session of one or more instruments. watch : called every 50 ms or so; what it raises ends the run"""
+    simulation = setup.simulation([book_arrays(tape) for tape in tapes], [tape.tick_units for tape in tapes])
+    _feed_tapes(simulation, tapes, progress, watch)
+    return simulation
+
+
+def _check_span(simulation: Simulation, tape: Tape) -> None:
+    """Refuse a tape whose times are so far apart that timers would run for hours: one odd time stamp does that."""
+    span = int(tape.ts_recv[-1] - tape.ts_recv[0]) if len(tape) else 0
+    run = simulation.run
+    for name, step, most in (
+        ("sample", int(run["sample"][0]), MOST_SAMPLES),
+        ("wake", int(run["interval"][0]) if run["wakes"][0] & TIMER else 0, MOST_WAKES),
+    ):
+        if step and span // step > most:
+            first, last = (np.datetime64(int(tape.ts_recv[i]), "ns") for i in (0, -1))
+            raise ValueError(
+                f"{tape.symbol} runs from {first} to {last} UTC: that is {span // step:,} times {name} ({step:,} ns), more than {most:,}. "
+                f"Most likely a record has a wrong time: choose a part with start= and end=, or a longer {name}=."
+            )
+
+
+def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, watch: Callable[[], object] | None = None) -> None:
+    for tape in tapes:
+        _check_span(simulation, tape)
+    for venue, tape in zip(simulation.venues, tapes, strict=True):
+        venue.record["base_row"] = venue.first_row = tape.start
+        venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
+    with progress_bar(sum(map(len, tapes)), "row", tapes[0].symbol, progress) as advance:
+
+        def passed(rows: int) -> None:
+            advance(rows)
+            if watch is not None:
+                watch()
+
+        simulation.go(final=True, advance=passed)
+
+
+def run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool = False) -> Simulation:
+    """Sessions in sequence over one account: DAY orders expire, others are sent again at the next session's first event."""
+    if not days:
+        raise ValueError("the list of tapes is empty: there is nothing to run on")
+    days = [tape for tape in days if len(tape)] or days[:1]
+    check_order(days)
+    odd = [tape for tape in days if tape.tick_units != days[0].tick_units]
+    if odd:
+        raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
+    simulation = run_tapes(days[:1], setup, progress)
+    for tape in days[1:]:
+        simulation.close_session(flatten)
+        simulation.next_session([book_arrays(tape)], int(tape.ts_recv[0]) if len(tape) else 0)
+        _feed_tapes(simulation, [tape], progress)
+    simulation.close_session(flatten)
+    return simulation
+
+
+def check_order(days: Sequence[Tape]) -> None:
+    """Raise ValueError when sessions are not in order of time, or are those of several instruments."""
+    for before, after in itertools.pairwise(days):
+        if before.symbol != after.symbol and not (before.symbol + after.symbol).isdigit():  # ids may change from day to day
+            raise ValueError(
+                f"a list of tapes is one instrument's sessions in sequence, and here {after.symbol} follows {before.symbol}. "
+                f'Instruments side by side are a dict: {{"{before.symbol}": tape, "{after.symbol}": tape}}.'
+            )
+        if after.ts_recv[0] < before.ts_recv[-1]:
+            raise ValueError(f"sessions in sequence must be in order of time: {after} comes after {before}")
+
+
+# --- straight from a source -------------------------------------------------------------------------
+class _EngineSink:
+    """Feeds rows to a simulation as a resolver makes them; those that a clock still needs come again."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.resolver: Any = None
+        self.simulation: Simulation | None = None
+        self.px = (0, 0)
+        self.base_row = 0
+        self.left: tuple[np.ndarray, ...] = ()
+
+    def rows(self, events, ts_event, ts_recv, order_id, sequence) -> int:
+        self._prices(*self.resolver.px_range())
+        self.left = tuple(_frozen(a) for a in (events, ts_event, ts_recv))
+        n = self._feed(final=False)
+        self.left = tuple(a[n:] for a in self.left)
+        return n
+
+    def _prices(self, low: int, high: int) -> None:
+        """Make, or make wider, the books' price range."""
+        if self.simulation is None:
+            self.px = low - SLACK, high + SLACK
+            self.simulation = self.setup.simulation([arrays.new_book(*self.px)], [self.resolver.tick])
+        elif low < self.px[0] or high > self.px[1]:
+            self.px = min(low - SLACK, self.px[0]), max(high + SLACK, self.px[1])
+            self.simulation.venues[0].widen(self.px[0] - arrays.MARGIN, self.px[1] + arrays.MARGIN)
+
+    def _feed(self, final: bool) -> int:
+        assert self.simulation is not None
+        n = self.simulation.feed(*self.left, self.base_row, final)
+        self.base_row += n
+        return n
+
+    def finish(self) -> Simulation:
+        if self.simulation is None:
+            raise SourceError("the source has no events of this instrument: there is nothing to run on")
+        self._feed(final=True)
+        return self.simulation
+
+    def checkpoint(self, row: int, live: np.ndarray) -> None:
+        """Not needed: nothing will look back."""
+
+    def rescale(self, factor: int) -> None:
+        raise SourceError(
+            f"a price is not on the tick that the first prices gave (it is {factor} times finer). "
+            "A run straight from a source cannot start over: give tick=, or ingest a tape first."
+        )
+
+
+def _frozen(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _from_source(path, setup: Setup, tick, symbol, progress: bool) -> tuple[Simulation, str, int]:
+    """(simulation, symbol, tick in 1e-9)"""
+    from nbtrade.sources.base import overlapped
+    from nbtrade.tape import ingest
+    from nbtrade.tape.resolver import Resolver
+
+    source = ingest.open_source(path)
+    sink = _EngineSink(setup)
+    resolver: Resolver | None = None
+    with contextlib.ExitStack() as stack:
+        advance = stack.enter_context(progress_bar(source.n_bytes, "B", source.path.name, progress))
+        reading = stack.enter_context(contextlib.closing(overlapped(source.batches(advance))))
+        choice = ingest.Choice(source, symbol, None)
+        choice.check()
+        for records in reading:
+            if resolver is None:
+                resolver = ingest.first_resolver(source, choice, records, sink, tick)
+            if resolver is not None:
+                sink.resolver = resolver
+                resolver.feed(records)
+                if symbol is None and resolver.get("n_skipped"):
+                    raise SourceError(f"{path} has several instruments. Choose one by symbol=, or ingest them with ingest_all.")
+    if resolver is None:
+        raise SourceError(f"{path} has no records of {symbol!r}." if symbol else f"{path} has no records.")
+    resolver.finish()
+    return sink.finish(), source.symbols.get(resolver.get("instrument_id"), ""), resolver.tick

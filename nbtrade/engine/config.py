@@ -1,0 +1,129 @@
+"""What a run is set up with: the strategy, its accounts' first states, and the terms; all of it checked before anything runs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+
+from nbtrade.book.kernels import arrays
+from nbtrade.engine.models import Fees, Instrument, Latency, Risk
+from nbtrade.engine.simulation import Simulation
+from nbtrade.engine.strategy import Strategy
+from nbtrade.schema import FILL_RULES, PRICE_SCALE
+from nbtrade.times import ns_of
+
+MOST_ORDERS = 10**6
+TERMS = {"latency": Latency, "fees": Fees, "risk": Risk, "instrument": Instrument}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a run needs besides its rows. fees, risk, instrument : one, or a tuple of one for each instrument
+
+    states : one initial STATE record for each account
+    """
+
+    strategy: Strategy
+    states: np.ndarray
+    latency: Latency = field(default_factory=Latency)
+    fees: Any = field(default_factory=Fees)
+    risk: Any = field(default_factory=Risk)
+    instrument: Any = field(default_factory=Instrument)
+    fill_rule: str | Sequence[str] = "fifo"  # one, or one for each account
+    sample: int = 1_000_000_000
+    max_orders: int = 64
+    keep_log: bool = True
+    features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
+
+    def on(self, v: int) -> "Setup":
+        """The setup of instrument v alone."""
+        fees, risk, instrument = (one[v] if isinstance(one, tuple) else one for one in (self.fees, self.risk, self.instrument))
+        return replace(self, fees=fees, risk=risk, instrument=instrument)
+
+    def terms(self, k: int) -> dict[str, str]:
+        """What account k's result rests on, as text."""
+        rule = self.fill_rule if isinstance(self.fill_rule, str) else self.fill_rule[k]
+        given = {"latency": self.latency, "fees": self.fees, "risk": self.risk, "instrument": self.instrument}
+        return {**{name: described(one) for name, one in given.items()}, "fill rule": rule, "order slots": f"{self.max_orders:,}"}
+
+    def limits(self, tick_units: int) -> dict[str, Any]:
+        """ACCOUNT fields of one instrument that are not zero at the beginning."""
+        rules = [self.fill_rule] if isinstance(self.fill_rule, str) else self.fill_rule
+        for rule in rules:
+            if rule not in FILL_RULES:
+                raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
+        tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
+        rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
+        return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
+
+    def all_limits(self, tick_units: Sequence[int]) -> dict[str, Any]:
+        """The same of all instruments: ACCOUNT field -> value for each account of the first, then of the second, ..."""
+        parts = [self.on(v).limits(units) for v, units in enumerate(tick_units)]
+        return {name: np.concatenate([np.resize(part[name], len(self.states)) for part in parts]) for name in parts[0]}
+
+    def simulation(self, books: Sequence[arrays.Book], tick_units: Sequence[int]) -> Simulation:
+        """The records and arrays of the run. tick_units : of each instrument"""
+        simulation = Simulation(
+            self.strategy,
+            self.states,
+            books,
+            self.latency.delays(),
+            self.sample,
+            self.max_orders,
+            self.keep_log,
+            self.all_limits(tick_units),
+        )
+        if self.features is not None:
+            simulation.set_features(*self.features)
+        return simulation
+
+
+def new_setup(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> Setup:
+    """A checked Setup; None stands for an option's default. values : state fields of each account"""
+    given = {name: value for name, value in options.items() if value is not None}
+    _check_kinds(strategy, given)
+    slots = given.get("max_orders", 1)
+    if not isinstance(slots, (int, np.integer)) or not 1 <= slots <= MOST_ORDERS:
+        raise ValueError(f"max_orders={slots!r}: an account has 1 to {MOST_ORDERS:,} order slots")
+    if "sample" in given:
+        given["sample"] = ns_of(given["sample"])
+        if given["sample"] < 0:
+            raise ValueError(f"sample={options['sample']!r}: the time between points of the equity curve is not negative (0: none)")
+    return Setup(strategy, strategy.states(values), **given)
+
+
+def _check_kinds(strategy: Any, given: Mapping[str, Any]) -> None:
+    """Raise TypeError for what is not what it should be."""
+    check_strategy(strategy)
+    for name, kind in TERMS.items():
+        for value in given[name] if isinstance(given.get(name), tuple) else (given.get(name),):
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(f"{name}={value!r}: give nbtrade.{kind.__name__}(...)")
+    unknown = [name for name in given if name not in Setup.__dataclass_fields__]
+    if unknown:
+        raise TypeError(f"there is no option {unknown[0]!r}. Options: {', '.join(name for name in Setup.__dataclass_fields__)}")
+
+
+def described(one: Any) -> str:
+    """The fields of a dataclass that are not as by default: "maker 0.5, taker 1"."""
+    said = [f"{f.name} {getattr(one, f.name)}" for f in fields(one) if f.repr and getattr(one, f.name) != f.default]
+    if getattr(one, "varying", None) is not None:
+        said.append("ns on average: it varies")
+    return ", ".join(said) or "none"
+
+
+def check_strategy(strategy: Any) -> None:
+    """Raise TypeError for what was not made with @nbtrade.strategy."""
+    if not isinstance(strategy, Strategy):
+        raise TypeError(f"strategy is {strategy!r}: give a function made with @nbtrade.strategy(state=[...], wake=...), after the data")
+
+
+def for_each(what: str, value: Any, names: list[str] | None) -> Any:
+    """A tuple in the instruments' order, where the value is a dict by their names."""
+    if not isinstance(value, Mapping):
+        return value
+    if names is None or set(value) != set(names):
+        run = f"the instruments are {', '.join(names)}" if names else "the run has one instrument"
+        raise ValueError(f"{what} is a dict of {', '.join(map(str, value))}, and {run}: give one {what}, or one for each by its name")
+    return tuple(value[name] for name in names)

@@ -1,0 +1,338 @@
+"""What a strategy does with its account: orders sent, changed and withdrawn, and what it knows of them.
+
+    strategy ── submit / replace / cancel ──> message ── entry latency ──> exchange (engine/kernels/order_entry.py)
+        ^                                                                       │
+        └──── position, orders as we know them <─── response latency ─── report ┘
+
+Limits on risk are checked here, before anything leaves, against what the account knows.
+"""
+
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.records import method
+from nbtrade.engine.kernels.gateway import know_want, send
+from nbtrade.engine.kernels.market import market_of
+from nbtrade.engine.kernels.records import (
+    BAD_ORDER,
+    CANCEL_ORDER,
+    MAX_PX,
+    NEW,
+    NO_SLOT,
+    NOT_OPEN,
+    OWN_BYTES,
+    REPLACE,
+    RISK_LOSS,
+    RISK_OPEN,
+    RISK_ORDER,
+    RISK_POSITION,
+    RISK_RATE,
+    SENT,
+    TOO_MANY,
+    WORKING,
+    AccountRecord,
+    AccountType,
+    account_at,
+    events_at,
+    own_at,
+    venue_at,
+)
+from nbtrade.schema import ASK, BID, CONSERVATIVE, FIFO, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
+
+
+@helper
+def own_of(account, slot):
+    """The OWN record in `slot`."""
+    return own_at(account.orders_at + slot * OWN_BYTES)
+
+
+@helper
+def _refuse(account, cause):
+    account.n_refused += 1
+    account.refused = cause
+    account.refusals[cause] += 1
+    return False
+
+
+@helper
+def _is_beyond_loss(account):
+    """True when the account, marked at the mid, has lost more than it may. Unknown while the market is one-sided."""
+    m = market_of(account)
+    if m.bid_px == UNDEF_PRICE or m.ask_px == UNDEF_PRICE:
+        return False
+    return 2 * account.cash + account.position * (m.bid_px + m.ask_px) < -2 * account.max_loss
+
+
+@kernel
+def is_allowed(account, side, qty, more, is_new):
+    """True when the account's limits let an order of `qty` lots leave, `more` lots more than before on its side."""
+    apart()
+    if qty % account.lot != 0:
+        return _refuse(account, BAD_ORDER)
+    if account.max_order > 0 and qty > account.max_order:
+        return _refuse(account, RISK_ORDER)
+    signed = account.position if side == BID else -account.position
+    held = signed + (account.open_bid if side == BID else account.open_ask)
+    if account.max_position > 0 and more > 0 and held + more > account.max_position:
+        return _refuse(account, RISK_POSITION)
+    if account.max_open > 0 and is_new and account.n_open >= account.max_open:
+        return _refuse(account, RISK_OPEN)
+    if account.max_loss > 0 and held + more > 0 and _is_beyond_loss(account):
+        return _refuse(account, RISK_LOSS)
+    if account.max_rate > 0:
+        window = venue_at(account.venue_at).now // account.rate_interval
+        if window != account.rate_window:
+            account.rate_window = window
+            account.rate_count = 0
+        if account.rate_count >= account.max_rate:
+            return _refuse(account, RISK_RATE)
+        account.rate_count += 1
+    return True
+
+
+@kernel
+def new_order(account, side, px, qty, kind):
+    """Fill a slot and send it. Returns the slot, or -1 when it was refused."""
+    apart()
+    if qty <= 0 or qty > MAX_PX or (side != BID and side != ASK) or abs(px) > MAX_PX or kind == TAKEN or not LIMIT <= kind <= 6:
+        _refuse(account, BAD_ORDER)
+        return NONE
+    slot = account.free
+    if slot < 0:
+        _refuse(account, NO_SLOT)
+        return NONE
+    if account.checked != 0 and not is_allowed(account, side, qty, qty, True):
+        return NONE
+    own = own_of(account, slot)
+    account.free = own.next
+    own.id = account.n_orders
+    own.want_px = px
+    own.want_qty = qty
+    own.left = qty
+    own.filled = 0
+    own.asked = 0
+    own.status = SENT
+    own.cancelling = 0
+    own.side = side
+    own.kind = kind
+    own.state = SENT
+    own.reason = 0
+    own.rule = account.rule
+    own.px = px
+    own.qty = qty
+    own.leaves = qty
+    own.ahead = 0
+    own.ahead_first = 0
+    own.joined = 0
+    own.stamp = 0
+    own.sent = venue_at(account.venue_at).now
+    own.arrived = 0
+    own.done = 0
+    account.n_orders += 1
+    account.n_open += 1
+    if side == BID:
+        account.open_bid += qty
+    else:
+        account.open_ask += qty
+    send(account, account.first + slot, NEW, px, qty)
+    return slot
+
+
+@method(AccountType, AccountRecord, "submit")
+@helper
+def submit(account, side, px, qty, kind=LIMIT):
+    """Send an order: BID or ASK, px in ticks, qty in lots, kind LIMIT (until cancelled), DAY, POST_ONLY, IOC or FOK.
+
+    Returns its slot, or -1 when it was refused (`account.refused` says why).
+    """
+    return new_order(account, side, px, qty, kind)
+
+
+@method(AccountType, AccountRecord, "market")
+@helper
+def market(account, side, qty):
+    """Send a market order; what the book cannot give is cancelled. Returns its slot, or -1 when it was refused."""
+    return new_order(account, side, 0, qty, MARKET_ORDER)
+
+
+@method(AccountType, AccountRecord, "is_open")
+@helper
+def is_open(account, slot):
+    """True while the order in `slot` is not known to be done."""
+    if slot < 0 or slot >= account.capacity:
+        return False
+    status = own_of(account, slot).status
+    return status == SENT or status == WORKING
+
+
+@method(AccountType, AccountRecord, "order")
+@helper
+def order(account, slot):
+    """The order in `slot`: want_px, want_qty, left, filled, status, side, kind, sent, cancelling. (Others look ahead.)
+
+    Raises IndexError for a slot that the account does not have: what lies there is somebody else's.
+    """
+    if slot < 0 or slot >= account.capacity:
+        raise IndexError("an account has order slots 0 to account.capacity - 1")
+    return own_of(account, slot)
+
+
+@method(AccountType, AccountRecord, "cancel")
+@helper
+def cancel(account, slot):
+    """Send a cancel for the order in `slot`, unless it is done or one is under way. Returns True if sent."""
+    if not is_open(account, slot):
+        return _refuse(account, NOT_OPEN)
+    own = own_of(account, slot)
+    if own.cancelling != 0:
+        return _refuse(account, NOT_OPEN)
+    own.cancelling = 1
+    send(account, account.first + slot, CANCEL_ORDER, 0, 0)
+    return True
+
+
+@kernel
+def change_order(account, slot, px, qty):
+    """As `replace`."""
+    apart()
+    if not is_open(account, slot):
+        return _refuse(account, NOT_OPEN)
+    own = own_of(account, slot)
+    if own.cancelling != 0 or own.kind == MARKET_ORDER:
+        return _refuse(account, NOT_OPEN)
+    if qty <= 0 or qty > MAX_PX or abs(px) > MAX_PX:
+        return _refuse(account, BAD_ORDER)
+    if account.flying >= 2 * account.capacity:
+        return _refuse(account, TOO_MANY)
+    if account.checked != 0 and not is_allowed(account, own.side, qty, qty - own.want_qty, False):
+        return False
+    know_want(account, own, qty)
+    own.want_px = px
+    own.asked += 1
+    send(account, account.first + slot, REPLACE, px, qty)
+    return True
+
+
+@method(AccountType, AccountRecord, "replace")
+@helper
+def replace(account, slot, px, qty):
+    """Ask for another price (ticks) and total size (lots, filled ones included) of an open order. Returns True if sent.
+
+    Another price or a larger size puts it at the back of the queue; a smaller size keeps its place; no more than is filled ends it.
+    """
+    return change_order(account, slot, px, qty)
+
+
+@kernel
+def cancel_orders(account):
+    """As `cancel_all`."""
+    apart()
+    n = 0
+    if account.n_open > 0:
+        for slot in range(account.capacity):
+            if is_open(account, slot) and own_of(account, slot).cancelling == 0:
+                n += cancel(account, slot)
+    return n
+
+
+@method(AccountType, AccountRecord, "cancel_all")
+@helper
+def cancel_all(account):
+    """Send a cancel for every open order. Returns how many were sent."""
+    return cancel_orders(account)
+
+
+@method(AccountType, AccountRecord, "flatten")
+@helper
+def flatten(account):
+    """Cancel everything and send a market order for the known position. Returns its slot, -1 when there is none."""
+    cancel_orders(account)
+    position = account.position
+    if position == 0:
+        return NONE
+    return new_order(account, ASK if position > 0 else BID, 0, abs(position), MARKET_ORDER)
+
+
+@kernel
+def requote(account, slot, is_ours, side, px, qty):
+    """A quote that does not stand as it is wanted: replace it, withdraw it, or send a new one. is_ours : `slot` has the last quote."""
+    apart()
+    if is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0:
+        if qty <= 0:
+            cancel(account, slot)
+        else:
+            change_order(account, slot, px, own_of(account, slot).filled + qty)
+        return slot
+    slot = new_order(account, side, px, qty, LIMIT) if qty > 0 else NONE
+    if side == BID:
+        account.quote_bid = slot
+        account.quote_bid_id = account.n_orders - 1
+    else:
+        account.quote_ask = slot
+        account.quote_ask_id = account.n_orders - 1
+    return slot
+
+
+@method(AccountType, AccountRecord, "quote")
+@helper
+def quote(account, side, px, qty):
+    """Keep one order of `qty` lots at `px`: it stays while it works at that price, else is replaced; qty 0 withdraws.
+
+    Returns the slot of the order that stands for the quote, or -1.
+    """
+    slot = account.quote_bid if side == BID else account.quote_ask
+    is_ours = False
+    if slot >= 0:
+        own = own_of(account, slot)
+        is_ours = own.id == (account.quote_bid_id if side == BID else account.quote_ask_id)
+        if is_ours and qty > 0 and own.want_px == px and own.cancelling == 0 and (own.status == SENT or own.status == WORKING):
+            return slot
+    elif qty <= 0:
+        return slot
+    return requote(account, slot, is_ours, side, px, qty)
+
+
+@kernel
+def queue_ahead(account, slot):
+    """As `ahead`."""
+    apart()
+    if not is_open(account, slot):
+        return NONE
+    own = own_of(account, slot)
+    if own.in_flight > 0:
+        return NONE
+    venue = venue_at(account.venue_at)
+    events = events_at(venue.events_at)
+    lots = own.ahead
+    if own.rule == FIFO or own.rule == CONSERVATIVE:
+        first = max(venue.l, own.joined - venue.base_row)
+        for i in range(first, venue.x):  # what the exchange knows already and we do not
+            event = events[i]
+            if event.kind < TRADE and event.px == own.px and event.side == own.side and event.prio < own.joined:
+                lots -= event.qty
+    return lots
+
+
+@method(AccountType, AccountRecord, "ahead")
+@helper
+def ahead(account, slot):
+    """Lots of the market before the order in `slot`, as our clock has seen them; -1 while anything about it is under way."""
+    return queue_ahead(account, slot)
+
+
+@method(AccountType, AccountRecord, "behind")
+@helper
+def behind(account, slot):
+    """Lots of the market at the order's price that joined after it, as our clock has seen them; -1 as `ahead`."""
+    lots = queue_ahead(account, slot)
+    if lots < 0:
+        return lots
+    own = own_of(account, slot)
+    return max(0, market_of(account).qty_at(own.side, own.px) - lots)
+
+
+@method(AccountType, AccountRecord, "on")
+@helper
+def on(account, i):
+    """The same account on instrument `i` of the run: its orders, position and cash there."""
+    if i < 0 or i >= account.n_venues:
+        raise IndexError("account.on: the run has no instrument of this number")
+    return account_at(account.self_at + (i - account.venue) * account.stride)

@@ -1,0 +1,359 @@
+"""The backtest's main loop: two clocks over one tape, accounts that wake, orders that travel.
+
+    for each wake at local time t:                                                        (engine/kernels/clock.py says when that is)
+        exchange   rows with ts_event <= t, and our messages in order of arrival, through the exchange's book   (match, arrivals)
+        market     rows with ts_recv + feed <= t through our book
+        reports    those that have arrived by t                                                                 (wire)
+        strategy   once for every account that wakes
+
+At equal times the market's event precedes ours. What we see is the exchange's book some rows ago. Rows can be undone, so where only
+timers and reports wake there is no second book: the one is rolled back for the strategy's look and forth again (`one_book`).
+All state is in records and arrays, so a run stops at any row (end of the batch, a full log) and goes on as if nothing had been:
+results do not depend on batch sizes.
+
+Where the time goes (per event, one account): see README, "Speed".
+"""
+
+import numpy as np
+
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.records import call_strategy
+from nbtrade.book.kernels.book import roll
+from nbtrade.engine.kernels.clock import local_stop, scan
+from nbtrade.engine.kernels.exchange import exchange_until
+from nbtrade.engine.kernels.gateway import deliver, first_waking_report
+from nbtrade.engine.kernels.market import market_at, note_trades, show_market
+from nbtrade.engine.kernels.records import (
+    ACCOUNT_BYTES,
+    BY_MARKET,
+    BY_REPORT,
+    NEVER,
+    SAMPLING,
+    accounts_at,
+    events_at,
+    i8_at,
+    messages_at,
+    reports_at,
+    samples_at,
+    seen_book,
+    venues_at,
+)
+from nbtrade.schema import END, START, TIMER
+
+DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
+PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
+PAUSE_CALLS = 1 << 20
+
+
+# --- several exchanges ----------------------------------------------------------------------------
+@helper
+def next_step(run, venues):
+    """The next time at which anything happens at any exchange."""
+    ts = NEVER
+    for v in range(run.n_venues):
+        venue = venues[v]
+        if venue.x < venue.n:
+            ts = min(ts, i8_at(venue.ts_event_at)[venue.x])
+        if venue.m_head < venue.m_tail:
+            ts = min(ts, messages_at(venue.messages_at)[venue.m_head & venue.m_mask].arrive)
+    return ts
+
+
+@kernel
+def exchanges_until(run, venues, until):
+    """All exchanges to `until`, or to the first report that wakes; returns as `exchange_until`.
+
+    With several instruments and such reports in small steps: none may be ahead of a wake that another one causes.
+    """
+    apart()
+    while run.n_venues > 1 and run.wakes & BY_REPORT != 0:
+        for v in range(run.n_venues):
+            until = min(until, first_waking_report(venues[v], run.wakes, NEVER))
+        step = next_step(run, venues)
+        if step >= until:
+            break
+        for v in range(run.n_venues):
+            if exchange_until(venues[v], 0, step) < 0:
+                return -1
+    for v in range(run.n_venues):
+        until = exchange_until(venues[v], run.wakes if run.n_venues == 1 else 0, until)
+        if until < 0:
+            return -1
+    return until
+
+
+# --- the next wake --------------------------------------------------------------------------------
+@helper
+def start(run, venues, final):
+    """Set the timers once data are there: at multiples of their intervals since the epoch."""
+    first, last = NEVER, 0
+    for v in range(run.n_venues):
+        venue = venues[v]
+        if venue.n > 0:
+            ts_recv = i8_at(venue.ts_recv_at)
+            first = min(first, ts_recv[0] + venue.feed)
+            last = max(last, ts_recv[venue.n - 1] + venue.feed)
+    if first == NEVER:
+        return
+    if run.started == 0:
+        run.started = 1
+        run.first_ts = first
+        run.next_timer = -(-first // run.interval) * run.interval
+        if run.sample > 0:
+            run.next_sample = -(-first // run.sample) * run.sample
+    if final:
+        run.end_ts = -(-last // run.interval) * run.interval if run.wakes & TIMER else last
+
+
+@helper
+def first_report(run, venues):
+    """When the first report arrives that wakes its account; NEVER if none does."""
+    ts = NEVER
+    if run.wakes & BY_REPORT != 0:
+        for v in range(run.n_venues):
+            ts = min(ts, first_waking_report(venues[v], run.wakes, NEVER))
+    return ts
+
+
+@helper
+def scheduled(run, venues):
+    """The next wake that is certain: timers, samples, reports under way, the session's start and end."""
+    ts = NEVER
+    if run.wakes & TIMER != 0:
+        ts = run.next_timer
+    if run.sample > 0:
+        ts = min(ts, run.next_sample)
+    ts = min(ts, first_report(run, venues))
+    if run.wakes & START != 0 and run.started == 1:
+        ts = min(ts, run.first_ts)
+    if run.wakes & END != 0 and run.ended == 0:
+        ts = min(ts, run.end_ts)
+    return ts if ts <= run.end_ts else NEVER
+
+
+@helper
+def next_wake(run, venues, final):
+    """Find the next wake's time. Returns False when a book has no free page."""
+    ts = scheduled(run, venues)
+    if run.wakes & BY_MARKET != 0:
+        for v in range(run.n_venues):
+            venue = venues[v]
+            if venue.candidate == NEVER:
+                last = i8_at(venue.ts_recv_at)[venue.n - 1] + venue.feed if venue.n > 0 else 0
+                if not scan(venue, run.wakes, ts if final else min(ts, last - 1)):  # the last moment may have more rows
+                    return False
+            ts = min(ts, venue.candidate)
+    run.wake = ts
+    return True
+
+
+@helper
+def last_moment(run, venues, final):
+    """The last local time about which the rows at hand tell all."""
+    if final:
+        return run.end_ts
+    ts = NEVER
+    for v in range(run.n_venues):
+        venue = venues[v]
+        if venue.n == 0:
+            return np.int64(0)
+        last = venue.n - 1
+        ts = min(ts, i8_at(venue.ts_recv_at)[last] + venue.feed - 1, i8_at(venue.ts_event_at)[last] - 1)
+    return ts
+
+
+@helper
+def mark_wake(run, venues):
+    """The bits of the wake at `run.wake`; its timers are set on."""
+    ts, bits = run.wake, 0
+    if run.wakes & TIMER != 0 and ts == run.next_timer:
+        bits |= TIMER
+        run.next_timer += run.interval
+    if run.sample > 0 and ts == run.next_sample:
+        bits |= SAMPLING
+        run.next_sample += run.sample
+    if run.started == 1:
+        bits |= run.wakes & START
+        run.started = 2
+    if ts == run.end_ts and run.ended == 0:
+        bits |= run.wakes & END
+        run.ended = 1
+    for v in range(run.n_venues):
+        if venues[v].candidate == ts:
+            bits |= venues[v].candidate_bits
+            venues[v].candidate = NEVER
+    run.bits = bits
+
+
+# --- one wake -------------------------------------------------------------------------------------
+@helper
+def place_of(run, venue):
+    """The row up to which our book is when no strategy looks at it: the exchange's, or where the scan for wakes is."""
+    return venue.x if run.one_book else venue.seen
+
+
+@helper
+def can_show(run, venue):
+    """Find the row up to which events are known at the wake's time. False when there may be too few free pages to go there."""
+    venue.to = local_stop(venue, run.wake)
+    venue.pages_needed = 2 + abs(place_of(run, venue) - venue.to)
+    return seen_book(venue)[5][0].n_free >= venue.pages_needed
+
+
+@kernel
+def show(run, venue):
+    """Bring our book, the market record and the accounts' knowledge to the wake's time."""
+    apart()
+    events = events_at(venue.events_at)
+    levels, pages, words, tree, free, sides = seen_book(venue)
+    market = market_at(venue.market_at)
+    at = place_of(run, venue)
+    if at != venue.to:
+        roll(events, at, venue.to, levels, pages, words, tree, free, sides)
+    if run.notes_trades != 0:
+        note_trades(events, venue.l, venue.to, market)
+    venue.l = venue.to
+    show_market(market, run.wake, venue)
+    venue.now = run.wake
+    if venue.r_head < venue.r_tail and reports_at(venue.reports_at)[venue.r_head & venue.r_mask].arrive <= run.wake:
+        deliver(venue, run.wake)
+
+
+@kernel
+def unshow(run, venue):
+    """Bring our book back to where it was."""
+    apart()
+    levels, pages, words, tree, free, sides = seen_book(venue)
+    roll(events_at(venue.events_at), venue.l, place_of(run, venue), levels, pages, words, tree, free, sides)
+
+
+@helper
+def features_of(run):
+    """Address of the last row of the feature matrix that is known by now; NaNs before the first."""
+    ts = i8_at(run.feature_ts_at)
+    row = run.feature_row
+    while row < run.n_features and ts[row] <= run.wake:
+        row += 1
+    run.feature_row = row
+    return run.no_features_at if row == 0 else run.feature_matrix_at + (row - 1) * run.feature_width * 8
+
+
+@helper
+def woken_by(run, k):
+    """OWN_ACK and OWN_FILL bits of account k, over all instruments; they are cleared."""
+    accounts = accounts_at(run.accounts_at)
+    woken = 0
+    for v in range(run.n_venues):
+        account = accounts[v * run.n_accounts + k]
+        woken |= account.woken
+        account.woken = 0
+    return woken & run.wakes
+
+
+@kernel
+def wake_accounts(run):
+    """Call the strategy for every account that wakes. Returns False when it raised."""
+    market = market_at(run.market_at)
+    features_at = features_of(run) if run.n_features > 0 else run.no_features_at
+    all_of_them = run.bits & ~SAMPLING
+    for k in range(run.n_accounts):
+        bits = all_of_them | woken_by(run, k)
+        if bits == 0:
+            continue
+        market.wake = bits
+        if call_strategy(
+            run.strategy_at, run.market_at, features_at, run.accounts_at + k * ACCOUNT_BYTES, run.states_at + k * run.state_bytes
+        ):
+            run.failed_account = k
+            return False
+    return True
+
+
+@kernel
+def take_samples(run, venue, v):
+    """Note every account's true position and cash on one instrument."""
+    apart()
+    accounts = accounts_at(venue.accounts_at)
+    market = market_at(venue.market_at)
+    for k in range(run.n_accounts):
+        s = samples_at(run.samples_at)[run.n_samples]
+        account = accounts[k]
+        s.ts = run.wake
+        s.bid_px = market.bid_px
+        s.ask_px = market.ask_px
+        s.position = account.true_position
+        s.cash = account.true_cash
+        s.maker_qty = account.maker_qty
+        s.taker_qty = account.taker_qty
+        s.maker_value = account.maker_value
+        s.taker_value = account.taker_value
+        s.sell_qty = account.sell_qty
+        s.sell_value = account.sell_value
+        s.account = k
+        s.venue = v
+        run.n_samples += 1
+
+
+@helper
+def one_wake(run, venues):
+    """All that happens at the wake `run.wake`. Returns DONE, NEED_ROOM (call again), or STRATEGY_FAILED."""
+    for v in range(run.n_venues):
+        if not can_show(run, venues[v]):
+            return NEED_ROOM
+    for v in range(run.n_venues):
+        show(run, venues[v])
+    mark_wake(run, venues)
+    passed = wake_accounts(run)
+    if run.bits & SAMPLING != 0:
+        for v in range(run.n_venues):
+            take_samples(run, venues[v], v)
+    for v in range(run.n_venues):
+        if venues[v].l != place_of(run, venues[v]):
+            unshow(run, venues[v])
+    run.n_wakes += run.bits & ~SAMPLING != 0
+    return DONE if passed else STRATEGY_FAILED
+
+
+@helper
+def rows_passed(run, venues):
+    """Rows behind the exchanges' clocks."""
+    n = 0
+    for v in range(run.n_venues):
+        n += venues[v].base_row + venues[v].x
+    return n
+
+
+@kernel
+def run(runs, final):
+    """Run the backtest over the rows at hand, as far as they tell.
+
+    runs  : RUN[1]: everything else by address     final : no rows follow
+
+    Returns DONE, NEED_DATA, NEED_ROOM (drain the logs or grow, then call again), PAUSED (call again), or STRATEGY_FAILED.
+    """
+    this = runs[0]
+    venues = venues_at(this.venues_at)
+    start(this, venues, final)
+    if this.started == 0:
+        return DONE if final else NEED_DATA
+    horizon = last_moment(this, venues, final)
+    pause = rows_passed(this, venues) + PAUSE_ROWS
+    calls = 0
+    while True:
+        if not next_wake(this, venues, final):
+            return NEED_ROOM
+        nothing = this.wake > horizon
+        if this.n_samples + this.n_accounts * this.n_venues > this.samples_capacity:
+            return NEED_ROOM
+        ts = exchanges_until(this, venues, min(this.wake, horizon))
+        if ts < 0:
+            return NEED_ROOM
+        if nothing and first_report(this, venues) > ts:
+            return DONE if final else NEED_DATA
+        this.wake = ts
+        status = one_wake(this, venues)
+        if status != DONE:
+            return status
+        calls += this.n_accounts
+        if calls > PAUSE_CALLS or rows_passed(this, venues) > pause:
+            return PAUSED

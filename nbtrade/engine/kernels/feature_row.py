@@ -1,0 +1,90 @@
+"""A row of a feature matrix as a strategy without names sees it: `features[i]`, and an error for a column that there is not.
+
+What lies behind the last column is the next row, which is of later: without the bound a wrong number would look ahead.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel.models import StructModel
+from numba.extending import intrinsic, make_attribute_wrapper, overload, register_model
+
+from nbtrade._numba.jit import JIT, helper
+from nbtrade._numba.records import floats_at
+from nbtrade.engine.kernels.market import market_at
+
+floats = floats_at()
+BEYOND = "features[i]: the matrix has no such column (backtest(features=) gives the matrix; len(features) is how many it has)"
+
+
+class FeatureRow(types.Type):
+    """Numba's type of it: an address, and how many floats are there. Its name is in the disk cache's key: another form, another number."""
+
+    def __init__(self) -> None:
+        super().__init__(name="FeatureRow1")
+
+
+@register_model(FeatureRow)
+class _RowModel(StructModel):
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, [("at", types.int64), ("n", types.int64)])
+
+
+FEATURE_ROW = FeatureRow()
+for field in ("at", "n"):
+    make_attribute_wrapper(FeatureRow, field, field)
+
+
+class PythonRow:
+    """The same without the JIT."""
+
+    def __init__(self, at: int, n: int) -> None:
+        self.at, self.n = at, n
+
+    def __len__(self) -> int:
+        return int(self.n)
+
+    def __getitem__(self, i: int) -> np.float64:
+        if not 0 <= i < self.n:
+            raise IndexError(BEYOND)
+        return np.float64(floats(self.at + 8 * int(i))[0])
+
+
+@intrinsic
+def _new_row(typingctx, at, n):  # type: ignore[no-untyped-def]
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        row = cgutils.create_struct_proxy(FEATURE_ROW)(context, builder)
+        row.at, row.n = args
+        return row._getvalue()  # noqa: SLF001 - Numba's own way of it
+
+    return FEATURE_ROW(types.int64, types.int64), codegen
+
+
+@overload(operator.getitem, inline="never", jit_options={"_nrt": False, "forceinline": True})
+def _getitem(row, i):  # type: ignore[no-untyped-def]
+    if isinstance(row, FeatureRow) and isinstance(i, types.Integer):
+
+        def getitem(row, i):  # type: ignore[no-untyped-def]
+            if i < 0 or i >= row.n:
+                raise IndexError(BEYOND)
+            return floats(row.at)[i]
+
+        return getitem
+    return None
+
+
+@overload(len, inline="never", jit_options={"_nrt": False, "forceinline": True})
+def _len(row):  # type: ignore[no-untyped-def]
+    return (lambda row: row.n) if isinstance(row, FeatureRow) else None
+
+
+new_row = _new_row if JIT else PythonRow
+
+
+@helper
+def feature_row_at(features, market):
+    """The row at address `features` of the market at address `market`, which knows how many columns there are."""
+    return new_row(features, market_at(market).n_features)

@@ -1,0 +1,194 @@
+"""What a strategy sees of the market: the record it gets at each wake, and methods that look into our book.
+
+The record is filled from our book, which is either a book of its own or the exchange's, rolled back (engine/kernels/event_loop.py).
+"""
+
+import numpy as np
+from numba import types
+
+from nbtrade._numba.bits import SHIFT
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.records import method, record_at, record_model, record_type
+from nbtrade.book.kernels.arrays import NO_KEY
+from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
+from nbtrade.engine.kernels.records import events_at, seen_book, venue_at
+from nbtrade.schema import ASK, BID, LAST, NO_SIDE, TRADE, UNDEF_PRICE
+
+# What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
+# volume and n_events count from the first session's beginning on.
+MARKET = np.dtype(
+    [
+        ("ts", "i8"),  # local time of this wake
+        ("bid_px", "i8"),
+        ("ask_px", "i8"),
+        ("bid_qty", "i8"),
+        ("ask_qty", "i8"),
+        ("bid_orders", "i8"),
+        ("ask_orders", "i8"),
+        ("last_px", "i8"),
+        ("last_qty", "i8"),
+        ("last_side", "i8"),  # aggressor's: BID bought; -1: none yet, or the exchange does not say (auctions, hidden orders)
+        ("volume", "i8"),  # lots traded so far
+        ("n_events", "i8"),  # event ends so far
+        ("wake", "i8"),  # bits of the wakes that apply (engine/kernels/records.py)
+        ("venue_at", "i8"),  # inside
+        ("self_at", "i8"),
+        ("index", "i8"),
+        ("n_venues", "i8"),
+        ("n_features", "i8"),  # columns of the feature matrix
+    ],
+    align=True,
+)
+TRADE_FIELDS = {"last_px", "last_qty", "last_side", "volume", "n_events"}
+
+
+class MarketRecord(np.record):
+    """The market without the JIT."""
+
+
+@record_model
+class MarketType(types.Record):
+    """The market with the JIT."""
+
+
+MARKET_TYPE = record_type(MARKET, MarketType)
+market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
+MARKET_BYTES = MARKET.itemsize
+
+
+@helper
+def market_of(account):
+    """The MARKET record of the account's instrument."""
+    return market_at(venue_at(account.venue_at).market_at)
+
+
+@helper
+def check_side(side):
+    """Raise ValueError for what is not a side: it would be a place outside the book's arrays."""
+    if side != BID and side != ASK:
+        raise ValueError("a side is BID or ASK")
+
+
+@kernel
+def level_at(venue, side, px):
+    """Index of the level of `px` in our book; of an empty one when the price is beyond it."""
+    apart()
+    _, pages, _, _, _, sides = seen_book(venue)
+    slot = (px >> SHIFT) - sides[0].first_slot
+    if slot < 0 or slot >= venue.n_pages_table:
+        return 0
+    return level_index(pages, sides, side, px)
+
+
+@kernel
+def price_at(venue, side, n):
+    """Price of the n-th best level (0 the best) in our book; UNDEF_PRICE when there are fewer."""
+    apart()
+    _, pages, words, tree, _, sides = seen_book(venue)
+    key = sides[side].best
+    while n > 0 and key != NO_KEY:
+        key = next_level(pages, words, tree, sides, side, key_of(side, key))
+        n -= 1
+    return UNDEF_PRICE if key == NO_KEY else key_of(side, key)
+
+
+@method(MarketType, MarketRecord, "qty_at")
+@helper
+def qty_at(market, side, px):
+    """Lots that rest at a price (ticks) of BID or ASK."""
+    check_side(side)
+    venue = venue_at(market.venue_at)
+    return lots_of(seen_book(venue)[0][level_at(venue, side, px)])
+
+
+@method(MarketType, MarketRecord, "orders_at")
+@helper
+def orders_at(market, side, px):
+    """Orders that rest at a price (ticks) of BID or ASK."""
+    check_side(side)
+    venue = venue_at(market.venue_at)
+    return orders_of(seen_book(venue)[0][level_at(venue, side, px)])
+
+
+@method(MarketType, MarketRecord, "level")
+@helper
+def level(market, side, n):
+    """Price of the n-th best level, 0 the best: ticks, UNDEF_PRICE when there are fewer."""
+    check_side(side)
+    return price_at(venue_at(market.venue_at), side, n)
+
+
+@kernel
+def depth_of(venue, side, n):
+    """As `depth`."""
+    apart()
+    levels, pages, words, tree, _, sides = seen_book(venue)
+    key = sides[side].best
+    lots = 0
+    while n > 0 and key != NO_KEY:
+        px = key_of(side, key)
+        lots += lots_of(levels[level_index(pages, sides, side, px)])
+        key = next_level(pages, words, tree, sides, side, px)
+        n -= 1
+    return lots
+
+
+@method(MarketType, MarketRecord, "depth")
+@helper
+def depth(market, side, n):
+    """Lots on the best n levels of a side."""
+    check_side(side)
+    return depth_of(venue_at(market.venue_at), side, n)
+
+
+@method(MarketType, MarketRecord, "on")
+@helper
+def on(market, i):
+    """The market of instrument `i` of the run."""
+    if i < 0 or i >= market.n_venues:
+        raise IndexError("market.on: the run has no instrument of this number")
+    return market_at(market.self_at + (i - market.index) * MARKET_BYTES)
+
+
+@kernel
+def note_trades(events, start, stop, market):
+    """Bring the market record's trade fields and event count from row `start` to row `stop`. No branch: 1 ns a row."""
+    apart()
+    n_events = volume = np.int64(0)  # without the JIT, 0 plus a u1 is a u1
+    last = -1
+    for i in range(start, stop):
+        event = events[i]
+        is_trade = event.kind == TRADE
+        n_events += event["flags"] & LAST
+        volume += event.qty if is_trade else 0
+        last = i if is_trade else last
+    market.n_events += n_events
+    market.volume += volume
+    if last >= 0:
+        market.last_px = events[last].px
+        market.last_qty = events[last].qty
+        market.last_side = -1 if events[last]["flags"] & NO_SIDE != 0 else np.int64(events[last].side)
+
+
+@kernel
+def note_rest(venues):
+    """`note_trades` for the rows at hand that no wake has shown. venues : VENUE[1]"""
+    venue = venues[0]
+    note_trades(events_at(venue.events_at), venue.l, venue.n, market_at(venue.market_at))
+
+
+@helper
+def show_market(market, ts, venue):
+    """Fill in the record that strategies see from our book."""
+    levels, pages, _, _, _, sides = seen_book(venue)
+    market.ts = ts
+    bid = sides[BID].best
+    ask = sides[ASK].best
+    market.bid_px = UNDEF_PRICE if bid == NO_KEY else bid
+    market.ask_px = UNDEF_PRICE if ask == NO_KEY else -ask
+    b = level_index(pages, sides, BID, bid) if bid != NO_KEY else 0
+    a = level_index(pages, sides, ASK, -ask) if ask != NO_KEY else 0
+    market.bid_qty = lots_of(levels[b])
+    market.ask_qty = lots_of(levels[a])
+    market.bid_orders = orders_of(levels[b])
+    market.ask_orders = orders_of(levels[a])

@@ -1,0 +1,317 @@
+"""Our orders at the exchange: exact queues, fills, and what we took.
+
+    levels[i].own ──> entry <──> entry <──> entry      circular list, in order of arrival: OWN records of all accounts
+                       order      order      TAKEN
+
+The market is history: nothing here changes it. An own order notes on arrival which row comes next (`stamp`): orders whose
+`prio` is earlier are before it, the others behind. So no search is ever needed to know whether a row concerns it:
+- a row that takes lots from an earlier order at its price moves it up;
+- an execution of a later order at its price, or of any order at a worse price, would have met it first: it fills;
+- at an event's end, opposite orders at or through its price would have met it: it fills.
+The other fill rules are other stamps: optimistic orders have the first (everything is behind them), conservative ones the last.
+
+What an own order took stands at its level as a TAKEN entry of the account and is not there for its next one; executions there give
+it back (they are the same lots), and it never exceeds what the level holds. `own_*` is a second set of level bits, over
+levels with own orders, so that the best of them is known and the next is a bit scan away.
+
+Rules: README "Situation, what happens"; oracle: tests/model_exchange.py.
+"""
+
+import numpy as np
+
+from nbtrade._numba.bits import SHIFT
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade.book.kernels.arrays import NO_KEY
+from nbtrade.book.kernels.book import close_page_if_empty, is_crossed, key_of, level_index, lots_of, next_level, unmark_level
+from nbtrade.engine.kernels.gateway import report
+from nbtrade.engine.kernels.own_queue import drop_taken, is_last_order, note_taken, taken_entry, unlink
+from nbtrade.engine.kernels.records import (
+    CANCELLED,
+    CANCELLED_REPORT,
+    FILL_REPORT,
+    FILLED,
+    REJECTED,
+    SELF_MATCH,
+    accounts_at,
+    exchange_book,
+    fills_at,
+    orders_at,
+    own_levels,
+)
+from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC, TAKEN
+
+FAR = 1 << 62  # a stamp after all rows
+
+
+@helper
+def leave(venue, o):
+    """An own order stops resting."""
+    levels, pages, words, _, free, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
+    side = np.int64(orders[o].side)
+    px = np.int64(orders[o].px)
+    unlink(venue, levels, orders, o)
+    venue.n_resting -= 1
+    if is_last_order(levels, orders, orders[o].at):
+        unmark_level(pages, own_words, own_tree, own_sides, side, px)
+    close_page_if_empty(levels, pages, words, free, sides, (px >> SHIFT) - sides[0].first_slot)
+
+
+# --- what happens to an order ---------------------------------------------------------------------
+@helper
+def finish(venue, o, state, reason, ts):
+    """An order is filled, cancelled or rejected: note it."""
+    own = orders_at(venue.orders_at)[o]
+    own.state = state
+    own.reason = reason
+    own.done = ts
+    account = accounts_at(venue.accounts_at)[own.account]
+    account.n_cancelled += state == CANCELLED
+    account.n_rejected += state == REJECTED
+    if venue.keep_log != 0:
+        orders_at(venue.done_at)[venue.n_done] = own
+        venue.n_done += 1
+
+
+@kernel
+def end(venue, o, reason, ts):
+    """Cancel a working order that does not rest (any more)."""
+    apart()
+    report(venue, o, CANCELLED_REPORT, 0, 0, ts)
+    finish(venue, o, CANCELLED, reason, ts)
+
+
+@kernel
+def fill(venue, o, px, qty, maker, ts, row):
+    """`qty` lots of order `o` trade at `px`. The caller unlinks it when nothing is left."""
+    apart()
+    own = orders_at(venue.orders_at)[o]
+    account = accounts_at(venue.accounts_at)[own.account]
+    signed = qty if own.side == BID else -qty
+    value = abs(px) * qty
+    own.leaves -= qty
+    account.true_position += signed
+    account.true_cash -= signed * px
+    if maker:
+        account.maker_qty += qty
+        account.maker_value += value
+    else:
+        account.taker_qty += qty
+        account.taker_value += value
+    if own.side == ASK:
+        account.sell_qty += qty
+        account.sell_value += value
+    account.n_fills += 1
+    if venue.keep_log != 0:
+        f = fills_at(venue.fills_at)[venue.n_fills]
+        f.ts = ts
+        f.order_id = own.id
+        f.row = row
+        f.px = px
+        f.qty = qty
+        f.account = own.account
+        f.side = own.side
+        f.maker = maker
+        venue.n_fills += 1
+    report(venue, o, FILL_REPORT, px, qty, ts)
+    if own.leaves == 0:
+        finish(venue, o, FILLED, 0, ts)
+
+
+@kernel
+def cancel_crossing(venue, k, side, key, ts):
+    """Self-match prevention: account k's resting orders of `side` at `key` or better are cancelled, best first."""
+    apart()
+    levels, pages, _, _, _, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
+    best = own_sides[side].best
+    while best != NO_KEY and best >= key:
+        px = key_of(side, best)
+        o = levels[level_index(pages, sides, side, px)].own - 1
+        last = orders[o].prev
+        while True:
+            after = orders[o].next
+            if orders[o].kind != TAKEN and orders[o].account == k:
+                leave(venue, o)
+                end(venue, o, SELF_MATCH, ts)
+            if o == last:
+                break
+            o = after
+        best = next_level(pages, own_words, own_tree, own_sides, side, px)
+
+
+@kernel
+def available(venue, k, side, limit, enough):
+    """Lots that an order of account k on `side` would find at or through `limit` (opposite key), counted up to `enough`."""
+    apart()
+    levels, pages, words, tree, _, sides = exchange_book(venue)
+    orders = orders_at(venue.orders_at)
+    opposite = 1 - side
+    key = sides[opposite].best
+    lots = 0
+    while key != NO_KEY and key >= limit and lots < enough:
+        px = key_of(opposite, key)
+        i = level_index(pages, sides, opposite, px)
+        t = taken_entry(levels, orders, i, k)
+        lots += max(0, lots_of(levels[i]) - (orders[t].qty if t >= 0 else 0))
+        key = next_level(pages, words, tree, sides, opposite, px)
+    return lots
+
+
+@kernel
+def take(venue, o, limit, maker, ts, row):
+    """Order `o` trades against opposite levels at or through `limit`, best first, as far as they go.
+
+    maker : False: at each level's price; True: it was resting, all at its own price, one fill
+    """
+    apart()
+    levels, pages, words, tree, _, sides = exchange_book(venue)
+    own_sides = own_levels(venue)[2]
+    orders = orders_at(venue.orders_at)
+    own = orders[o]
+    opposite = 1 - np.int64(own.side)
+    key = sides[opposite].best
+    passive = 0
+    while key != NO_KEY and key >= limit and own.leaves > passive:
+        px = key_of(opposite, key)
+        i = level_index(pages, sides, opposite, px)
+        t = taken_entry(levels, orders, i, own.account)
+        free = lots_of(levels[i]) - (orders[t].qty if t >= 0 else 0)
+        qty = min(own.leaves - passive, free)
+        if qty > 0:
+            if not maker and own_sides[opposite].best >= key:
+                cancel_crossing(venue, own.account, opposite, key, ts)
+            note_taken(venue, levels, orders, i, opposite, px, own.account, qty)
+            if maker:
+                passive += qty
+            else:
+                fill(venue, o, px, qty, False, ts, row)
+        key = next_level(pages, words, tree, sides, opposite, px)
+    if passive > 0:
+        fill(venue, o, np.int64(own.px), passive, True, ts, row)
+
+
+# --- the market moves -----------------------------------------------------------------------------
+@helper
+def fill_share(venue, o, lots, ts, row):
+    """Resting order `o` gets what is left for its account of the `lots` that row `row` executed."""
+    own = orders_at(venue.orders_at)[o]
+    account = accounts_at(venue.accounts_at)[own.account]
+    if account.seen_row != row:
+        account.seen_row = row
+        account.seen_qty = 0
+    qty = min(own.leaves, lots - account.seen_qty)
+    if qty > 0:
+        account.seen_qty += qty
+        fill(venue, o, np.int64(own.px), qty, True, ts, row)
+        if own.leaves == 0:
+            leave(venue, o)
+
+
+@kernel
+def trade_through(venue, side, key, lots, ts, row):
+    """Own orders at prices better than an execution's (`key`) would have met it first; best price first."""
+    apart()
+    levels, pages, _, _, _, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
+    best = own_sides[side].best
+    while best != NO_KEY and best > key:
+        px = key_of(side, best)
+        o = levels[level_index(pages, sides, side, px)].own - 1
+        last = orders[o].prev
+        while True:
+            after = orders[o].next
+            if orders[o].kind != TAKEN:
+                fill_share(venue, o, lots, ts, row)
+            if o == last:
+                break
+            o = after
+        best = next_level(pages, own_words, own_tree, own_sides, side, px)
+
+
+@kernel
+def at_level(venue, event, i, ts, row):
+    """A row changed level `i`, where we have entries: queues move up, executions fill, what we took is refreshed."""
+    apart()
+    levels = exchange_book(venue)[0]
+    orders = orders_at(venue.orders_at)
+    lots = -np.int64(event.qty)
+    prio = event.prio
+    is_exec = event.kind == EXEC
+    o = levels[i].own - 1
+    last = orders[o].prev
+    if event.kind == CANCEL and venue.n_taken == 0 and venue.all_fifo != 0:
+        while prio < orders[last].stamp:  # stamps ascend along the list: only its end has joined after the one that leaves
+            orders[last].ahead -= lots
+            if last == o:
+                break
+            last = orders[last].prev
+        return
+    while True:
+        own = orders[o]
+        after = own.next
+        if own.kind == TAKEN:
+            if is_exec:
+                own.qty -= lots
+            own.qty = min(own.qty, lots_of(levels[i]))
+            if own.qty <= 0:
+                drop_taken(venue, levels, orders, o)
+        elif event.kind == ADD:  # a snapshot's: it was before us already
+            own.ahead -= 0 if own.rule == OPTIMISTIC else lots
+            own.joined = row + 1
+            own.stamp = own.joined if own.rule == 0 else own.stamp
+        elif prio < own.stamp:
+            own.ahead -= lots if prio < own.joined else 0
+        elif is_exec:
+            fill_share(venue, o, lots, ts, row)
+        if o == last:
+            break
+        o = after
+
+
+@kernel
+def meet(venue, side, ts, row):
+    """At an event's end: own orders of `side` that opposite orders now reach fill at their own price, best first."""
+    apart()
+    levels, pages, _, _, _, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
+    best = own_sides[side].best
+    while best != NO_KEY and sides[1 - side].best != NO_KEY and best >= -sides[1 - side].best:
+        px = key_of(side, best)
+        o = levels[level_index(pages, sides, side, px)].own - 1
+        last = orders[o].prev
+        while True:
+            after = orders[o].next
+            if orders[o].kind != TAKEN:
+                take(venue, o, -best, True, ts, row)
+                if orders[o].leaves == 0:
+                    leave(venue, o)
+            if o == last:
+                break
+            o = after
+        best = next_level(pages, own_words, own_tree, own_sides, side, px)
+
+
+@kernel
+def meet_both(venue, ts, row):
+    """An event ended with an opposite price at or through ours: orders meet there, unless the market is crossed."""
+    apart()
+    sides = exchange_book(venue)[5]
+    own_sides = own_levels(venue)[2]
+    if is_crossed(sides):
+        return
+    for side in range(2):
+        if own_sides[side].best != NO_KEY:
+            meet(venue, side, ts, row)
+
+
+@helper
+def stamp_of(rule, row):
+    """The stamp of an order that joins its queue before row `row`."""
+    if rule == CONSERVATIVE:
+        return FAR
+    return row if rule == 0 else 0

@@ -1,0 +1,253 @@
+"""Messages that reach the exchange: new orders, cancels, replaces, and the end of a session.
+
+A new order takes what it can and rests or ends, as its kind says. A replace keeps its place only if the price stays and the size does
+not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
+"""
+
+import numpy as np
+
+from nbtrade._numba.bits import SHIFT
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade.book.kernels.book import is_crossed, key_of, level_index, lots_of, mark_level, open_page
+from nbtrade.engine.kernels.gateway import report
+from nbtrade.engine.kernels.match import available, cancel_crossing, end, finish, leave, stamp_of, take
+from nbtrade.engine.kernels.own_queue import is_last_order, link
+from nbtrade.engine.kernels.records import (
+    ACK,
+    BY_US,
+    EXPIRED,
+    KILLED,
+    LATE,
+    NEW,
+    PRICE,
+    REJECTED,
+    REJECTED_REPORT,
+    REPLACE,
+    REPLACE_REJECTED,
+    REPLACED,
+    REPLACED_DOWN,
+    SENT,
+    UNFILLED,
+    WORKING,
+    WOULD_CROSS,
+    accounts_at,
+    exchange_book,
+    messages_at,
+    orders_at,
+    own_levels,
+)
+from nbtrade.schema import ASK, BID, DAY, FOK, IOC, MARKET_ORDER, OPTIMISTIC, POST_ONLY, UNDEF_PRICE
+
+
+@helper
+def is_in_range(venue, px):
+    """True when the book's page table covers the price."""
+    slot = (px >> SHIFT) - exchange_book(venue)[5][0].first_slot
+    return slot >= 0 and slot < venue.n_pages_table
+
+
+@helper
+def would_take(venue, own, limit):
+    """True when an opposite price is within `limit` and the market is in order."""
+    sides = exchange_book(venue)[5]
+    return sides[1 - np.int64(own.side)].best >= limit and not is_crossed(sides)
+
+
+@helper
+def rest(venue, o, row):
+    """Order `o` joins the back of its queue."""
+    levels, pages, _, _, free, sides = exchange_book(venue)
+    own_words, own_tree, own_sides = own_levels(venue)
+    orders = orders_at(venue.orders_at)
+    own = orders[o]
+    side, px = np.int64(own.side), np.int64(own.px)
+    slot = (px >> SHIFT) - sides[0].first_slot
+    if pages[slot] == 0:
+        open_page(pages, free, sides, slot)
+    i = level_index(pages, sides, side, px)
+    if is_last_order(levels, orders, i):
+        mark_level(pages, own_words, own_tree, own_sides, side, px)
+    link(venue, levels, orders, i, o)
+    own.ahead = 0 if own.rule == OPTIMISTIC else lots_of(levels[i])
+    own.ahead_first = own.ahead
+    own.joined = row
+    own.stamp = stamp_of(own.rule, row)
+    venue.n_resting += 1
+
+
+@helper
+def take_then_rest(venue, o, ts, row):
+    """Order `o`, which works and does not rest, takes what it can; the rest of it joins its queue or ends, as its kind says."""
+    own = orders_at(venue.orders_at)[o]
+    side, px = np.int64(own.side), np.int64(own.px)
+    limit = -UNDEF_PRICE if own.kind == MARKET_ORDER else -key_of(side, px)
+    if would_take(venue, own, limit):  # a quote that rests is spared the calls
+        if own.kind == FOK and available(venue, own.account, side, limit, own.leaves) < own.leaves:
+            end(venue, o, KILLED, ts)
+            return
+        take(venue, o, limit, False, ts, row)
+    elif own.kind == FOK:
+        end(venue, o, KILLED, ts)
+        return
+    if own.leaves == 0:
+        return
+    if own.kind == MARKET_ORDER or own.kind == IOC:
+        end(venue, o, UNFILLED, ts)
+        return
+    opposite = 1 - side
+    if own_levels(venue)[2][opposite].best >= limit and not is_crossed(exchange_book(venue)[5]):
+        cancel_crossing(venue, own.account, opposite, limit, ts)
+    rest(venue, o, row)
+
+
+@helper
+def arrive_new(venue, o, ts, row):
+    """A new order reaches the exchange."""
+    own = orders_at(venue.orders_at)[o]
+    side, px = np.int64(own.side), np.int64(own.px)
+    own.arrived = ts
+    own.moved = 0
+    reason = 0
+    if own.kind != MARKET_ORDER and not is_in_range(venue, px):
+        reason = PRICE
+    elif own.kind == POST_ONLY:
+        limit = -key_of(side, px)
+        if would_take(venue, own, limit) and available(venue, own.account, side, limit, 1) > 0:
+            reason = WOULD_CROSS
+    if reason != 0:
+        report(venue, o, REJECTED_REPORT, 0, 0, ts)
+        finish(venue, o, REJECTED, reason, ts)
+        return
+    own.state = WORKING
+    report(venue, o, ACK, 0, 0, ts)
+    take_then_rest(venue, o, ts, row)
+
+
+@helper
+def reject_replace(venue, o, reason, ts):
+    """A replace is not possible: the order stays exactly as it is."""
+    own = orders_at(venue.orders_at)[o]
+    own.reason = reason
+    report(venue, o, REPLACE_REJECTED, own.px, own.qty, ts)
+
+
+@helper
+def arrive_replace(venue, o, px, qty, ts, row):
+    """A replace of a working order reaches the exchange. qty : lots in total, filled ones included"""
+    own = orders_at(venue.orders_at)[o]
+    leaves = qty - (own.qty - own.leaves)
+    if leaves <= 0:
+        leave(venue, o)
+        end(venue, o, REPLACED_DOWN, ts)
+        return
+    side = np.int64(own.side)
+    if px == own.px and leaves <= own.leaves:
+        own.qty = qty
+        own.leaves = leaves
+        report(venue, o, REPLACED, px, leaves, ts)
+        return
+    if not is_in_range(venue, px):
+        reject_replace(venue, o, PRICE, ts)
+        return
+    limit = -key_of(side, px)
+    if own.kind == POST_ONLY and would_take(venue, own, limit) and available(venue, own.account, side, limit, 1) > 0:
+        reject_replace(venue, o, WOULD_CROSS, ts)
+        return
+    leave(venue, o)
+    own.moved = 1
+    own.px = px
+    own.qty = qty
+    own.leaves = leaves
+    report(venue, o, REPLACED, px, leaves, ts)
+    take_then_rest(venue, o, ts, row)
+
+
+@helper
+def has_room(venue):
+    """True when whatever one row or message can cause fits the rings and logs."""
+    sides = exchange_book(venue)[5]
+    most = 2 * venue.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
+    return (
+        venue.r_tail - venue.r_head + most <= venue.r_mask + 1
+        and venue.n_fills + most <= venue.fills_capacity
+        and venue.n_done + most <= venue.done_capacity
+        and venue.n_taken + most <= venue.taken_capacity
+        and sides[0].n_free > 1
+    )
+
+
+@kernel
+def arrive(venue, ts):
+    """The next message reaches the exchange at `ts`, after all rows so far."""
+    apart()
+    message = messages_at(venue.messages_at)[venue.m_head & venue.m_mask]
+    venue.m_head += 1
+    o = np.int64(message.order)
+    own = orders_at(venue.orders_at)[o]
+    account = accounts_at(venue.accounts_at)[own.account]
+    own.in_flight -= 1
+    account.flying -= 1
+    row = venue.base_row + venue.x
+    if message.what == NEW:
+        arrive_new(venue, o, ts, row)
+    elif own.state != WORKING:
+        account.n_late += 1
+        report(venue, o, LATE, 0, 0, ts)  # the slot is free when we know: in the order of reports, whoever else runs beside us
+    elif message.what == REPLACE:
+        arrive_replace(venue, o, np.int64(message.px), np.int64(message.qty), ts, row)
+    else:
+        leave(venue, o)
+        end(venue, o, BY_US, ts)
+
+
+# --- the end of a session ---------------------------------------------------------------------------
+@kernel
+def close_session(venues, step, n_slots, flatten, ts):
+    """The session ends: DAY orders expire, the others stay; positions are closed if asked for.
+
+    venues  : VENUE[1]   step : where to go on, 0 to begin   flatten : accounts to close, 0 or all
+    n_slots : of all accounts, each with one more than its capacity: the order that closes a position
+
+    Positions are closed like a market order that arrives at the end; what the book cannot give stays open.
+    Returns the next step: n_slots + flatten when all is done, else make room and call again.
+    """
+    venue = venues[0]
+    orders, accounts = orders_at(venue.orders_at), accounts_at(venue.accounts_at)
+    while step < n_slots + flatten and has_room(venue):
+        if step >= n_slots:
+            close_position(venue, accounts[step - n_slots], ts)
+        elif orders[step].state == WORKING and orders[step].kind == DAY:
+            leave(venue, step)
+            end(venue, step, EXPIRED, ts)
+        step += 1
+    return step
+
+
+@helper
+def close_position(venue, account, ts):
+    """Sell or buy an account's true position as a market order would."""
+    position = account.true_position
+    if position == 0:
+        return
+    o = account.first + account.capacity
+    own = orders_at(venue.orders_at)[o]
+    own.id = account.n_orders
+    own.side = ASK if position > 0 else BID
+    own.kind = MARKET_ORDER
+    own.state = SENT
+    own.status = SENT
+    own.px = 0
+    own.qty = abs(position)
+    own.want_qty = own.qty
+    own.leaves = own.qty
+    own.left = own.qty
+    own.filled = 0
+    own.ahead_first = 0
+    own.joined = 0
+    own.stamp = 0
+    own.sent = ts
+    account.n_orders += 1
+    account.n_open += 1
+    account.open_bid += own.qty if position < 0 else 0
+    account.open_ask += own.qty if position > 0 else 0
+    arrive_new(venue, o, ts, venue.base_row + venue.x)

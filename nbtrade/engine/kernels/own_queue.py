@@ -1,0 +1,112 @@
+"""The list of our entries at a price level: orders, and what we took there.
+
+    levels[i].own ──> entry <──> entry <──> entry      circular, in order of arrival; OWN records of all accounts
+
+A TAKEN entry is an account's liquidity that it took from the level; see engine/kernels/match.py for what becomes of it.
+"""
+
+import numpy as np
+
+from nbtrade._numba.bits import MASK, SHIFT, WORD
+from nbtrade._numba.jit import helper
+from nbtrade.engine.kernels.records import i4_at, i8_at
+from nbtrade.engine.kernels.row_batch import NEAR_SLOTS
+from nbtrade.schema import TAKEN
+
+
+@helper
+def count_level(venue, side, px, step):
+    """One level more, or less, has entries of ours: the bits by which rows at it are found (engine/kernels/row_batch.py) are set, or not any more."""
+    counts, ours = i4_at(venue.ours_counts_at), i8_at(venue.ours_at)
+    for at in ((side << SHIFT) + (px & MASK), NEAR_SLOTS * WORD + (px >> SHIFT & MASK)):
+        counts[at] += step
+        bit, word = 1 << (at & MASK), at >> SHIFT
+        ours[word] = ours[word] | bit if counts[at] != 0 else ours[word] & ~bit
+
+
+@helper
+def link(venue, levels, orders, i, o):
+    """Put entry `o` at the end of level `i`'s list."""
+    head = levels[i].own - 1
+    if head < 0:
+        count_level(venue, np.int64(orders[o].side), np.int64(orders[o].px), 1)
+        levels[i].own = o + 1
+        orders[o].next = o
+        orders[o].prev = o
+    else:
+        tail = orders[head].prev
+        orders[tail].next = o
+        orders[o].prev = tail
+        orders[o].next = head
+        orders[head].prev = o
+    orders[o].at = i
+
+
+@helper
+def unlink(venue, levels, orders, o):
+    """Take entry `o` off its level's list."""
+    i = orders[o].at
+    after = orders[o].next
+    if after == o:
+        count_level(venue, np.int64(orders[o].side), np.int64(orders[o].px), -1)
+        levels[i].own = 0
+        return
+    before = orders[o].prev
+    orders[before].next = after
+    orders[after].prev = before
+    if levels[i].own == o + 1:
+        levels[i].own = after + 1
+
+
+@helper
+def is_last_order(levels, orders, i):
+    """True when no own order (only TAKEN entries, or nothing) rests at level `i`."""
+    head = levels[i].own - 1
+    o = head
+    while o >= 0:
+        if orders[o].kind != TAKEN:
+            return False
+        o = orders[o].next
+        if o == head:
+            break
+    return True
+
+
+@helper
+def taken_entry(levels, orders, i, k):
+    """Account k's TAKEN entry at level `i`, or -1."""
+    head = levels[i].own - 1
+    o = head
+    while o >= 0:
+        if orders[o].kind == TAKEN and orders[o].account == k:
+            return o
+        o = orders[o].next
+        if o == head:
+            break
+    return -1
+
+
+@helper
+def note_taken(venue, levels, orders, i, side, px, k, qty):
+    """Account k took `qty` lots at level `i`, that of `px` on `side`. There is a free entry: the caller made sure."""
+    o = taken_entry(levels, orders, i, k)
+    if o < 0:
+        o = venue.free_taken
+        venue.free_taken = orders[o].next
+        venue.n_taken += 1
+        orders[o].kind = TAKEN
+        orders[o].account = k
+        orders[o].side = side
+        orders[o].px = px
+        orders[o].qty = 0
+        link(venue, levels, orders, i, o)
+    orders[o].qty += qty
+
+
+@helper
+def drop_taken(venue, levels, orders, o):
+    """All that the TAKEN entry `o` stood for is refreshed."""
+    unlink(venue, levels, orders, o)
+    orders[o].next = venue.free_taken
+    venue.free_taken = o
+    venue.n_taken -= 1

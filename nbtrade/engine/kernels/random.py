@@ -1,0 +1,28 @@
+"""Random numbers for strategies: a seeded generator in a field `rng` of the strategy's state.
+
+    @nbtrade.strategy(state=[("rng", "i8"), ...], wake="1s", rng=7)
+    def taker(market, features, account, state):
+        if nbtrade.uniform(state) < 0.1: ...
+
+The field is the seed and counts on, so a run repeats exactly, and each account of a sweep has the stream its seed gives it.
+"""
+
+import math
+
+from nbtrade._numba.jit import helper
+from nbtrade.engine.kernels.latency import LOW32, mixed
+
+
+@helper
+def uniform(state):
+    """A number in [0, 1) with 32 random bits; moves `state.rng` on."""
+    n = state.rng
+    state.rng = n + 0x100000000  # the high half counts, the low half is the seed
+    return mixed(mixed((n >> 32) & LOW32) ^ mixed((n & LOW32) + 0x9E37)) * 2.0**-32
+
+
+@helper
+def normal(state):
+    """A number from the standard normal distribution (Box and Muller); moves `state.rng` on by two."""
+    u = 1.0 - uniform(state)
+    return math.sqrt(-2.0 * math.log(u)) * math.cos(2.0 * math.pi * uniform(state))

@@ -1,0 +1,381 @@
+"""The records of a run: what the exchange, the accounts and the messages between them are made of.
+
+    RUN ──> VENUE[instrument] ──> rows of the tape, two books, own orders, message and report rings, logs      all by address
+        └─> ACCOUNT[instrument, account] ──> its order slots, its venue
+        └─> state[account], MARKET[instrument]
+
+A VENUE is one instrument in the run: its tape, the exchange's book and ours. An order has two sides in one record: what the exchange
+knows (`state`, `leaves`, `ahead`) and what we know (`status`, `left`, `want_*`), which follows when reports arrive. A slot is used again
+once both are done with it and nothing of it is in flight.
+
+Money is exact here: `cash` and `*_value` count tick-lots in int64; currency and fees begin in results.
+"""
+
+import numpy as np
+from numba import types
+
+from nbtrade._numba.jit import helper
+from nbtrade._numba.pointers import pointer_to
+from nbtrade._numba.records import record_at, record_model, record_type
+from nbtrade.book.kernels.arrays import LEVEL, SIDE
+from nbtrade.schema import (
+    END,
+    EVENT,
+    EVENT_END,
+    OWN_ACK,
+    OWN_FILL,
+    ROW,
+    START,
+    TOP,
+    TRADES,
+)
+
+# states of an order, at the exchange and as we know it
+FREE, SENT, WORKING, FILLED, CANCELLED, REJECTED = range(6)
+STATES = ("free", "sent", "working", "filled", "cancelled", "rejected")
+KINDS = ("limit", "market", "taken", "post_only", "ioc", "fok", "day")
+# why the exchange ended, or did not change, an order
+OK, PRICE, WOULD_CROSS, KILLED, UNFILLED, SELF_MATCH, REPLACED_DOWN, EXPIRED, BY_US = range(9)
+REASONS = ("", "price out of range", "would cross", "killed", "unfilled rest", "self match", "replaced down", "expired", "by us")
+# why an order or a change was not even sent
+NO_SLOT, BAD_ORDER, RISK_ORDER, RISK_POSITION, RISK_OPEN, RISK_LOSS, RISK_RATE, NOT_OPEN, TOO_MANY = range(1, 10)
+REFUSALS = (
+    "",
+    "no slot",
+    "bad order",
+    "max_order",
+    "max_position",
+    "max_open",
+    "max_loss",
+    "max_rate",
+    "not open",
+    "too many replaces under way",
+)
+NEW, CANCEL_ORDER, REPLACE = 0, 1, 2  # messages
+ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, LATE = range(7)  # reports; LATE wakes nobody
+SAMPLING = 1 << 8  # a moment at which equity is noted: no wake
+WAKES = {"event": EVENT_END, "top": TOP, "trade": TRADES, "ack": OWN_ACK, "fill": OWN_FILL, "start": START, "end": END}
+BY_MARKET = EVENT_END | TOP | TRADES
+BY_REPORT = OWN_ACK | OWN_FILL
+NEVER = 2**62
+CONSTANT, RANDOM, MEASURED = 0, 1, 2  # kinds of latency
+MAX_PX = 1 << 30  # ticks an own order's price may have
+
+OWN = np.dtype(
+    [
+        # what a quote looks at, first: one cache line
+        ("id", "i8"),  # the account's orders are numbered from 0
+        ("want_px", "i4"),  # ticks, as last sent
+        ("want_qty", "i4"),  # lots in total, as last sent
+        ("left", "i4"),  # lots left as we know it
+        ("filled", "i4"),  # lots filled as we know it
+        ("in_flight", "i4"),  # messages and reports under way
+        ("asked", "i4"),  # replaces not answered yet
+        ("status", "i1"),  # as we know it
+        ("cancelling", "i1"),  # a cancel is under way
+        ("side", "i1"),
+        ("kind", "i1"),  # LIMIT MARKET_ORDER TAKEN POST_ONLY IOC FOK DAY
+        ("state", "i1"),  # at the exchange
+        ("reason", "i1"),  # why it ended, or was not replaced
+        ("rule", "i1"),  # FIFO OPTIMISTIC CONSERVATIVE
+        ("moved", "i1"),  # a replace sent it to the back since it arrived
+        ("px", "i4"),  # at the exchange: ticks
+        ("qty", "i4"),  # lots ordered in total
+        ("leaves", "i4"),  # lots left at the exchange
+        ("next", "i4"),  # list of our entries at the level, circular; free list of the account
+        ("prev", "i4"),
+        ("account", "i4"),
+        ("ahead", "i8"),  # lots of the market before us at our price
+        ("stamp", "i8"),  # row of the tape when we joined: rows with an earlier prio are before us
+        ("at", "i8"),  # index of its level
+        ("ahead_first", "i8"),  # `ahead` on arrival
+        ("joined", "i8"),  # row when it went to the back of its queue: `stamp` where the fill rule is FIFO
+        ("sent", "i8"),  # ts
+        ("arrived", "i8"),  # ts at the exchange
+        ("done", "i8"),  # ts at the exchange
+    ],
+    align=True,
+)
+
+ACCOUNT = np.dtype(
+    [
+        # as we know it: from reports that have arrived
+        ("position", "i8"),  # lots
+        ("cash", "i8"),  # tick-lots
+        ("n_open", "i8"),  # orders not known to be done
+        ("open_bid", "i8"),  # lots of ours not known to be done
+        ("open_ask", "i8"),
+        ("quote_bid", "i8"),  # slot of the order that `quote` keeps, -1: none
+        ("quote_ask", "i8"),
+        ("quote_bid_id", "i8"),  # its id: a slot may have another order by now
+        ("quote_ask_id", "i8"),
+        ("orders_at", "i8"),  # address of slot 0
+        ("free", "i8"),  # first free slot
+        ("first", "i8"),  # engine's index of slot 0
+        ("venue_at", "i8"),
+        ("flying", "i8"),  # our messages under way
+        ("last_arrival", "i8"),  # of our last message: none overtakes another
+        ("last_report", "i8"),
+        ("n_orders", "i8"),
+        ("woken", "i8"),  # OWN_ACK, OWN_FILL: by the reports just delivered
+        ("checked", "i8"),  # 1: has risk limits or a lot to check
+        # at the exchange
+        ("true_position", "i8"),
+        ("true_cash", "i8"),
+        ("maker_qty", "i8"),  # lots
+        ("taker_qty", "i8"),
+        ("maker_value", "i8"),  # tick-lots
+        ("taker_value", "i8"),
+        ("sell_qty", "i8"),  # of both
+        ("sell_value", "i8"),
+        ("n_fills", "i8"),
+        ("n_cancelled", "i8"),
+        ("n_rejected", "i8"),
+        ("n_late", "i8"),  # cancels and replaces that came when the order was done
+        ("seen_row", "i8"),  # row whose execution was last shared out, and its lots given to us
+        ("seen_qty", "i8"),
+        ("rule", "i8"),
+        # the position as a trader counts it, by known fills
+        ("average_px", "f8"),  # ticks, of the open position
+        ("realised", "f8"),  # tick-lots
+        # refusals and risk
+        ("n_refused", "i8"),
+        ("refused", "i8"),  # the last one's cause
+        ("refusals", "i8", 10),  # by cause
+        ("lot", "i8"),
+        ("max_order", "i8"),
+        ("max_position", "i8"),
+        ("max_open", "i8"),
+        ("max_loss", "i8"),  # tick-lots
+        ("max_rate", "i8"),  # messages in `rate_interval`
+        ("rate_interval", "i8"),  # ns
+        ("rate_window", "i8"),
+        ("rate_count", "i8"),
+        # inside
+        ("capacity", "i8"),
+        ("index", "i8"),
+        ("self_at", "i8"),  # address of this record, and how far it is to the same account's next instrument
+        ("stride", "i8"),
+        ("venue", "i8"),
+        ("n_venues", "i8"),
+    ],
+    align=True,
+)
+
+MESSAGE = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4"), ("px", "i4"), ("qty", "i4")], align=True)
+REPORT = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4"), ("px", "i4"), ("qty", "i4")], align=True)
+
+FILL = np.dtype(
+    [
+        ("ts", "i8"),  # exchange clock
+        ("order_id", "i8"),
+        ("row", "i8"),  # tape row that caused it; for a taker the next row
+        ("px", "i4"),
+        ("qty", "i4"),
+        ("account", "i4"),
+        ("side", "i2"),  # so wide that no byte of a record is left unwritten
+        ("maker", "i2"),
+    ],
+    align=True,
+)
+
+# One account's true position and cash at a sampling time.
+SAMPLE = np.dtype(
+    [
+        ("ts", "i8"),
+        ("bid_px", "i8"),
+        ("ask_px", "i8"),
+        ("position", "i8"),
+        ("cash", "i8"),
+        ("maker_qty", "i8"),
+        ("taker_qty", "i8"),
+        ("maker_value", "i8"),
+        ("taker_value", "i8"),
+        ("sell_qty", "i8"),
+        ("sell_value", "i8"),
+        ("account", "i4"),
+        ("venue", "i4"),
+    ],
+    align=True,
+)
+
+BOOK_FIELDS = ("levels_at", "pages_at", "words_at", "tree_at", "free_at", "sides_at")
+SEEN_FIELDS = tuple("seen_" + name for name in BOOK_FIELDS)
+
+VENUE = np.dtype(
+    [
+        # rows at hand
+        ("events_at", "i8"),
+        ("ts_event_at", "i8"),
+        ("ts_recv_at", "i8"),
+        ("n", "i8"),
+        ("places_at", "i8"),  # i4[AT_ONCE], and i8: engine/kernels/row_batch.py
+        ("changes_at", "i8"),
+        ("base_row", "i8"),  # tape row of events[0]
+        ("x", "i8"),  # next row of the exchange's pass
+        ("x_phase", "i8"),  # of row x: OURS it is in the book, MET its effect on our orders is done too
+        ("l", "i8"),  # next row of the market pass
+        ("to", "i8"),  # what `l` will be at the wake that is being prepared
+        ("feed", "i8"),  # ns
+        # our own book's scan for the next wake (two books)
+        ("seen", "i8"),  # rows in it: at an event's end, ahead of `l` when a wake came in between
+        ("candidate", "i8"),  # time of the wake it found, NEVER: none yet
+        ("candidate_bits", "i8"),
+        ("seen_bits", "i8"),  # bits of the moment that is being scanned
+        ("top_bid", "i8"),  # key and lots before it
+        ("top_ask", "i8"),
+        ("top_bid_qty", "i8"),
+        ("top_ask_qty", "i8"),
+        ("pages_needed", "i8"),  # free pages that our book must have before the next wake
+        # the exchange's book, our level bits over it, and our book
+        *((name, "i8") for name in BOOK_FIELDS),
+        ("n_pages_table", "i8"),  # length of the page table
+        ("own_words_at", "i8"),
+        ("own_tree_at", "i8"),
+        ("own_sides_at", "i8"),
+        ("ours_at", "i8"),  # i8[N_OURS]: engine/kernels/row_batch.py
+        ("ours_counts_at", "i8"),  # i4: how many levels with entries of ours stand behind each bit of it
+        *((name, "i8") for name in SEEN_FIELDS),
+        ("market_at", "i8"),
+        ("accounts_at", "i8"),
+        ("orders_at", "i8"),
+        (
+            "entries_at",
+            "i8",
+        ),  # from the record before them on: [levels[i].own] is the first entry at a level
+        ("n_resting", "i8"),
+        ("all_fifo", "i8"),  # no account has another fill rule
+        ("free_taken", "i8"),  # first free TAKEN entry
+        ("n_taken", "i8"),
+        ("taken_capacity", "i8"),
+        # rings and logs
+        ("messages_at", "i8"),
+        ("m_mask", "i8"),
+        ("m_head", "i8"),
+        ("m_tail", "i8"),
+        ("reports_at", "i8"),
+        ("r_mask", "i8"),
+        ("r_head", "i8"),
+        ("r_tail", "i8"),
+        ("fills_at", "i8"),
+        ("n_fills", "i8"),
+        ("fills_capacity", "i8"),
+        ("done_at", "i8"),
+        ("n_done", "i8"),
+        ("done_capacity", "i8"),
+        ("keep_log", "i8"),
+        # time and latency
+        ("now", "i8"),
+        ("latency", "i8"),  # CONSTANT RANDOM MEASURED
+        ("entry", "i8"),  # ns
+        ("response", "i8"),
+        ("seed", "i8"),
+        ("sample_ts_at", "i8"),  # MEASURED: i8[n] times; then, and for RANDOM, i8[n] entry and response latencies
+        ("sample_entry_at", "i8"),
+        ("sample_response_at", "i8"),
+        ("n_latencies", "i8"),
+    ],
+    align=True,
+)
+
+RUN = np.dtype(
+    [
+        ("wakes", "i8"),
+        ("interval", "i8"),
+        ("first_ts", "i8"),  # local time of the first row
+        ("next_timer", "i8"),
+        ("end_ts", "i8"),  # local time of the last wake there can be; NEVER until the end of the data is at hand
+        ("started", "i8"),  # 2 once there was the START wake
+        ("ended", "i8"),
+        ("wake", "i8"),  # local time and bits of the wake that is being prepared
+        ("bits", "i8"),
+        ("one_book", "i8"),  # our book is the exchange's, rolled back by the rows still on their way
+        ("notes_trades", "i8"),  # strategies read the last trade, the volume or the number of events
+        ("sample", "i8"),  # ns between samples
+        ("next_sample", "i8"),
+        ("n_samples", "i8"),
+        ("samples_capacity", "i8"),
+        ("samples_at", "i8"),
+        ("n_wakes", "i8"),
+        ("failed_account", "i8"),
+        ("n_accounts", "i8"),
+        ("n_venues", "i8"),
+        ("venues_at", "i8"),
+        ("accounts_at", "i8"),
+        ("market_at", "i8"),
+        ("features_at", "i8"),
+        ("n_features", "i8"),  # rows of the feature matrix; its columns follow
+        ("feature_width", "i8"),
+        ("feature_ts_at", "i8"),  # local times of its rows
+        ("feature_matrix_at", "i8"),
+        ("no_features_at", "i8"),  # NaNs
+        ("feature_row", "i8"),  # next row not yet known
+        ("strategy_at", "i8"),
+        ("states_at", "i8"),
+        ("state_bytes", "i8"),
+    ],
+    align=True,
+)
+
+
+class AccountRecord(np.record):
+    """An account without the JIT."""
+
+
+@record_model
+class AccountType(types.Record):
+    """An account with the JIT: a record with methods. (A class of this module, so that cached kernels find it again.)"""
+
+
+ACCOUNT_TYPE = record_type(ACCOUNT, AccountType)
+account_at = record_at(ACCOUNT, ACCOUNT_TYPE, AccountRecord)
+venue_at = record_at(VENUE, record_type(VENUE))
+own_at = record_at(OWN, record_type(OWN))
+OWN_BYTES, ACCOUNT_BYTES = OWN.itemsize, ACCOUNT.itemsize
+
+venues_at = pointer_to(VENUE)
+accounts_at = pointer_to(ACCOUNT, ACCOUNT_TYPE)
+orders_at = pointer_to(OWN)
+messages_at = pointer_to(MESSAGE)
+reports_at = pointer_to(REPORT)
+fills_at = pointer_to(FILL)
+samples_at = pointer_to(SAMPLE)
+events_at = pointer_to(EVENT)
+rows_at = pointer_to(ROW)  # the same bytes
+levels_at = pointer_to(LEVEL)
+sides_at = pointer_to(SIDE)
+i4_at = pointer_to(np.dtype("i4"))
+i8_at = pointer_to(np.dtype("i8"))
+f8_at = pointer_to(np.dtype("f8"))
+
+
+@helper
+def exchange_book(venue):
+    """The exchange's Book as pointers: levels, pages, words, tree, free, sides."""
+    return (
+        levels_at(venue.levels_at),
+        i4_at(venue.pages_at),
+        i8_at(venue.words_at),
+        i8_at(venue.tree_at),
+        i4_at(venue.free_at),
+        sides_at(venue.sides_at),
+    )
+
+
+@helper
+def seen_book(venue):
+    """Our Book, as `exchange_book`."""
+    return (
+        levels_at(venue.seen_levels_at),
+        i4_at(venue.seen_pages_at),
+        i8_at(venue.seen_words_at),
+        i8_at(venue.seen_tree_at),
+        i4_at(venue.seen_free_at),
+        sides_at(venue.seen_sides_at),
+    )
+
+
+@helper
+def own_levels(venue):
+    """The bits of levels with own orders: words, tree, sides."""
+    return i8_at(venue.own_words_at), i8_at(venue.own_tree_at), sides_at(venue.own_sides_at)

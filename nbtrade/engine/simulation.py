@@ -1,0 +1,201 @@
+"""One run of the engine: its records, and the loop that feeds it rows, drains its logs and grows what is full.
+
+The kernel stops by itself with a status; nothing in it allocates. Rows come as views of a tape, or in pieces from a source that is
+being decoded: both clocks' passes keep their place in the rows at hand.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nbtrade._numba import traceback
+from nbtrade._numba.pointers import keep
+from nbtrade.book.kernels import arrays
+from nbtrade.engine import diagnostics
+from nbtrade.engine.instrument_state import LOG_ROWS, Delays, Venue, joined, new_log, new_records, taken
+from nbtrade.engine.kernels import event_loop, market, order_entry, records
+from nbtrade.engine.strategy import Strategy
+
+
+def shares_book(strategy: Strategy, feed: int) -> bool:
+    """True when one book serves both clocks: the market does not wake, and few rows are on their way to us between two timers."""
+    return strategy.wakes & records.BY_MARKET == 0 and 2 * feed < strategy.interval
+
+
+class Simulation:
+    """Records of one run of k accounts over one or more instruments.
+
+    states  : STATE[k] initial state records      books : a Book for each instrument, before its first row
+    delays  : latencies                           sample : ns between samples, 0 for none
+    slots   : order slots of an account           keep_log : keep fills and orders
+    limits  : ACCOUNT fields -> values, scalar or [k]: fill rule, lot, risk
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        states: np.ndarray,
+        books: Sequence[arrays.Book],
+        delays: Delays,
+        sample: int,
+        slots: int,
+        keep_log: bool,
+        limits: dict[str, int | np.ndarray] | None = None,
+    ) -> None:
+        self.strategy, self.states, self.n_accounts = strategy, states.copy(), len(states)
+        self.one_book = shares_book(strategy, delays.feed)
+        self.accounts = new_records(records.ACCOUNT, len(books) * self.n_accounts)
+        self.market = new_records(market.MARKET, len(books))
+        self.venue_records = new_records(records.VENUE, len(books))
+        self.samples = new_log(records.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
+        self.sample_log: list[np.ndarray] = []
+        self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
+        self._set_accounts(limits or {})
+        self.venues = [
+            Venue(self.venue_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
+            for v, book in enumerate(books)
+        ]
+        self.venue_records["all_fifo"] = not self.accounts["rule"].any()
+        self._set_market()
+        self.run = self._new_run(sample)
+
+    def accounts_of(self, v: int) -> np.ndarray:
+        """ACCOUNT[k] on instrument v."""
+        return self.accounts[v * self.n_accounts : (v + 1) * self.n_accounts]
+
+    # --- setting up --------------------------------------------------------------------------------
+    def _set_accounts(self, limits: dict[str, int | np.ndarray]) -> None:
+        a, at = self.accounts, keep(self.accounts)
+        n = np.arange(len(a))
+        a["index"], a["venue"] = n % self.n_accounts, n // self.n_accounts
+        a["self_at"] = at + n * records.ACCOUNT_BYTES
+        a["n_venues"] = len(self.venue_records)
+        a["stride"] = self.n_accounts * records.ACCOUNT_BYTES
+        a["venue_at"] = keep(self.venue_records) + a["venue"] * records.VENUE.itemsize
+        a["quote_bid"] = a["quote_ask"] = a["seen_row"] = -1
+        a["lot"] = a["rate_interval"] = 1
+        for name, value in limits.items():
+            a[name] = np.resize(value, len(a))
+        a["checked"] = (a["lot"] > 1) | sum(a[name] > 0 for name in ("max_order", "max_position", "max_open", "max_loss", "max_rate"))
+
+    def _set_market(self) -> None:
+        m = self.market
+        for name in ("last_px", "bid_px", "ask_px"):
+            m[name] = 2**63 - 1
+        m["last_side"], m["n_features"] = -1, len(self.no_features)
+        m["index"], m["n_venues"] = np.arange(len(m)), len(m)
+        m["self_at"] = keep(m) + m["index"] * market.MARKET_BYTES
+        m["venue_at"] = self.venue_records.ctypes.data + m["index"] * records.VENUE.itemsize
+        self.venue_records["market_at"] = m["self_at"]
+
+    def _new_run(self, sample: int) -> np.ndarray:
+        run = new_records(records.RUN)
+        s = self.strategy
+        run["wakes"], run["interval"], run["one_book"], run["notes_trades"] = s.wakes, s.interval, self.one_book, s.reads_trades
+        run["strategy_at"] = s.address
+        run["sample"], run["samples_at"], run["samples_capacity"] = sample, keep(self.samples), len(self.samples)
+        run["n_accounts"], run["n_venues"] = self.n_accounts, len(self.venues)
+        run["venues_at"], run["accounts_at"], run["market_at"] = keep(self.venue_records), keep(self.accounts), keep(self.market)
+        run["no_features_at"] = keep(self.no_features)
+        run["states_at"], run["state_bytes"] = keep(self.states), self.states.dtype.itemsize
+        run["end_ts"] = records.NEVER
+        return run
+
+    def set_features(self, ts: np.ndarray, matrix: np.ndarray) -> None:
+        """The rows of the feature matrix f8[n, m] become known at local times ts i8[n]."""
+        self.features = np.ascontiguousarray(ts, np.int64), np.ascontiguousarray(matrix, np.float64)
+        run = self.run
+        self.no_features = np.full(self.features[1].shape[1], np.nan)
+        run["no_features_at"], self.market["n_features"] = keep(self.no_features), len(self.no_features)
+        run["feature_ts_at"], run["feature_matrix_at"] = keep(self.features[0]), keep(self.features[1])
+        run["n_features"], run["feature_width"], run["feature_row"] = *self.features[1].shape, 0
+
+    # --- running -----------------------------------------------------------------------------------
+    def go(self, final: bool, advance: Callable[[int], object] = lambda rows: None) -> None:
+        """Run as far as the rows at hand tell. Call with `final` at the end. Raises StrategyError, CapacityError."""
+        while True:
+            before = self.n_rows()
+            status = event_loop.run(self.run, final)
+            advance(self.n_rows() - before)
+            if status == event_loop.NEED_ROOM:
+                self._make_room()
+            elif status == event_loop.STRATEGY_FAILED:
+                self._explain_failure()
+            elif status != event_loop.PAUSED:
+                break
+        if final:
+            self.drain()
+
+    def n_rows(self) -> int:
+        """Rows that the exchanges' clocks have passed."""
+        return sum(venue.n_rows() for venue in self.venues)
+
+    def feed(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, base_row: int, final: bool) -> int:
+        """Run on rows of the one instrument; returns how many of them neither clock needs any more.
+
+        events : EVENT[n], ts_event, ts_recv : i8[n]; the first is tape row `base_row`, and they begin with the first row that the
+        last call's answer left over. Call with `final` at the end.
+        """
+        self.venues[0].feed(events, ts_event, ts_recv, base_row)
+        self.go(final)
+        return self.venues[0].n_passed()
+
+    def close_session(self, flatten: bool) -> None:
+        """DAY orders expire, and positions are closed if asked for."""
+        end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
+        for venue in self.venues:
+            closed = self.n_accounts if flatten else 0
+            step = 0
+            while step < venue.n_slots + closed:
+                venue.make_room()
+                step = order_entry.close_session(venue.records, step, venue.n_slots, closed, end)
+        self.drain()
+
+    def next_session(self, books: Sequence[arrays.Book], first_ts: int) -> None:
+        """Go on with other tapes: open orders are sent again and arrive when we see what is captured at `first_ts`, in the back.
+
+        Reports that were under way arrive now, and wake nobody.
+        """
+        self._note_the_rest()
+        self.run["started"] = self.run["ended"] = 0
+        self.run["end_ts"] = records.NEVER
+        self.market["bid_px"] = self.market["ask_px"] = 2**63 - 1
+        for venue, book in zip(self.venues, books, strict=True):
+            venue.start_session(book)
+            venue.send_again(first_ts + venue.delays.feed)
+        self.accounts["seen_row"], self.accounts["woken"] = -1, 0  # rows are counted anew
+
+    def _note_the_rest(self) -> None:
+        """Trades and events after the session's last wake are seen too."""
+        for venue in self.venues:
+            market.note_rest(venue.records)
+
+    def _explain_failure(self) -> None:
+        """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""
+        k, ts = int(self.run["failed_account"][0]), int(self.market["ts"][0])
+        state = dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))
+        what, line = traceback.raised(state["_"])
+        when = f"At {np.datetime64(ts, 'ns')} UTC (wake {int(self.run['n_wakes'][0]):,}, account {k})"
+        function = self.strategy.function
+        raise diagnostics.runtime_error(function, what, function.__code__.co_firstlineno + line, when, state)
+
+    # --- room --------------------------------------------------------------------------------------
+    def drain(self) -> None:
+        """Move what the logs hold out of the kernels' way."""
+        for venue in self.venues:
+            venue.drain()
+        n = int(self.run["n_samples"][0])
+        if n:
+            part, self.samples = taken(self.samples, n, records.SAMPLE)
+            self.sample_log.append(part)
+            self.run["n_samples"], self.run["samples_at"] = 0, keep(self.samples)
+
+    def _make_room(self) -> None:
+        self.drain()
+        for venue in self.venues:
+            venue.make_room()
+
+    # --- results -----------------------------------------------------------------------------------
+    def all_samples(self) -> np.ndarray:
+        """SAMPLE[] of all accounts and instruments, by time."""
+        return joined(self.sample_log, records.SAMPLE)

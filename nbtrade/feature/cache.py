@@ -1,0 +1,64 @@
+"""Matrices kept in a BlockFile by what they are made of: the second request is a memory map.
+
+    name = hash(tape's content, its rows, features, sample, users' functions, version)  ->  {values, ts}
+
+`Store` is all that the rest knows: `get(name)` and `put(name, arrays)`.
+"""
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from nbtrade._numba.jit import fingerprint
+from nbtrade.errors import BlockFileLocked
+from nbtrade.feature.expression import Expression
+from nbtrade.feature.sampling import Sampling
+from nbtrade.storage.blockfile.blockfile import BlockFile
+from nbtrade.tape.tape import Tape
+
+VERSION = 1  # of the formulas: a change of any of them is another number
+
+
+class Store:
+    """Named sets of arrays in a BlockFile: blocks "features/NAME/KEY"."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def get(self, name: str) -> dict[str, np.ndarray] | None:
+        """The arrays of `name`, views of the file; None when they are not there."""
+        if not self.path.exists():
+            return None
+        with BlockFile(self.path, mode="r") as blocks:
+            keys = blocks.list(f"features/{name}/")
+            return {key.rsplit("/", 1)[1]: blocks.get(key) for key in keys} or None
+
+    def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
+        """Keep arrays under `name`: all of them, or none. Left out while another process writes the file: the next request does it."""
+        with contextlib.suppress(BlockFileLocked), BlockFile(self.path) as blocks:
+            blocks.put_many({f"features/{name}/{key}": array for key, array in arrays.items()})
+
+
+def name_of(tape: Tape, columns: list[Expression], sampling: Sampling, extra: Any = "") -> str | None:
+    """The name of a matrix; None when a user's own function can't be told from others."""
+    functions = [fingerprint(function) for column in columns for function in _own_functions(column)]
+    if None in functions:
+        return None
+    text = repr((VERSION, tape.content_hash, tape.start, tape.stop, [stable_key(c) for c in columns], sampling.key(), functions, extra))
+    return xxhash.xxh3_128_hexdigest(text.encode())
+
+
+def _own_functions(e: Expression) -> list[Any]:
+    own = [e.own.function] if e.own is not None else []
+    return own + [function for one in e.inputs for function in _own_functions(one)]
+
+
+def stable_key(e: Expression) -> str:
+    """A node's key without what differs between processes; own functions are told apart by their fingerprints."""
+    if e.own is None:
+        return f"{type(e).__name__}:{e.op}{e.shape}{e.params}({','.join(stable_key(i) for i in e.inputs)})"
+    return f"own {e.own.function.__qualname__} {e.own.initial.tobytes().hex()} {e.own.levels}({','.join(stable_key(i) for i in e.inputs)})"

@@ -1,0 +1,300 @@
+"""A set of features as one function: its code, and the memory that the code works on.
+
+    expressions ──equal nodes once──> order ──emit (feature/lowering.py)──> source of
+        evaluate(plan, out, now, what)      what: ADVANCE | ABSORB | WRITE, see feature/kernels/event_loop.py
+    s[...]   f8: averages, values in force, totals     w0, w1...  WINDOW   moving windows
+    c[...]   f8: constants and parameters               p0, p1...  PAIRS    intervals, buckets
+    o[...]   OBSERVED, as floats                        rings      what windows and intervals hold, and tables
+
+The source has no numbers in it but positions, so sets that differ in parameters are one function, and the disk cache finds it again in
+another process. Values are worked out where they are needed: at every event's end for what averages and windows take in, and where a
+sample is written for the columns. (State in local variables, and a straight line of code of its own for a sample at an event's end, were
+tried and took as long or longer.)
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbtrade.feature.expression import EVENTS, TIME, VOLUME, Expression, Flow, Level
+from nbtrade.feature.kernels import snapshot
+from nbtrade.feature.kernels.rolling import PAIRS, WINDOW
+
+NOTHING = 1e-17  # 1.0 - x is 1.0 for what is smaller
+NOW, START, EVENT_COUNT, VOLUME_COUNT = range(4)  # of s[...]
+LEVEL_FIELDS = {f"{side}_{what}" for side in ("bid", "ask") for what in ("px", "qty", "orders")}
+
+
+class _Decays(NamedTuple):
+    """Lines of exponential weights."""
+
+    weights: dict[str, list[str]]  # by clock: d{k}
+    absorbed: list[str]  # what fades where an event is taken in, besides the totals
+    passed: list[str]  # what fades where only time passes
+    flushes: dict[str, list[str]]  # by clock
+    factors: list[str]  # k{k}, which make totals rates
+
+
+class Program:
+    """Code and initial memory of a set of features. Emitters add to it; `source` is the result."""
+
+    def __init__(self, outputs: Iterable[Expression]) -> None:
+        self.advance: list[str] = []
+        self.absorb: list[str] = []
+        self.write: list[str] = []
+        self.after_write: list[str] = []
+        self.state = [0.0, np.inf, 0.0, 0.0]
+        self.constants: list[float] = []
+        self.windows: list[dict[str, float]] = []
+        self.pairs: list[dict[str, float]] = []
+        self.tables: list[tuple[int, tuple[float, ...]]] = []  # (slot of its place in the rings, values)
+        self.grids: list[int] = []  # pairs whose first grid point depends on when the pass begins
+        self.scans: list[tuple[int, int, float]] = []  # kind, side, amount
+        self.always: list[bool] = []
+        self.origins: list[tuple[int, float, float]] = []  # (slot, length, offset): when the pass begins, modulo length
+        self.own: list[Any] = []  # OwnFeature.record of each use
+        self.own_bytes = 0
+        self.shared: dict[tuple[str, str, float], str] = {}  # windows by input, clock, length
+        self.decays: dict[tuple[str, float], int] = {}
+        self.n_rates: Counter[tuple[str, float]] = Counter()  # of each clock and length
+        self.fading: list[list[str]] = []  # what each weight multiplies, side by side: what is missing to a weight of 1, then rates' totals
+        self.totals: dict[str, tuple[int, str]] = {}  # of rates: the weight's number and the total, by the node's key
+        self.n_levels, self.n_ofi = 1, 0
+        self.follow_orders, self.follow_sweeps, self.follow_quotes, self.follow_ages = False, False, False, False
+        columns = [_column(e) for e in outputs]
+        self.n_columns = len(columns)
+        self._emit(columns)
+        # the function's code; its own names are helpers of feature/kernels/rolling.py, grids.py, formulas.py, and own_0, own_1...
+        self.source = self._written()
+
+    # --- what emitters use -------------------------------------------------------------------------
+    def slot(self, value: float) -> str:
+        """A new float of the state with this initial value."""
+        self.state.append(float(value))
+        return f"s[{len(self.state) - 1}]"
+
+    def constant(self, value: float) -> str:
+        """A new constant. They stand apart, so that what changes lies together and is worked on four at a time."""
+        self.constants.append(float(value))
+        return f"c[{len(self.constants) - 1}]"
+
+    def window(self, length: float, clock: str, stride: int = 2) -> str:
+        """A new moving window; by events its ring can't fill up."""
+        bounded = clock == EVENTS
+        entries = _power_of_two(int(length) + 3) if bounded else 64
+        self.windows.append({"length": length, "entries": entries, "stride": stride, "bounded": bounded})
+        return f"w{len(self.windows) - 1}"
+
+    def level_window(self, key: str, x: str, clock: str, length: float) -> tuple[str, list[str], list[str]]:
+        """(name, absorb, advance) of the window over a level; mean, deviation and lag of one level and length share it."""
+        known = self.shared.get((key, clock, length))
+        if known:
+            return known, [], []
+        w = self.shared[key, clock, length] = self.window(length, clock)
+        forward, hold = f"forward({w}, rings, {self.clock(clock)})", f"hold({w}, rings, {x}, plan)"
+        if clock == TIME:
+            return w, [hold], [forward]
+        return w, [hold, forward] if clock == EVENTS else [forward, hold], []
+
+    def own_record(self, record: np.ndarray) -> tuple[int, int]:
+        """(number, byte offset) of a new record of a user's own feature."""
+        offset = self.own_bytes
+        self.own.append(record)
+        self.own_bytes += -(-record.dtype.itemsize // 16) * 16
+        return len(self.own) - 1, offset
+
+    def intervals(self, most: float, every: float, grid: bool) -> str:
+        """The last `most` intervals of `every` (ns of a grid in time, lots, or of no meaning)."""
+        if grid:
+            self.grids.append(len(self.pairs))
+        self.pairs.append({"most": most, "every": every, "entries": _power_of_two(int(most) + 1)})
+        return f"p{len(self.pairs) - 1}"
+
+    def clock(self, clock: str) -> str:
+        """The name of a clock's value in the code."""
+        return {TIME: "now", EVENTS: f"s[{EVENT_COUNT}]", VOLUME: f"s[{VOLUME_COUNT}]"}[clock]
+
+    def decay(self, clock: str, length: float) -> int:
+        """Number k of the exponential weight of this clock and length: local d{k} is exp(-step / length), see `_decays`."""
+        if (clock, length) not in self.decays:
+            self.decays[clock, length] = len(self.decays)
+            self.fading.append([self.slot(1.0), *(self.slot(0.0) for _ in range(self.n_rates[clock, length]))])
+        return self.decays[clock, length]
+
+    def fading_total(self, clock: str, length: float) -> tuple[int, str]:
+        """(k as of `decay`, a total that fades by it)."""
+        k = self.decay(clock, length)
+        total = self.fading[k][-self.n_rates[clock, length]]
+        self.n_rates[clock, length] -= 1
+        return k, total
+
+    def scan(self, kind: int, side: int, amount: float) -> str:
+        """A walk over the book at every event's end, or where samples are taken if nothing else takes it in."""
+        self.scans.append((kind, side, amount))
+        self.always.append(False)
+        if len(self.scans) > snapshot.N_SCANS:
+            raise ValueError(f"a set has room for {snapshot.N_SCANS} features of depth within ticks and cost to fill")
+        return f"o[{snapshot.SCANS + len(self.scans) - 1}]"
+
+    # --- emission ----------------------------------------------------------------------------------
+    def _emit(self, columns: list[Expression]) -> None:
+        from nbtrade.feature.lowering import EMITTERS
+
+        order = _in_order(columns)
+        index = {node.key: k for k, node in enumerate(order)}
+        self.n_rates.update((node.shape[0], node.params[0]) for node in order if node.op == "rate")
+        emitted = [EMITTERS[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
+        inputs = [[index[i.key] for i in node.inputs] for node in order]
+        taken = _needed(inputs, [j for k, e in enumerate(emitted) if e.absorb for j in inputs[k]], [e.kept for e in emitted])
+        shown = _needed(inputs, [index[c.key] for c in columns], [e.kept for e in emitted])
+        for k, e in enumerate(emitted):
+            self.advance += e.advance
+            self.absorb += e.absorb
+            if k in taken:
+                self.absorb.append(f"v{k} = {e.value}")
+                if e.scan is not None:
+                    self.always[e.scan] = True
+            if k in shown:
+                self.write.append(f"v{k} = {e.value}")
+        self.write += [f"out[{j}] = v{index[c.key]}" for j, c in enumerate(columns)]
+        self.write += [line for e in emitted for line in e.after_write]
+
+    def _decays(self) -> "_Decays":
+        """The lines of all exponential weights.
+
+        r: 1 / length;  u: what is missing to a weight of 1 since the first event;  k: 1 / (length in the clock's unit * weight so far)
+        """
+        lines = _Decays({TIME: [], EVENTS: [], VOLUME: []}, [], [], {TIME: [], EVENTS: [], VOLUME: []}, [])
+        for (clock, length), k in self.decays.items():
+            missing, every = self.fading[k][0], f"for i in range({self.fading[k][0][2:-1]}, {int(self.fading[k][-1][2:-1]) + 1}):"
+            if clock == EVENTS:
+                lines.weights[clock] += [f"d{k} = {self.constant(np.exp(-1.0 / length))}"]
+                unit = 1.0 / (1.0 - np.exp(-1.0 / length))
+            else:
+                step = {TIME: "dt", VOLUME: "dv"}[clock]
+                lines.weights[clock] += [f"d{k} = decay_of({step} * {self.constant(1.0 / length)})"]
+                unit = length / (1e9 if clock == TIME else 1.0)
+            lines.absorbed.append(f"{missing} *= d{k}")
+            lines.passed.extend([every, f"    s[i] *= d{k}"] if clock == TIME else [])
+            flush = self.slot(0.0)  # clock at which totals are looked at for being next to nothing
+            lines.flushes[clock] += [
+                f"if {self.clock(clock)} >= {flush}:",
+                f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}",
+            ]
+            lines.flushes[clock] += [f"    {every}", "        s[i] = flushed(s[i])"]
+            begin = f"s[{START}]" if clock == TIME else "0.0"
+            warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
+            # once nothing is missing there is no division, and no waiting for it
+            full = f"1.0 / ({self.constant(unit)} * (1.0 - {missing}))"
+            share = f"{full} if {missing} > {NOTHING!r} else {self.constant(1.0 / unit)}"
+            lines.factors.append(f"k{k} = ({share}) if {warm} else nan")
+        return lines
+
+    def _written(self) -> str:
+        decays = self._decays()
+        weights, flushes, rates = decays.weights, decays.flushes, decays.factors
+        size, pair = WINDOW.itemsize, PAIRS.itemsize
+        head = [
+            "plan = plan_of(plan_at)",
+            "o = floats(plan.observed)",
+            "s = floats(plan.state)",
+            "c = floats(plan.constants)",
+            "rings = floats(plan.rings)",
+        ]
+        head += [f"w{k} = window_at(plan.windows + {k * size})" for k in range(len(self.windows))]
+        head += [f"p{k} = pairs_at(plan.pairs + {k * pair})" for k in range(len(self.pairs))]
+        first = [f"if s[{START}] == inf:", f"    s[{START}] = now", f"    s[{NOW}] = now"]
+        advance = _block(f"dt = now - s[{NOW}]", "if dt > 0.0:", [f"s[{NOW}] = now", *weights[TIME], *self.advance, *flushes[TIME]])
+        taken = [*weights[EVENTS], *weights[VOLUME], *decays.absorbed, *_used(rates, self.absorb), *self.absorb]
+        taken += [*flushes[EVENTS], *flushes[VOLUME]]
+        absorb = [*first, *_clocks(" ".join(taken)), *taken]
+        write = ["out = floats(out_at)", *_used(rates, self.write), *self.write]
+        body = [
+            *head,
+            "now = float(moment)",
+            *(f"d{k} = 1.0" for (clock, _), k in self.decays.items() if clock == TIME),
+            f"if what & {snapshot.ADVANCE} and s[{START}] < inf:",
+            *_indented(advance),
+            *_block_if(f"if not what & {snapshot.ABSORB}:", decays.passed),  # else each total fades where it takes in what came
+            f"if what & {snapshot.ABSORB}:",
+            *_indented(absorb),
+            f"if what & {snapshot.WRITE}:",
+            *_indented(write),
+            "return 0",
+        ]
+        return "\n".join(["def evaluate(plan_at, out_at, moment, what):", *_indented(body), ""])
+
+    @property
+    def digest(self) -> str:
+        """Hash of the code: sets of equal code are one function."""
+        return hashlib.sha256(self.source.encode()).hexdigest()[:16]
+
+
+def observed_float(name: str, k: int = 0) -> str:
+    """An observed number in the code."""
+    return f"o[{snapshot.at(name, k)}]"
+
+
+def _clocks(code: str) -> list[str]:
+    """Lines that bring forward the clocks that code reads."""
+    lots, events = f"s[{VOLUME_COUNT}]", f"s[{EVENT_COUNT}]"
+    volume = [f"dv = {observed_float('volume')} - {lots}", f"{lots} += dv"] if lots in code or re.search(r"\bdv\b", code) else []
+    return volume + ([f"{events} += 1.0"] if events in code else [])
+
+
+def _used(rates: list[str], lines: list[str]) -> list[str]:
+    """The rates' factors that lines use."""
+    text = " ".join(lines)
+    return [line for k, line in enumerate(rates) if re.search(rf"\bk{k}\b", text)]
+
+
+def _column(e: Expression) -> Expression:
+    return Level("since_sample", (e,), label=e.label) if isinstance(e, Flow) else e
+
+
+def _in_order(columns: list[Expression]) -> list[Expression]:
+    """All nodes, each once, inputs first."""
+    order: dict[str, Expression] = {}
+
+    def visit(node: Expression) -> None:
+        if node.key not in order:
+            for one in node.inputs:
+                visit(one)
+            order[node.key] = node
+
+    for column in columns:
+        visit(column)
+    return list(order.values())
+
+
+def _needed(inputs: list[list[int]], roots: list[int], is_stateful: list[bool]) -> set[int]:
+    """Nodes that must be worked out to have `roots`; what is kept in the state ends the search."""
+    found: set[int] = set()
+    todo = list(roots)
+    while todo:
+        k = todo.pop()
+        if k not in found:
+            found.add(k)
+            if not is_stateful[k]:
+                todo += inputs[k]
+    return found
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << max(n - 1, 1).bit_length()
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _block_if(head: str, lines: list[str]) -> list[str]:
+    return [head, *_indented(lines)] if lines else []
+
+
+def _block(first: str, head: str, lines: list[str]) -> list[str]:
+    return [first, head, *_indented(lines)]

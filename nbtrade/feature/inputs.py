@@ -1,0 +1,54 @@
+"""What the features of book and flow are built from: observed numbers, and checks of what a user gives."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from nbtrade.feature.expression import Flow, Level, span_of, span_text
+from nbtrade.feature.kernels.snapshot import LEVELS
+from nbtrade.schema import ASK, BID
+from nbtrade.times import ns_of
+
+SIDES = {BID: "bid", ASK: "ask", "bid": "bid", "ask": "ask"}
+
+
+def level_of(name: str, k: int = 0) -> Level:
+    return Level("observed", (), (name, k), label=name if k == 0 else f"{name}_{k:02d}")
+
+
+def flow_of(name: str, k: int = 0) -> Flow:
+    return Flow("observed", (), (name, k), label=name)
+
+
+def side_name(side: Any) -> str:
+    if side not in SIDES:
+        raise ValueError(f"side is {side!r}; it is BID (0, 'bid') or ASK (1, 'ask')")
+    return SIDES[side]
+
+
+def place_of(level: int) -> int:
+    if not (isinstance(level, int) and 1 <= level <= LEVELS):
+        raise ValueError(f"level is {level!r}: levels count from 1, the best, to {LEVELS}")
+    return level - 1
+
+
+def total(parts: Sequence[Any]) -> Any:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def span_label(window: Any) -> str:
+    return span_text(*span_of(window, None, None))
+
+
+def length_of(span: Any) -> int:
+    length = ns_of(span)
+    check(0 < length < math.inf, f"{span!r}: give a time span of more than 0")
+    return length
+
+
+def check(fine: bool, message: str) -> None:
+    if not fine:
+        raise ValueError(message)

@@ -1,0 +1,92 @@
+"""From a set's source to a function pointer: the seam of strategies, for features.
+
+    def evaluate(plan_at, out_at, moment, what) -> 0, or 1 when a user's own feature raised
+
+Compiled once for each shape of a set and kept in the disk cache (nbtrade/_numba/jit.py), whose key covers the source, the helpers it uses, and
+users' own functions. About a second for twenty features; 20 ms from the cache.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from nbtrade._numba.jit import JIT, use_cache
+from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_type
+from nbtrade.errors import FeatureError
+from nbtrade.feature.codegen import Program
+from nbtrade.feature.kernels import interval_stats, rolling, rolling_extrema, scalar_math
+from nbtrade.feature.kernels.snapshot import OBSERVED, floats, plan_of
+
+SIGNATURE = (types.int64,) * 4, types.int64
+HELPERS = {
+    scalar_math: ("moved", "flushed", "difference", "sign_of", "clipped", "table_of", "decay_of"),
+    rolling: (
+        "window_at", "pairs_at", "hold", "forward", "mean_of", "std_of", "zscore_of", "lag_of", "forward_flow", "pour", "sum_of",
+    ),
+    rolling_extrema: ("hold_extreme", "forward_extreme", "extreme_of"),
+    interval_stats: (
+        "to_grid", "volatility_of", "bipower_of", "impact_of", "illiquidity_of", "step_trade", "roll_of", "fill_buckets", "vpin_of",
+        "plant", "ripen",
+    ),
+}  # fmt: skip
+
+observed_at = record_at(OBSERVED, record_type(OBSERVED))
+_compiled: dict[Any, tuple[int, Any]] = {}
+
+
+def _scope(functions: list[Callable[..., Any]], dtypes: list[np.dtype]) -> dict[str, Any]:
+    scope: dict[str, Any] = {name: getattr(module, name) for module, names in HELPERS.items() for name in names}
+    scope |= {"math": math, "nan": math.nan, "inf": math.inf, "floats": floats, "plan_of": plan_of, "observed_at": observed_at}
+    for k, (function, dtype) in enumerate(zip(functions, dtypes, strict=True)):
+        scope[f"own_{k}"] = numba.njit(error_model="python", _nrt=False)(function)
+        scope[f"own_record_{k}"] = record_at(dtype, record_type(dtype) if JIT else None)
+    return scope
+
+
+def address_of(program: Program) -> int:
+    """The function pointer of a set. Raises FeatureError that names the user's own function which can't be compiled."""
+    functions = [record.function for record in program.own]
+    key = (program.source, *functions)
+    if key not in _compiled:
+        _compiled[key] = _compile(program, functions, [record.dtype for record in program.own])
+    return _compiled[key][0]
+
+
+def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list[np.dtype]) -> tuple[int, Any]:
+    scope = {**_scope(functions, dtypes), "__name__": __name__}  # of a module there is: the disk cache imports it
+    exec(compile(program.source, f"<features {program.digest}>", "exec"), scope)
+    evaluate = scope["evaluate"]
+    if functions:
+        evaluate = _guarded(evaluate)
+    evaluate.__qualname__ = f"features_{program.digest}"
+    if not JIT:
+        PYTHON_STRATEGIES[id(evaluate)] = evaluate
+        return id(evaluate), evaluate
+    from numba.core.ccallback import CFunc
+
+    callback: Any = CFunc(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy", "forceinline": True})
+    use_cache(callback, evaluate)
+    try:
+        callback.compile()
+    except (numba.core.errors.NumbaError, KeyError) as error:
+        names = ", ".join(function.__name__ for function in functions) or "a built-in one, which is our mistake: please report it"
+        raise FeatureError(f"the features cannot be compiled; own functions among them: {names}.\n{error}") from None
+    return int(callback.address), callback
+
+
+def _guarded(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+    """Own functions may raise: that ends the pass instead of the process."""
+    inner = numba.njit(error_model="numpy", _nrt=False)(evaluate)
+
+    def guarded(plan_at: int, out_at: int, moment: int, what: int) -> int:
+        try:
+            inner(plan_at, out_at, moment, what)
+        except Exception:
+            return 1
+        return 0
+
+    return guarded

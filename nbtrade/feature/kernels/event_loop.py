@@ -1,0 +1,399 @@
+"""The pass that features are computed in: rows into the book and into OBSERVED, and at every event's end one call of the compiled set.
+
+    rows ──> book (book/kernels/book.py) ──> OBSERVED ──at LAST──> evaluate(plan, out row, now, what) ──> stage ──> matrix
+
+This kernel is compiled once for all feature sets. A set is a function behind a pointer, as a strategy is: it brings its averages and
+windows forward to `now` (ADVANCE), takes in what the event brought (ABSORB) and writes a row (WRITE). The pointer costs 3 ns an event, not
+a feature; in exchange a new set compiles in about a second, and the windows' lengths are data. All arrays are addresses in one record, so
+that what is rare is out of line and costs a call two words. What no feature of the set asks for is not followed.
+
+Rows of the matrix wait on a stage and go past the caches (feature/kernels/streaming_stores.py).
+
+No look-ahead: `evaluate` is called at event ends only, with the event's ts_recv; a sample in time t is written when all rows with
+ts_recv <= t are in and before any later one. Room is checked before anything changes, so a call may stop at any row and go on.
+"""
+
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.pointers import prefetch_line
+from nbtrade._numba.records import call_strategy as call
+from nbtrade.book.kernels.arrays import NO_KEY
+from nbtrade.book.kernels.book import apply, key_of, level_index
+from nbtrade.engine.kernels.records import events_at, exchange_book, i8_at
+from nbtrade.feature.kernels.snapshot import (
+    ABSORB,
+    ADDS,
+    ADVANCE,
+    BUY_QTY,
+    CANCELS,
+    DONE,
+    FAILED,
+    FAR,
+    FLOWS,
+    FLOWS_END,
+    LAST_PX,
+    LAST_QTY,
+    LAST_QUOTE,
+    LAST_SIGN,
+    LAST_TRADE,
+    MID_BEFORE,
+    MODIFIES,
+    N_EVENTS,
+    N_TRADES,
+    NOW,
+    OLD_PX,
+    OUT_FULL,
+    PAGES_FULL,
+    REFILLED,
+    REFILLS,
+    RINGS_FULL,
+    RUN,
+    SAMPLE_EVENTS,
+    SAMPLE_QUOTES,
+    SAMPLE_TIME,
+    SAMPLE_TIMES,
+    SAMPLE_TRADES,
+    SAMPLE_VALUE,
+    SAMPLE_VOLUME,
+    SCANS,
+    SELL_QTY,
+    SIGNED_VALUE,
+    SINCE,
+    SWEEP,
+    SWEPT,
+    TRADE_VALUE,
+    UNSIGNED_QTY,
+    VOLUME,
+    WIDTH,
+    WRITE,
+    floats,
+    plan_of,
+    scans_at,
+    watch_at,
+)
+from nbtrade.feature.kernels.streaming_stores import unload, unload_all
+from nbtrade.feature.kernels.top_levels import TURNED, measure_anew, quote_moved, scan, settle, touch
+from nbtrade.schema import ADD, BID, CANCEL, CLEARED, EXEC, LAST, NO_SIDE, NONE, SNAPSHOT, TRADE
+
+# What is known of the event under way, one number in a register: bits 0..32 are of feature/kernels/top_levels.py, from FLAGS on
+# stand its rows' flags. 0 between events.
+BEGUN, AT_END, TRADED, ORDERED, CHAINED = (1 << k for k in range(33, 38))
+FLAGS = 40
+NOBODYS = (SNAPSHOT | CLEARED) << FLAGS
+AHEAD = 16  # rows: by then what a row needs is in the cache
+
+
+# --- rows ------------------------------------------------------------------------------------------
+@helper
+def note_trade(row, now, obs, w):
+    """Take in a trade: the event's flows, and the last trade."""
+    qty = float(row.qty)
+    value = qty * row.px
+    obs[N_TRADES] += 1.0
+    obs[TRADE_VALUE] += value
+    obs[LAST_PX] = float(row.px)
+    obs[LAST_QTY] = qty
+    obs[LAST_TRADE] = float(now)
+    if row["flags"] & NO_SIDE:
+        obs[UNSIGNED_QTY] += qty
+        return
+    sign = 1.0 if row.side == BID else -1.0
+    obs[BUY_QTY if row.side == BID else SELL_QTY] += qty
+    obs[SIGNED_VALUE] += sign * value
+    run = obs[RUN]
+    obs[RUN] = run + sign if run * sign > 0.0 else sign
+    obs[LAST_SIGN] = sign
+
+
+@kernel
+def note_execution(px, side, emptied, i, w):
+    """An order was executed: what a refill is known by, and levels that executions empty. Out of line: rare."""
+    apart()
+    w.exec_id = i8_at(w.order_id_at)[i]
+    w.exec_px = px
+    w.exec_side = side
+    if w.follow_sweeps:
+        note_sweep(side, emptied, i8_at(w.ts_event_at)[i], w)
+
+
+@helper
+def note_sweep(side, emptied, ts_event, w):
+    """Count the levels that the executions of one ts_event empty."""
+    obs = floats(w.observed_at)
+    if ts_event != w.sweep_ts:
+        w.sweep_ts = ts_event
+        obs[SWEEP] = 0.0
+        obs[SWEEP + 1] = 0.0
+    if emptied:
+        obs[SWEPT + side] += 1.0
+        obs[SWEEP + side] += 1.0
+
+
+@kernel
+def note_return(px, side, qty, order_id, w):
+    """An order came back right after its removal: it was moved or made larger, or is an iceberg's refill. Out of line: rare."""
+    apart()
+    obs = floats(w.observed_at)
+    if w.prev_kind == CANCEL:
+        obs[CANCELS + w.prev_side] -= 1.0
+    if w.exec_id == order_id and w.exec_px == px and w.exec_side == side:
+        obs[REFILLS + side] += 1.0
+        obs[REFILLED + side] += qty
+    else:
+        obs[MODIFIES + side] += 1.0
+
+
+@helper
+def note_order(row, i, level, obs, w):
+    """Count what a row does to an order; its marks. Adds and cancels without a branch: they alternate."""
+    if row["flags"] & (SNAPSHOT | CLEARED):  # nobody's doing
+        return 0
+    side = int(row.side)
+    kind = int(row.kind)
+    if kind == EXEC:
+        note_execution(int(row.px), side, level.held == 0, i, w)
+    elif w.prev_kind != NONE and kind == ADD and w.prev_id == i8_at(w.order_id_at)[i]:
+        note_return(int(row.px), side, float(row.qty), w.prev_id, w)
+    else:
+        removal = CANCELS if row.d_orders != 0 else MODIFIES
+        obs[(ADDS if kind == ADD else removal) + side] += 1.0
+    if kind != EXEC and row["flags"] & LAST:
+        return ORDERED
+    w.prev_kind = kind
+    w.prev_side = side
+    w.prev_id = i8_at(w.order_id_at)[i]
+    return ORDERED | CHAINED
+
+
+@helper
+def note_age(row, at, now, w):
+    """Keep the sum of arrival times of the level's orders, ns since t0."""
+    since = i8_at(w.since_at)
+    if row.kind == ADD:
+        since[at] += now
+    elif row.d_orders < 0:
+        since[at] -= i8_at(w.first_seen_at)[row.prio] - w.t0
+
+
+@helper
+def take_rows(start, stop, marks, n_levels, events, book, obs, w):
+    """Apply rows up to an event's end (AT_END is among its marks then) or `stop`: (the row reached, the event's marks)."""
+    levels, pages, words, tree, free, sides = book
+    i = start
+    while i < stop:
+        row = events[i]
+        if row.kind < TRADE:
+            at = apply(row, levels, pages, words, tree, free, sides)
+            if at < 0:
+                w.status = PAGES_FULL
+                return i, marks
+            marks |= touch(row, levels[at], n_levels, obs, w)
+            if w.follow_orders:
+                prefetch_line(w.order_id_at + 8 * (i + AHEAD))  # read for some rows only, which the processor does not foresee
+                marks |= note_order(row, i, levels[at], obs, w)
+            if w.follow_more:
+                note_more(row, i, at, stop, events, w)
+        elif row.kind == TRADE:
+            note_trade(row, i8_at(w.ts_recv_at)[i] - w.t0, obs, w)
+            marks |= TRADED
+        flags = int(row["flags"])
+        marks |= flags << FLAGS
+        i += 1
+        if flags & LAST:
+            return i, marks | AT_END
+    return i, marks
+
+
+@helper
+def note_more(row, i, at, stop, events, w):
+    """What walks over the book and ages at the touch need to know of a row."""
+    w.changes[row.side] += 1
+    if w.follow_ages:
+        if i + AHEAD < stop:
+            prefetch_line(w.first_seen_at + 8 * max(events[i + AHEAD].prio, 0))
+        note_age(row, at, i8_at(w.ts_recv_at)[i] - w.t0, w)
+
+
+# --- the event's end ---------------------------------------------------------------------------------
+@kernel
+def look_closer(now, w):
+    """What only some sets want of an event's end. Returns True for a change at the touch, if that is followed."""
+    apart()
+    obs = floats(w.observed_at)
+    if w.follow_ages:
+        note_touch_ages(obs, w)
+    if w.follow_quotes and (quote_moved(0, obs) or quote_moved(WIDTH, obs)):
+        obs[LAST_QUOTE] = float(now)
+        return True
+    return False
+
+
+@helper
+def note_touch_ages(obs, w):
+    """The sums of arrival times at both best levels."""
+    _, pages, _, _, _, sides = exchange_book(w)
+    for side in range(2):
+        key = sides[side].best
+        obs[SINCE + side] = 0.0 if key == NO_KEY else float(i8_at(w.since_at)[level_index(pages, sides, side, key_of(side, key))])
+
+
+@kernel
+def run_scans(all_of_them, w):
+    """Do the walks that are wanted and whose side has changed."""
+    apart()
+    scans, obs = scans_at(w.scans_at), floats(w.observed_at)
+    for k in range(w.n_scans):
+        s = scans[k]
+        if (all_of_them or s.always) and s.seen != w.changes[s.side]:
+            s.seen = w.changes[s.side]
+            obs[SCANS + k] = scan(s.kind, s.side, s.amount, w)
+
+
+@helper
+def is_sample(quotes_changed, w):
+    """Count up to the next sample; True when this event's end is one."""
+    if w.mode != SAMPLE_EVENTS:
+        return is_other_sample(quotes_changed, w)
+    w.count += 1
+    if w.count < w.every:
+        return False
+    w.count = 0
+    return True
+
+
+@kernel
+def is_other_sample(quotes_changed, w):
+    """The same where samples are not every so many events."""
+    apart()
+    obs = floats(w.observed_at)
+    if w.mode == SAMPLE_TRADES:
+        return obs[N_TRADES] > 0.0
+    if w.mode == SAMPLE_QUOTES:
+        return quotes_changed
+    if w.mode == SAMPLE_VOLUME:
+        w.done += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
+    elif w.mode == SAMPLE_VALUE:
+        w.done += abs(obs[TRADE_VALUE])
+    else:
+        return False
+    if w.done < w.amount:
+        return False
+    w.done %= w.amount
+    return True
+
+
+@helper
+def write_sample(now, what, w):
+    """One row of the matrix at `now` (ns since t0). Returns False when the set failed."""
+    i8_at(w.out_ts_at)[w.n_out] = now + w.t0
+    w.n_out += 1
+    fine = call(w.evaluate_at, w.plan_at, w.stage_at + w.staged, now, what) == 0
+    w.staged += w.row_bytes
+    unload(w)
+    return fine
+
+
+@helper
+def end_event(now, marks, obs, w):
+    """Deal with an event's end at `now` (ns since t0). Returns DONE, or why nothing was done; FAILED when the set did."""
+    if w.n_out >= w.capacity:
+        return OUT_FULL
+    if plan_of(w.plan_at).full:
+        return RINGS_FULL
+    obs[NOW] = float(now)
+    obs[N_EVENTS] += 1.0
+    if marks & TRADED:
+        obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
+        obs[MID_BEFORE] = 0.5 * (obs[OLD_PX] + obs[OLD_PX + WIDTH])
+    if marks & (TURNED | NOBODYS):
+        measure_anew(marks & NOBODYS == 0, w)
+    sampled = is_sample(w.looks != 0 and look_closer(now, w), w)
+    if w.n_scans:
+        run_scans(sampled, w)
+    fine = True
+    if sampled:
+        fine = write_sample(now, ADVANCE | ABSORB | WRITE, w)
+    elif w.stateful:
+        fine = call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) == 0
+    settle(marks, obs, w)
+    begin_event(marks, obs, w)
+    return DONE if fine else FAILED
+
+
+@helper
+def begin_event(marks, obs, w):
+    """The next event has no flows yet."""
+    if marks & TRADED:
+        for k in range(FLOWS, ADDS):
+            obs[k] = 0.0
+    if marks & ORDERED:
+        for k in range(ADDS, FLOWS_END):
+            obs[k] = 0.0
+    if marks & CHAINED:
+        w.prev_kind = NONE
+        w.exec_side = NONE
+
+
+# --- samples in time ---------------------------------------------------------------------------------
+@kernel
+def samples_before(until, w):
+    """Write the samples in time before `until` (ns since t0). Returns DONE, OUT_FULL or FAILED."""
+    apart()
+    while w.next_time < until:
+        if w.n_out >= w.capacity:
+            return OUT_FULL
+        run_scans(True, w)
+        if not write_sample(w.next_time, ADVANCE | WRITE, w):
+            return FAILED
+        w.next_index += 1
+        if w.mode == SAMPLE_TIME:
+            w.next_time += w.every
+        else:
+            w.next_time = i8_at(w.times_at)[w.next_index] - w.t0 if w.next_index < w.n_times else FAR
+    return DONE
+
+
+@kernel
+def pass_rows(start, stop, w):
+    """Pass over rows start..stop; the row reached. `w.marks` has what is known of an event that is not dealt with to its end."""
+    apart()
+    # taken from the record once: after each store it could have changed, as far as the compiler knows
+    events, ts_recv, obs, book, n_levels = events_at(w.events_at), i8_at(w.ts_recv_at), floats(w.observed_at), exchange_book(w), w.n_levels
+    i, marks = start, w.marks
+    while w.status == DONE:
+        if marks & AT_END == 0:
+            if i >= stop:
+                break
+            if marks == 0:
+                now = ts_recv[i] - w.t0
+                if w.next_time < now:
+                    w.status = samples_before(now, w)
+                    continue
+                marks = BEGUN
+            i, marks = take_rows(i, stop, marks, n_levels, events, book, obs, w)
+            if marks & AT_END == 0:  # no rows are left, or no page is
+                break
+        w.status = end_event(ts_recv[i - 1] - w.t0, marks, obs, w)
+        if w.status == DONE or w.status == FAILED:
+            marks = 0
+    w.marks = marks
+    return i
+
+
+@kernel
+def watch(watching_at, start, stop, final):
+    """Pass over rows start..stop and write the samples that fall in them. Returns the row reached; why is in WATCH.status.
+
+    watching_at : address of a WATCH, which has the addresses of all arrays
+    final       : no rows follow, so samples in time at the very end are due
+
+    status : DONE; OUT_FULL (larger matrix), PAGES_FULL (grow the book), RINGS_FULL (grow full rings): put it right and call again;
+             FAILED (a user's own feature raised)
+    """
+    w = watch_at(watching_at)
+    w.status = DONE
+    i = pass_rows(start, stop, w)
+    if final and w.status == DONE and i == stop and w.marks == 0:
+        until = FAR if w.mode == SAMPLE_TIMES else int(floats(w.observed_at)[NOW]) + 1
+        w.status = samples_before(until, w)
+    unload_all(w)
+    return i

@@ -1,0 +1,140 @@
+"""Statistics over intervals: of a grid in time (volatility, price impact), of volume buckets (VPIN), of trades (Roll, realised spread).
+
+    value in force   ──── ──────── ─── ──────      at each grid point the change since the last one makes a pair (y, x),
+    grid             |        |        |           the last `most` pairs are kept (feature/kernels/rolling.py)
+
+The value at a grid point is that just before it: what comes at that very ns belongs to the next interval. Points without an event
+between have a change of 0; after a long silence at most `most` of them are made. An undefined value keeps the last defined one.
+"""
+
+import numpy as np
+
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade.feature.kernels.rolling import is_full, place, push, push_pair
+
+REALISED, BIPOWER, IMPACT, ILLIQUIDITY = range(4)
+
+
+@helper
+def close_interval(p, rings, y, what):
+    """An interval ended in which the value changed by `y`."""
+    if what == REALISED:
+        push_pair(p, rings, y * y, 0.0)
+    elif what == BIPOWER:
+        if p.before == p.before:
+            push_pair(p, rings, abs(y) * abs(p.before), 0.0)
+        p.before = y
+    elif what == IMPACT:
+        push_pair(p, rings, y, p.flow)
+    elif p.flow > 0.0:
+        push_pair(p, rings, abs(y) / p.flow, 1.0)
+    else:
+        push_pair(p, rings, 0.0, 0.0)
+    p.flow = 0.0
+
+
+@kernel
+def to_grid(p, rings, now, what):
+    """Close the intervals that ended by `now`, which is at or after the next point."""
+    apart()
+    skipped = np.floor((now - p.next) / p.every)
+    x = p.x
+    if p.last == p.last:
+        close_interval(p, rings, x - p.last, what)
+    p.last = x
+    p.flow = 0.0
+    if x == x:  # noqa: PLR0124
+        for _ in range(int(min(skipped, p.most + 1))):
+            close_interval(p, rings, 0.0, what)
+    p.next += (skipped + 1.0) * p.every
+
+
+@helper
+def volatility_of(p):
+    """Square root of the sum of squared changes."""
+    return np.sqrt(max(p.sy, 0.0)) if is_full(p) else np.nan
+
+
+@helper
+def bipower_of(p):
+    """pi / 2 times the sum of products of neighbouring absolute changes (Barndorff-Nielsen and Shephard 2004)."""
+    return 0.5 * np.pi * p.sy if is_full(p) else np.nan
+
+
+@helper
+def impact_of(p):
+    """Slope of changes on flows: cov(y, x) / var(x)."""
+    if not is_full(p):
+        return np.nan
+    n = float(p.n)
+    variance = n * p.sxx - p.sx * p.sx
+    return (n * p.sxy - p.sx * p.sy) / variance if variance > 0.0 else np.nan
+
+
+@helper
+def illiquidity_of(p):
+    """Mean of |change| / value over the intervals that had trades."""
+    return p.sy / p.sx if is_full(p) and p.sx > 0.0 else np.nan
+
+
+# --- trades ------------------------------------------------------------------------------------------
+@helper
+def step_trade(p, rings, px):
+    """A trade at `px`: pair its change with the change before."""
+    if p.last == p.last:
+        change = px - p.last
+        if p.before == p.before:
+            push_pair(p, rings, change, p.before)
+        p.before = change
+    p.last = px
+
+
+@helper
+def roll_of(p):
+    """2 * sqrt(-cov) of neighbouring changes (Roll 1984); NaN where the covariance is positive."""
+    if not is_full(p):
+        return np.nan
+    n = float(p.n)
+    covariance = (n * p.sxy - p.sx * p.sy) / (n * n)  # of whole ticks: its sign is exact
+    return 2.0 * np.sqrt(-covariance) if covariance <= 0.0 else np.nan
+
+
+@helper
+def fill_buckets(p, rings, qty, sign):
+    """`qty` lots were traded: fill buckets of `every` lots; each full one gives |bought - sold|."""
+    while qty > 0.0:
+        part = min(qty, p.every - p.total)
+        p.total += part
+        p.flow += sign * part
+        qty -= part
+        if p.total >= p.every:
+            push_pair(p, rings, abs(p.flow), 0.0)
+            p.total = 0.0
+            p.flow = 0.0
+
+
+@helper
+def vpin_of(p):
+    """Mean of |bought - sold| / bucket over the last buckets (Easley, Lopez de Prado and O'Hara 2012, with the trades' own signs)."""
+    return p.sy / (float(p.n) * p.every) if is_full(p) else np.nan
+
+
+# --- what ripens -------------------------------------------------------------------------------------
+@helper
+def plant(w, rings, now, a, b, plan):
+    """An event's trades: `a` - `b` * mid is to be known one length later. Ring of four floats an entry."""
+    at = place(w, w.n)
+    rings[at + 2] = b
+    push(w, rings, now, a, plan)
+
+
+@helper
+def ripen(w, rings, now):
+    """Work out what is due by `now` with the mid in force."""
+    while w.n > 0:
+        at = place(w, 0)
+        if rings[at] + w.length > now:
+            break
+        w.s1 = rings[at + 1] - rings[at + 2] * w.x
+        w.head += 1
+        w.n -= 1

@@ -1,0 +1,204 @@
+"""The best levels of both sides, kept up to date row by row, and what is measured on them.
+
+    place e = side * 16 + k: the k-th best level of a side         obs[PX + e]  obs[QTY + e]  obs[ORDERS + e]     empty: NaN, 0, 0
+
+A row worse than the last level followed costs one comparison. The search for a price begins at the place it has when no price between is
+empty, which in a dense book is its place, so nothing is mispredicted. Then two numbers are written, and the change of size is the event's
+order-flow imbalance there: nothing is compared and nothing copied at the event's end but that one number. A new or vanished level moves the
+worse ones by one place and has all levels compared with those of the event before, out of line.
+
+Weak case: streams whose levels come and go at the touch all the time pay the moves and the comparison; no more levels are followed than the
+features need.
+"""
+
+import numpy as np
+
+from nbtrade._numba.bits import trailing_zeros
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade.book.kernels.arrays import NO_KEY
+from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
+from nbtrade.engine.kernels.records import exchange_book
+from nbtrade.feature.kernels.snapshot import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, watch_at
+from nbtrade.schema import BID
+
+TURNED = 1 << 32  # a level came or went; below it one bit for each place
+ALL_PLACES = TURNED - 1
+
+
+@helper
+def touch(row, level, n_levels, obs, w):
+    """The level of a row changed: bring the followed levels up to date. Returns bit e when the size at place e changed, TURNED, or 0."""
+    first = np.int64(row.side) * WIDTH
+    sign = 1.0 if row.side == BID else -1.0
+    px = float(row.px)
+    if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are followed
+        return 0
+    e = place_of(px, sign, first, n_levels, obs)
+    if obs[PX + e] != px or level.held == 0:
+        turn(px, e, float(lots_of(level)), float(orders_of(level)), w)
+        return TURNED
+    obs[QTY + e] = float(lots_of(level))
+    obs[ORDERS + e] = float(orders_of(level))
+    obs[OFI + e % WIDTH] += sign * float(row.qty)
+    return 1 << e
+
+
+@helper
+def place_of(px, sign, first, n_levels, obs):
+    """Where a price stands or would stand: as many places down as it is ticks from the best price, less the empty prices between."""
+    distance = sign * (obs[PX + first] - px)
+    distance = max(0.0, distance)  # better than the best, or the first of its side
+    e = first + (np.int64(distance) if distance < n_levels - 1 else n_levels - 1)
+    if obs[PX + e] != px:
+        while e > first and not sign * obs[PX + e] >= sign * px:  # NaN goes on
+            e -= 1
+        if sign * obs[PX + e] > sign * px:
+            e += 1
+    return e
+
+
+@kernel
+def turn(px, e, qty, n, w):
+    """A level came to place `e` or left it: move the worse ones, and look for one that comes into sight. Out of line: rare."""
+    apart()
+    obs = floats(w.observed_at)
+    side = np.int64(e >= WIDTH)
+    last = side * WIDTH + w.n_levels - 1
+    if obs[PX + e] != px:
+        if n != 0.0:
+            for i in range(last, e, -1):
+                move(i - 1, i, obs)
+            write(e, px, qty, n, obs)
+        return
+    worst = obs[PX + last]
+    for i in range(e, last):
+        move(i + 1, i, obs)
+    key = NO_KEY
+    if worst == worst:  # noqa: PLR0124 - not NaN: there may be a worse one
+        _, pages, words, tree, _, sides = exchange_book(w)
+        key = next_level(pages, words, tree, sides, side, np.int64(worst))
+    show(side, key, last, obs, w)
+
+
+@helper
+def write(e, px, qty, n, obs):
+    """Write a level at place `e`."""
+    obs[PX + e] = px
+    obs[QTY + e] = qty
+    obs[ORDERS + e] = n
+
+
+@helper
+def move(e, to, obs):
+    """Copy a level to another place."""
+    write(to, obs[PX + e], obs[QTY + e], obs[ORDERS + e], obs)
+
+
+@helper
+def show(side, key, e, obs, w):
+    """Write the level of `key` at place `e`; an empty one for NO_KEY."""
+    if key == NO_KEY:
+        write(e, np.nan, 0.0, 0.0, obs)
+    else:
+        levels, pages, _, _, _, sides = exchange_book(w)
+        level = levels[level_index(pages, sides, side, key_of(side, key))]
+        write(e, float(key_of(side, key)), float(lots_of(level)), float(orders_of(level)), obs)
+
+
+@kernel
+def show_all(watching_at):
+    """Write all followed levels of a book, and as those of the event before. watching_at : address of a WATCH"""
+    w = watch_at(watching_at)
+    obs = floats(w.observed_at)
+    _, pages, words, tree, _, sides = exchange_book(w)
+    for side in range(2):
+        key = sides[side].best
+        for k in range(w.n_levels):
+            show(side, key, side * WIDTH + k, obs, w)
+            if key != NO_KEY:
+                key = next_level(pages, words, tree, sides, side, key_of(side, key))
+    keep_all(w)
+
+
+# --- the event's end ---------------------------------------------------------------------------------
+@kernel
+def measure_anew(counts, w):
+    """The event's order-flow imbalance from all levels and those of the event before; 0 unless it counts. Out of line: rare."""
+    apart()
+    obs = floats(w.observed_at)
+    for k in range(WIDTH):
+        obs[OFI + k] = 0.0
+    if counts:
+        for k in range(w.n_ofi):
+            obs[OFI + k] = inflow(k, 1.0, obs) - inflow(WIDTH + k, -1.0, obs)
+
+
+@helper
+def inflow(e, sign, obs):
+    """What joined a side at a place less what left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
+    px, before = sign * obs[PX + e], sign * obs[OLD_PX + e]
+    # `not <`, not `>=`: a side that is or was empty (NaN, 0 lots) counts as worse than any price
+    joined = 0.0 if px < before else obs[QTY + e]
+    left = 0.0 if px > before else obs[OLD_QTY + e]
+    return joined - left
+
+
+@helper
+def quote_moved(first, obs):
+    """True when the best price of a side or its size is not that of the event before."""
+    # an empty side's price is NaN, which differs from itself
+    return obs[QTY + first] != obs[OLD_QTY + first] or (obs[QTY + first] > 0.0 and obs[PX + first] != obs[OLD_PX + first])
+
+
+@helper
+def settle(marks, obs, w):
+    """The event is over: what the levels are is now what they were."""
+    if marks & TURNED:
+        keep_all(w)
+        return
+    places = marks & ALL_PLACES
+    while places != 0:
+        e = trailing_zeros(places)
+        places &= places - 1
+        obs[OLD_QTY + e] = obs[QTY + e]
+        obs[OFI + e % WIDTH] = 0.0
+
+
+@kernel
+def keep_all(w):
+    """Remember all levels for the next event. Out of line: rare."""
+    apart()
+    obs = floats(w.observed_at)
+    for k in range(2 * WIDTH):
+        obs[OLD_PX + k] = obs[PX + k]
+        obs[OLD_QTY + k] = obs[QTY + k]
+    for k in range(WIDTH):
+        obs[OFI + k] = 0.0
+
+
+# --- walks -------------------------------------------------------------------------------------------
+@kernel
+def scan(kind, side, amount, w):
+    """Walk one side from its best level.
+
+    WITHIN : lots at most `amount` ticks from the best price (0 when empty)
+    COST   : ticks that filling `amount` lots costs, each lot's distance from the best price summed; NaN when there are not so many
+    """
+    apart()
+    levels, pages, words, tree, _, sides = exchange_book(w)
+    key = sides[side].best
+    best = key
+    total, cost = 0.0, 0.0
+    while key != NO_KEY:
+        px = key_of(side, key)
+        qty = float(lots_of(levels[level_index(pages, sides, side, px)]))
+        if kind == WITHIN and best - key > amount:
+            return total
+        if kind == COST:
+            qty = min(qty, amount - total)
+            cost += qty * (best - key)
+        total += qty
+        if kind == COST and total >= amount:
+            return cost
+        key = next_level(pages, words, tree, sides, side, px)
+    return total if kind == WITHIN else np.nan

@@ -1,0 +1,83 @@
+"""A user's own features: one njit function with named state, the seam of strategies.
+
+    @nbtrade.feature.own(state=[("weight", "f8"), ("held", "f8")], weight=0.1)
+    def leaning(market, state):
+        state.held += state.weight * (market.bid_qty[0] - market.ask_qty[0] - state.held)
+        return state.held
+
+    nbtrade.features(tape, [leaning(), leaning(weight=0.5).named("fast")])
+
+`market` is the OBSERVED record (feature/kernels/snapshot.py): the event's flows, the last trade, 16 levels a side, as floats. Called at every
+event's end. Inputs are features too: `leaning(nbtrade.feature.mid())` calls `leaning(market, state, mid)`. Parameters are initial values of
+state fields: another value compiles nothing.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nbtrade.errors import FeatureError
+from nbtrade.feature.expression import Expression, Flow, Level, lift
+from nbtrade.feature.kernels.snapshot import LEVELS
+
+
+class OwnRecord(NamedTuple):
+    """One use of an own feature: the function, and its state at the beginning."""
+
+    function: Callable[..., Any]
+    dtype: np.dtype
+    initial: np.ndarray
+    levels: int
+
+
+class Own:
+    """A user's feature: call it with input features and state values to get an expression."""
+
+    def __init__(self, function: Callable[..., Any], state: Any, flow: bool, levels: int, defaults: dict[str, Any]) -> None:
+        self.function, self.name, self.flow, self.levels = function, function.__name__, flow, levels
+        self.__doc__ = function.__doc__
+        self.dtype = np.dtype([*list(state), ("_", "i8")], align=True)
+        self.defaults = defaults
+        self.n_inputs = len(inspect.signature(function).parameters) - 2
+        if self.n_inputs < 0:
+            raise FeatureError(f"{self.name} takes {inspect.signature(function)}; an own feature takes (market, state, inputs...).")
+        if not 1 <= levels <= LEVELS:
+            raise FeatureError(f"{self.name}: levels={levels!r}; the pass can follow 1 to {LEVELS}")
+        self.initial(defaults)
+
+    def initial(self, values: dict[str, Any]) -> np.ndarray:
+        """Its state at the beginning: one record. Raises FeatureError for an unknown field."""
+        out = np.zeros(1, self.dtype)
+        for name, value in values.items():
+            if name not in (self.dtype.names or ())[:-1]:
+                known = ", ".join((self.dtype.names or ())[:-1]) or "none"
+                raise FeatureError(f"own feature {self.name} has no state field {name!r}. Its fields: {known}.")
+            out[name] = value
+        return out
+
+    def __call__(self, *inputs: Any, **values: Any) -> Expression:
+        if len(inputs) != self.n_inputs:
+            raise FeatureError(f"own feature {self.name} takes {self.n_inputs} input features, {len(inputs)} were given")
+        values = {**self.defaults, **values}
+        initial = self.initial(values)
+        label = f"{self.name}({', '.join([*(lift(i).label for i in inputs), *(f'{k}={v}' for k, v in values.items())])})"
+        kind = Flow if self.flow else Level
+        out = kind("own", tuple(lift(i) for i in inputs), (self.name, id(self.function)), (), label)
+        out.key += initial.tobytes().hex()
+        out.own = OwnRecord(self.function, self.dtype, initial, self.levels)
+        return out
+
+
+def own(*, state: Any = (), flow: bool = False, levels: int = 5, **defaults: Any) -> Callable[[Callable[..., Any]], Own]:
+    """Make a function (market, state, inputs...) -> number a feature.
+
+    state    : list of (name, dtype[, shape]): parameters and memory
+    flow     : True when it returns what the event brings, False for a value that holds until the next event
+    levels   : how many levels of `market.bid_px[...]` and the like it looks at
+    defaults : initial values of state fields; all others begin at 0
+
+    Raises FeatureError for a wrong signature or field; compile errors come with the first use.
+    """
+    return lambda function: Own(function, state, flow, levels, defaults)

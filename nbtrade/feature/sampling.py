@@ -1,0 +1,73 @@
+"""When rows of the matrix are written.
+
+"event"  every event's end          n         every n-th            "100ms"    at multiples of a time span since the epoch
+"trade"  events with a trade        "quote"   changes of the best prices or their sizes
+("volume", lots)   each time so many lots were traded      ("value", amount)   each time so much value in currency was traded
+i8[n]    at given times, ascending, ns: another matrix's `ts`, say
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nbtrade.feature.kernels import snapshot
+from nbtrade.tape.tape import Tape
+from nbtrade.times import all_to_ns, ns_of
+
+NAMES = {"event": snapshot.SAMPLE_EVENTS, "trade": snapshot.SAMPLE_TRADES, "quote": snapshot.SAMPLE_QUOTES}
+AMOUNTS = {"volume": snapshot.SAMPLE_VOLUME, "value": snapshot.SAMPLE_VALUE}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """mode: SAMPLE_*; every: events or ns; amount: lots or currency; times: ns."""
+
+    mode: int
+    every: int = 1
+    amount: float = 0.0
+    times: np.ndarray | None = None
+
+    def most(self, tape: Tape) -> int:
+        """How many rows a tape can give at most."""
+        if self.times is not None:
+            return len(self.times)
+        if self.mode == snapshot.SAMPLE_TIME:
+            return (int(tape.ts_recv[-1]) - int(tape.ts_recv[0])) // self.every + 2 if len(tape) else 0
+        return len(tape) // (self.every if self.mode == snapshot.SAMPLE_EVENTS else 1) + 1
+
+    def key(self) -> str:
+        """All that distinguishes it, as text."""
+        import xxhash
+
+        times = "" if self.times is None else xxhash.xxh3_128_hexdigest(self.times.tobytes())
+        return f"{self.mode} {self.every} {self.amount} {times}"
+
+
+def sampling_of(sample: Any) -> Sampling:
+    """A Sampling of what a user gives. Raises ValueError that lists what there is."""
+    if isinstance(sample, Sampling):
+        return sample
+    if isinstance(sample, str) and sample in NAMES:
+        return Sampling(NAMES[sample])
+    if isinstance(sample, tuple) and len(sample) == 2 and sample[0] in AMOUNTS:
+        if not float(sample[1]) > 0:
+            raise ValueError(f"sample={sample!r}: the {sample[0]} between samples is more than 0")
+        return Sampling(AMOUNTS[sample[0]], amount=float(sample[1]))
+    if isinstance(sample, (int, np.integer, str)) and not isinstance(sample, bool):
+        return _regular(sample)
+    times = np.ascontiguousarray(all_to_ns(sample)) if np.ndim(sample) == 1 else None
+    if times is None:
+        raise ValueError(f"sample={sample!r}: give 'event', n, '100ms', 'trade', 'quote', ('volume', lots), ('value', amount) or times")
+    if len(times) > 1 and (np.diff(times) < 0).any():
+        raise ValueError("sample: the times must be ascending")
+    return Sampling(snapshot.SAMPLE_TIMES, times=times)
+
+
+def _regular(sample: Any) -> Sampling:
+    """Every n-th event, or a time span."""
+    mode = snapshot.SAMPLE_TIME if isinstance(sample, str) else snapshot.SAMPLE_EVENTS
+    every = ns_of(sample)
+    if every <= 0:
+        raise ValueError(f"sample={sample!r}: samples are more than 0 apart")
+    return Sampling(mode, every)

@@ -1,0 +1,131 @@
+"""Which pages are in use: free extents, counts of packed pages, and what waits to be free.
+
+    free      FreeSpace, in pages
+    packed    u2 per page of the file: how many live small blocks touch it; at 0 the page is retired
+    waiting   extents retired by the group being committed; free after the next commit
+    held      retired extents that some reader still has an array over
+
+A page that holds bytes of a committed block is never written to again before it has gone through `waiting`.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from nbtrade.storage.blockfile.file import PagedFile
+from nbtrade.storage.blockfile.free_extents import FreeSpace
+from nbtrade.storage.blockfile.layout import FIRST_PAGE, OWN_PAGES, PAGE
+
+SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
+ONE = np.uint16(1)
+
+Extent = tuple[int, int]  # first page, pages
+
+
+def touched(offset: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Pages of packed blocks, one for each block and page; a block has up to 5. offset, end : i8[n]."""
+    first, last = offset >> 12, (end - 1) >> 12  # an empty block at the start of a page: none
+    steps = range(1, int((last - first).max(initial=0)) + 1)
+    return np.concatenate([first[first <= last], *(first[first + step <= last] + step for step in steps)])
+
+
+def runs(pages: np.ndarray) -> list[Extent]:
+    """Ascending pages, each once or more, as extents."""
+    if not len(pages):
+        return []
+    cuts = np.flatnonzero(pages[1:] - pages[:-1] > 1)
+    firsts = [int(pages[0]), *pages[cuts + 1].tolist()]
+    lasts = [*pages[cuts].tolist(), int(pages[-1])]
+    return [(first, last + 1 - first) for first, last in zip(firsts, lasts, strict=True)]
+
+
+class Space:
+    """The pages of `file`."""
+
+    def __init__(self, file: PagedFile) -> None:
+        self.file = file
+        self.free = FreeSpace()
+        self.packed = np.zeros(file.n_bytes // PAGE, np.uint16)
+        self.waiting: list[Extent] = []
+        self.held: list[Extent] = []
+
+    # --- at open --------------------------------------------------------------------------------------
+    def load(self, rows: np.ndarray, registry: Iterable[Extent], foreign: Iterable[Extent]) -> None:
+        """Take stock: rows : ROW[n] of all blocks;  registry : its extents;  foreign : pages that other processes hold."""
+        offset = rows["offset"].astype(np.int64)
+        end = offset + rows["stored"].astype(np.int64)
+        own = rows["how"] & OWN_PAGES != 0
+        n_pages = self.file.n_bytes // PAGE
+        self._fit_counts()
+        self.count(offset[~own], end[~own])
+        edges = np.zeros(n_pages + 1, np.int64)
+        used = own & (end > offset)
+        np.add.at(edges, offset[used] // PAGE, 1)
+        np.add.at(edges, -(-end[used] // PAGE), -1)
+        for start, n in [(0, FIRST_PAGE), *registry]:
+            edges[start] += 1
+            edges[start + n] -= 1
+        empty = (np.cumsum(edges)[:-1] == 0) & (self.packed[:n_pages] == 0)
+        taken = np.zeros(n_pages, bool)
+        for start, n in foreign:
+            taken[start : start + n] = True
+        self.held = runs(np.flatnonzero(empty & taken))
+        for start, n in runs(np.flatnonzero(empty & ~taken)):
+            self.free.add(start, n)
+
+    def _fit_counts(self) -> None:
+        n_pages = self.file.n_bytes // PAGE
+        if n_pages > len(self.packed):
+            grown = np.zeros(max(n_pages, len(self.packed) * 5 // 4), np.uint16)
+            grown[: len(self.packed)] = self.packed
+            self.packed = grown
+
+    # --- taking ---------------------------------------------------------------------------------------
+    def take(self, n: int) -> int:
+        """First of n pages in a row; the file grows when no free extent has them."""
+        while (start := self.free.take(n)) is None:
+            self._extend(n)
+        return start
+
+    def take_some(self, n: int, least: int) -> Extent:
+        """n pages, or fewer (never fewer than `least`) when no free extent has n but one is large."""
+        start = self.free.take(n)
+        if start is not None:
+            return start, n
+        if self.free.largest >= max(SMALLEST_PIECE, least, n // 8):
+            piece = self.free.take_largest(n)
+            assert piece
+            return piece
+        return self.take(n), n
+
+    def _extend(self, n: int) -> None:
+        at, grown = self.file.extend(n * PAGE)
+        self.free.add(at // PAGE, grown // PAGE)
+        self._fit_counts()
+
+    # --- giving back ----------------------------------------------------------------------------------
+    def retire(self, gone: np.ndarray, linked: "np.ndarray | tuple[()]") -> list[Extent]:
+        """ROW[n] that nobody looks up any more; zeros are no rows; blocks at the offsets `linked` stay, under another name.
+
+        Returns the extents to recycle.
+        """
+        if len(linked):
+            gone = gone[~np.isin(gone["offset"], linked)]
+        offset = gone["offset"].astype(np.int64)
+        end = offset + gone["stored"].astype(np.int64)
+        own = gone["how"] & OWN_PAGES != 0
+        retired = []
+        if own.any():
+            firsts = offset[own] // PAGE
+            retired = list(zip(firsts.tolist(), (-(-end[own] // PAGE) - firsts).tolist(), strict=True))
+            offset, end = offset[~own], end[~own]
+        pages = touched(offset, end)
+        np.subtract.at(self.packed, pages, ONE)
+        empty = pages[self.packed[pages] == 0]
+        empty.sort()
+        return retired + runs(empty)
+
+    def count(self, offset: np.ndarray, end: np.ndarray) -> None:
+        """Packed blocks that were just written."""
+        if len(offset):
+            np.add.at(self.packed, touched(offset, end), ONE)

@@ -1,0 +1,214 @@
+"""BlockFolder: the interface of BlockFile with one file for each block, for object stores and as a baseline.
+
+    FOLDER/features%2F2025-01-06.block      64-byte ROW, name, metadata, stored bytes
+
+Each put is durable when it returns, but for its name: written to a side file, synced, renamed over the old one; `flush` syncs the folder.
+Reads open, read and check one file. Long names are stored under their hash.
+Weak cases: a sync for each block, and no groups.
+"""
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote
+
+import xxhash
+
+from nbtrade.errors import BlockFileError, BlockNotFound, CorruptBlock
+from nbtrade.storage.blockfile.layout import ARRAY, ROW_STRUCT, ZSTD, Entry, check_name, entry_of
+from nbtrade.storage.blockfile.reader import BlockInfo
+from nbtrade.storage.blockfile.repair import Damage, Report
+from nbtrade.storage.blockfile.values import metadata_of, shape_of, stored_form, value_of
+from nbtrade.storage.disk import DISK, Disk
+
+ENDING = ".block"
+LONGEST = 200  # characters of a file name
+HEAD = ROW_STRUCT.size
+
+
+class BlockFolder:
+    """Blocks as files of a folder, which is made when it is not there. Methods and errors as BlockFile's; there is no single writer."""
+
+    def __init__(self, path: str | os.PathLike[str], *, compress: int | None = None, disk: Disk = DISK) -> None:
+        self.path = Path(path).absolute()
+        if self.path.exists() and not self.path.is_dir():
+            raise BlockFileError(f"{self.path} is a file: open it with BlockFile, or choose another name.")
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.compress, self.disk = compress, disk
+
+    def _file(self, name: str) -> Path:
+        check_name(name)
+        quoted = quote(name, safe="")
+        if len(quoted) > LONGEST:
+            quoted = f"{quoted[:100]}%{xxhash.xxh3_128_hexdigest(name.encode())}"
+        return self.path / (quoted + ENDING)
+
+    # --- writing --------------------------------------------------------------------------------------
+    def put(self, name: str, value: Any, *, metadata: dict[str, Any] | None = None, compress: int | None = -1) -> None:
+        """Store a block; durable but for its name, which `flush` makes durable."""
+        file = self._file(name)
+        data, kind, how, raw, meta = stored_form(value, metadata, self.compress if compress == -1 else compress)
+        self._write(file, name.encode(), data, kind, how, raw, meta)
+
+    def _write(self, file: Path, key: bytes, data: Any, kind: int, how: int, raw: int, meta: bytes) -> None:
+        check = xxhash.xxh3_64_intdigest(data)
+        at = HEAD + len(key) + len(meta)
+        head = ROW_STRUCT.pack(0, at, len(data), raw, check, 0, 0, len(meta), len(key), kind, how)
+        head = xxhash.xxh3_64_digest(head[8:] + key + meta)[::-1] + head[8:]
+        side = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
+        fd = self.disk.open(side, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            self.disk.pwritev(fd, [head, key, meta, data], 0)
+            self.disk.fdatasync(fd)
+            self.disk.rename(side, file)
+        except BaseException:
+            with suppress(OSError):
+                self.disk.unlink(side)
+            raise
+        finally:
+            self.disk.close(fd)
+
+    def put_many(
+        self, blocks: Mapping[str, Any] | Iterable[tuple[str, Any]], *, metadata: dict[str, Any] | None = None, compress: int | None = -1
+    ) -> None:
+        """Store many blocks, one after the other."""
+        for name, value in blocks.items() if isinstance(blocks, Mapping) else blocks:
+            self.put(name, value, metadata=metadata, compress=compress)
+
+    def delete(self, name: str) -> None:
+        """Remove a block. Raises BlockNotFound."""
+        try:
+            self.disk.unlink(self._file(name))
+        except FileNotFoundError:
+            raise self._not_found(name) from None
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a block a new name, in place of what had it: the file says its own name, so it is written anew."""
+        entry, data = self._read(old)
+        if old != new:
+            self._write(self._file(new), new.encode(), data, entry.kind, entry.how, entry.raw, entry.meta)
+            self.delete(old)
+
+    def flush(self) -> None:
+        """Make names durable."""
+        self.disk.sync_folder(self.path)
+
+    # --- reading --------------------------------------------------------------------------------------
+    def _not_found(self, name: str) -> BlockNotFound:
+        return BlockNotFound(f"there is no block {name!r} in {self.path}. `list(prefix)` shows what there is.")
+
+    def _read(self, name: str) -> tuple[Entry, bytes]:
+        try:
+            content = self._file(name).read_bytes()
+        except FileNotFoundError:
+            raise self._not_found(name) from None
+        _, entry = _parsed(content)
+        if entry is None or xxhash.xxh3_64_intdigest(data := content[entry.offset : entry.end]) != entry.check:
+            raise CorruptBlock(f"{self._file(name)}: block {name!r} is not what was written. Put it again, or restore it.", name, 0)
+        return entry, data
+
+    def get(self, name: str, *, verify: bool = True) -> Any:
+        """The value of a block, always verified. Raises BlockNotFound, CorruptBlock."""
+        entry, data = self._read(name)
+        return value_of(data, entry, name)
+
+    __getitem__ = get
+
+    def get_many(self, names: Sequence[str]) -> Sequence[Any]:
+        """Values of blocks, in the order of `names`."""
+        return [self.get(name) for name in names]
+
+    @contextmanager
+    def borrow(self, name: str) -> Iterator[memoryview]:
+        """As BlockFile's; nothing is saved here."""
+        value = self.get(name)
+        yield memoryview(value if isinstance(value, bytes) else value.reshape(-1).view("u1")).toreadonly()
+
+    def metadata(self, name: str) -> dict[str, Any]:
+        """What was given with `put(..., metadata=...)`, else {}."""
+        return metadata_of(self._read(name)[0].meta)
+
+    def info(self, name: str) -> BlockInfo:
+        """As BlockFile's."""
+        entry, _ = self._read(name)
+        dtype, shape = shape_of(entry.meta) if entry.kind == ARRAY else (None, None)
+        return BlockInfo(
+            entry.raw, entry.end - entry.offset, bool(entry.how & ZSTD), dtype, shape, queued=False, group=0, offset=entry.offset
+        )
+
+    def __contains__(self, name: str) -> bool:
+        return self._file(name).exists()
+
+    def list(self, prefix: str = "") -> "list[str]":
+        """Names that start with `prefix`, ascending. Reads the head of every file."""
+        names = (_name_of(file) for file in self.path.glob("*" + ENDING))
+        return sorted(name for name in names if name is not None and name.startswith(prefix))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.list())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.path.glob("*" + ENDING))
+
+    def scan(self, prefix: str = "", *, read_ahead: bool = True) -> Iterator[tuple[str, Any]]:
+        """(name, value) of all blocks, ascending by name."""
+        for name in self.list(prefix):
+            with suppress(BlockNotFound):  # deleted meanwhile
+                yield name, self.get(name)
+
+    def verify(self, prefix: str = "") -> Report:
+        """Read and check everything."""
+        damaged, n_blocks, n_bytes = [], 0, 0
+        for file in sorted(self.path.glob("*" + ENDING)):
+            content = file.read_bytes()
+            name, entry = _parsed(content)
+            if entry is not None and not name.startswith(prefix):
+                continue
+            n_blocks, n_bytes = n_blocks + 1, n_bytes + len(content)
+            if entry is None or xxhash.xxh3_64_intdigest(content[entry.offset : entry.end]) != entry.check:
+                damaged.append(Damage(name or file.name, 0, "block", healed=False))
+        return Report(n_blocks, n_bytes, damaged)
+
+    def vacuum(self) -> None:
+        """Remove what interrupted writes left."""
+        for left_over in self.path.glob("*.new"):
+            self.disk.unlink(left_over)
+
+    def stats(self) -> dict[str, int]:
+        """Counts and sizes."""
+        return {"blocks": len(self), "file_bytes": sum(file.stat().st_size for file in self.path.glob("*" + ENDING))}
+
+    def close(self) -> None:
+        """Make names durable."""
+        self.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _parsed(content: bytes) -> tuple[str, Entry | None]:
+    """Name and entry in a block's file; no entry when its head is damaged."""
+    if len(content) < HEAD:
+        return "", None
+    fields = ROW_STRUCT.unpack_from(content)
+    stop = HEAD + fields[7] + fields[8]
+    if xxhash.xxh3_64_intdigest(content[8:stop]) != fields[0] or fields[1] != stop:
+        return "", None
+    return content[HEAD : HEAD + fields[8]].decode(), entry_of(fields, content[HEAD + fields[8] : stop])
+
+
+def _name_of(file: Path) -> str | None:
+    try:
+        with open(file, "rb") as opened:
+            head = opened.read(HEAD)
+            sizes = sum(ROW_STRUCT.unpack(head)[7:9]) if len(head) == HEAD else 0
+            return _parsed(head + opened.read(sizes))[0] or None
+    except FileNotFoundError:
+        return None

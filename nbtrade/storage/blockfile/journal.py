@@ -1,0 +1,137 @@
+"""The journal: one record a group, in segments of pages; how it is written and read back.
+
+    segment  | record 41 | record 42 | jump ->          a record starts at a page and knows how long it is; the next one follows
+    segment  | record 43 ............ | record 44 |     a jump carries the number of the record that it leads to
+
+Writing always leaves one page of a segment for a jump, so that a record of any length can follow. A record's checksum covers its
+header, the file's id and its rows: old bytes of recycled pages are never taken for a record.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xxhash
+
+from nbtrade.storage.blockfile import snapshot_index
+from nbtrade.storage.blockfile.layout import (
+    JUMP,
+    PAGE,
+    RECORD_MAGIC,
+    RECORD_SIZE,
+    RECORD_STRUCT,
+    ROW,
+    SYNCED,
+    padded,
+)
+
+
+class Record(NamedTuple):
+    """One group, read back. at, size : where it is;  synced : its data were on the disk before it."""
+
+    group: int
+    at: int
+    size: int
+    synced: bool
+    names: list[str]
+    rows: np.ndarray  # ROW[n]
+    metas: list[bytes] | None
+
+
+class Position(NamedTuple):
+    """Where a record is or will be: offset, and the end of its segment."""
+
+    at: int
+    stop: int
+
+
+Read = Callable[[int, int], "bytes | memoryview"]
+
+
+def place(rows: np.ndarray, names: Sequence[str], metas: Sequence[bytes] | None) -> bytes:
+    """The heap of ROW[n] with these names and metadata (None: there are none), whose places in it are set."""
+    text = "".join(names)
+    if metas is None and text.isascii():
+        rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(rows))
+        heap = text.encode()
+    else:
+        heap = b"".join(snapshot_index.place(rows, list(map(str.encode, names)), metas))
+    snapshot_index.set_places(rows)
+    return heap
+
+
+def encode(file_id: int, group: int, rows: np.ndarray, heap: bytes, synced: bool) -> list[bytes]:
+    """A record's bytes in pieces, padded to pages. rows : ROW[n];  heap : names and metadata."""
+    body = rows.tobytes()
+    size = padded(RECORD_SIZE + len(body) + len(heap))
+    header = RECORD_STRUCT.pack(RECORD_MAGIC, file_id, group, len(rows), len(heap), size, SYNCED if synced else 0, 0)
+    pad = bytes(size - RECORD_SIZE - len(body) - len(heap))
+    return [header + _check(header, body, heap), body, heap, pad]
+
+
+def encode_jump(file_id: int, group: int, target: Position) -> list[bytes]:
+    """A page that leads to the segment `target`."""
+    header = RECORD_STRUCT.pack(RECORD_MAGIC, file_id, group, 0, target.at, target.stop, JUMP, 0)
+    return [header + _check(header, b"", b""), bytes(PAGE - RECORD_SIZE)]
+
+
+def _check(header: bytes, body: "bytes | memoryview", heap: "bytes | memoryview") -> bytes:
+    digest = xxhash.xxh3_64(header)
+    digest.update(body)
+    digest.update(heap)
+    return digest.digest()
+
+
+def replay(read: Read, file_id: int, group: int, start: Position) -> Iterator[tuple[Position, Record | None]]:
+    """Records from number `group` on, each with the position behind it; jumps come as (segment's position, None).
+
+    read : (offset, size) -> bytes. Ends before the first place that holds no valid record of the number that is due.
+    """
+    position = start
+    while position.at + PAGE <= position.stop:
+        header = bytes(read(position.at, RECORD_SIZE))
+        if len(header) < RECORD_SIZE:
+            return
+        magic, owner, number, n_rows, heap_size, size, what, _ = RECORD_STRUCT.unpack_from(header)
+        if magic != RECORD_MAGIC or owner != file_id or number != group:
+            return
+        if what & JUMP:
+            if _check(header[: RECORD_STRUCT.size], b"", b"") != header[RECORD_STRUCT.size :]:
+                return
+            position = Position(heap_size, size)
+            yield position, None
+            continue
+        record = _body(read, header, position, n_rows, heap_size, size)
+        if record is None:
+            return
+        position = Position(position.at + size, position.stop)
+        group += 1
+        yield position, record
+
+
+def _body(read: Read, header: bytes, position: Position, n_rows: int, heap_size: int, size: int) -> Record | None:
+    n_body = n_rows * ROW.itemsize
+    if position.at + size > position.stop or RECORD_SIZE + n_body + heap_size > size:
+        return None
+    data = read(position.at + RECORD_SIZE, n_body + heap_size)
+    if len(data) < n_body + heap_size or _check(header[: RECORD_STRUCT.size], data[:n_body], data[n_body:]) != header[RECORD_STRUCT.size :]:
+        return None
+    _, _, group, _, _, _, what, _ = RECORD_STRUCT.unpack_from(header)
+    return Record(group, position.at, size, bool(what & SYNCED), *_decoded(data, n_rows))
+
+
+def _decoded(data: "bytes | memoryview", n_rows: int) -> tuple[list[str], np.ndarray, list[bytes] | None]:
+    """Names, rows and metadata of ROW[n] with its heap behind it."""
+    rows = np.frombuffer(data, ROW, n_rows)
+    heap = bytes(data[n_rows * ROW.itemsize :])
+    starts = rows["name_at"].astype(np.int64)
+    stops = starts + rows["name_size"]
+    names = [heap[a:b].decode() for a, b in zip(starts.tolist(), stops.tolist(), strict=True)]
+    if not rows["meta_size"].any():
+        return names, rows, None
+    return names, rows, [heap[a:b] for a, b in zip(stops.tolist(), (stops + rows["meta_size"]).tolist(), strict=True)]
+
+
+def fits(position: Position, n_bytes: int) -> bool:
+    """Whether a record of n bytes can be written here with a page left for the jump after it."""
+    return position.at + n_bytes + PAGE <= position.stop

@@ -1,0 +1,182 @@
+"""One group of queued changes, laid out: which block goes where, and what is written for it.
+
+    own pages                          packed
+    | block 7 ....pad| block 2 ....pad| b1 | b3| b4 |  b5 | b6 ..pad|       one write, in offset order
+
+Large blocks, and small ones that nearly fill their pages, start on pages of their own: a waste of at most an eighth up to 16 KiB, and
+of less than a page above. The others stand side by side without gaps. When no free extent takes the whole group, it is cut into pieces.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import xxhash
+
+from nbtrade.storage.blockfile.allocator import Extent, Space
+from nbtrade.storage.blockfile.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry, pages_of
+
+OWN_LEAST = PAGE * 8 // 9  # no smaller block gets pages of its own
+SMALL = 1024  # bytes; smaller blocks are joined before they are written
+_hash = xxhash.xxh3_64_intdigest
+_zeros = memoryview(bytes(PAGE))
+
+
+class Op(NamedTuple):
+    """A queued change. data : what to store, or None;  link : an entry that gets this name; neither: the name is deleted."""
+
+    name: str
+    data: Any = None
+    kind: int = 0
+    how: int = 0
+    raw: int = 0
+    meta: bytes = b""
+    link: Entry | None = None
+    rented: bytearray | None = None  # to give back once written
+
+
+Batch = dict[str, bytes]  # queued `bytes`, stored as they are: the common case, without an Op for each
+Queued = Op | bytes  # what a name is to be: a change, or bytes as they are
+
+
+def as_op(name: str, queued: Queued) -> Op:
+    """The change that a queued value stands for."""
+    return Op(name, queued, BYTES, 0, len(queued)) if type(queued) is bytes else cast(Op, queued)
+
+
+class Puts(NamedTuple):
+    """Blocks to place. forms : (kind, how, raw size, meta) of each; None: all are bytes as they are."""
+
+    names: Sequence[str]
+    data: Sequence[Any]
+    forms: Sequence[tuple[Any, ...]] | None
+
+    def cut(self, start: int | None, stop: int | None) -> "Puts":
+        """Those from start to stop."""
+        return Puts(self.names[start:stop], self.data[start:stop], self.forms and self.forms[start:stop])
+
+    def pick(self, order: list[int]) -> "Puts":
+        """In another order."""
+        return Puts(*([column[i] for i in order] if column else column for column in self))  # type: ignore[arg-type]
+
+
+class Laid(NamedTuple):
+    """A piece of a group: `buffers` are written at offset `at`.
+
+    sizes, offset : i8[n], of its blocks;  n_own : so many of them, the first, have pages of their own
+    """
+
+    at: int
+    buffers: list[Any]
+    extent: Extent
+    puts: Puts
+    sizes: np.ndarray
+    offset: np.ndarray
+    n_own: int
+
+    def rows(self, group: int) -> np.ndarray:
+        """ROW[n], with checksums; names and metadata still to be placed."""
+        rows = np.zeros(len(self.sizes), ROW)
+        rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = self.offset, self.sizes, self.sizes, group, BYTES
+        rows["check"] = np.fromiter(map(_hash, self.puts.data), np.uint64, len(rows))
+        if self.puts.forms is not None:
+            rows["kind"], rows["how"], rows["raw"], _ = zip(*self.puts.forms, strict=True)
+            rows["how"] &= ~np.uint8(OWN_PAGES)
+        if self.n_own:
+            rows["how"][: self.n_own] |= OWN_PAGES
+        return rows
+
+    @property
+    def metas(self) -> Sequence[bytes] | None:
+        """Metadata of each block, or None when there are none."""
+        return None if self.puts.forms is None else [meta for *_, meta in self.puts.forms]
+
+    @property
+    def packed(self) -> tuple[np.ndarray, np.ndarray]:
+        """i8[n], offset and end of packed blocks."""
+        offset = self.offset[self.n_own :]
+        return offset, offset + self.sizes[self.n_own :]
+
+
+def own_pages(sizes: np.ndarray) -> np.ndarray:
+    """Which blocks get pages of their own. sizes : i8[n]."""
+    return (sizes >= OWN_LEAST) & ((sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8))
+
+
+def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
+    """What each name is to be after all changes."""
+    if len(changes) == 1 and isinstance(changes[0], dict):
+        return changes[0]
+    latest: dict[str, Queued] = {}
+    for one in changes:
+        if isinstance(one, dict):
+            latest.update(one)
+        else:
+            latest[one.name] = one
+    return latest
+
+
+def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
+    """What of a group's changes has data. plain : all are bytes as they are."""
+    if plain:
+        return Puts(list(latest), list(latest.values()), None)
+    ops = [op for name, one in latest.items() if (op := as_op(name, one)).data is not None]
+    return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
+
+
+def lay_out(puts: Puts, space: Space) -> list[Laid]:
+    """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
+    sizes, n_own = np.fromiter(map(len, puts.data), np.int64, len(puts.data)), 0
+    if np.count_nonzero(sizes >= OWN_LEAST):
+        own = own_pages(sizes)
+        n_own = int(np.count_nonzero(own))
+        order = np.argsort(~own, kind="stable")
+        puts, sizes = puts.pick(order.tolist()), sizes[order]
+    taken = sizes
+    if n_own:  # with padding
+        taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
+    pieces: list[Laid] = []
+    while len(sizes):
+        ends = taken.cumsum()
+        used, k = pages_of(int(ends[-1])), len(sizes)
+        try:
+            start, n = space.take_some(used, pages_of(int(sizes[0]))) if used else (FIRST_PAGE, 0)
+        except OSError:
+            give_back(pieces, space)
+            raise
+        if n < used:
+            k = int(np.searchsorted(ends, n * PAGE, "right"))
+            used = pages_of(int(ends[k - 1]))
+            if used < n:
+                space.free.add(start + used, n - used)
+        pieces.append(_piece(puts.cut(None, k), sizes[:k], taken[:k], ends[:k], min(k, n_own), (start, used)))
+        puts, sizes, taken, n_own = puts.cut(k, None), sizes[k:], taken[k:], max(0, n_own - k)
+    return pieces
+
+
+def give_back(pieces: list[Laid], space: Space) -> None:
+    """Nothing was committed: the pages are free again."""
+    for piece in pieces:
+        if piece.extent[1]:
+            space.free.add(*piece.extent)
+
+
+def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n_own: int, extent: Extent) -> Laid:
+    """Blocks of these sizes in `extent`; taken : bytes that each takes there;  ends : where in it they end."""
+    at = extent[0] * PAGE
+    buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
+    tail = extent[1] * PAGE - int(ends[-1])
+    if tail:
+        buffers.append(_zeros[:tail])
+    if extent[1] * PAGE <= SMALL * len(buffers):  # a copy is cheaper than their places in a list
+        buffers = [b"".join(buffers)]
+    return Laid(at, buffers, extent, puts, sizes, ends - taken + at, n_own)
+
+
+def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:
+    buffers = []
+    for one, pad in zip(data, pads, strict=True):
+        buffers.append(one)
+        if pad:
+            buffers.append(_zeros[:pad])
+    return buffers

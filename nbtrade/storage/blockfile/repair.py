@@ -1,0 +1,81 @@
+"""Damage: valid copies of a block, and the report of a whole file's verification.
+
+A valid copy is one whose checksum is the one that was computed when the block was put: nothing is ever hashed anew to make it look right.
+Tried in order: the version before, when the same bytes were put again; the mirror. A copy that was found is queued to be written to
+new pages.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import xxhash
+
+from nbtrade.errors import CorruptBlock
+from nbtrade.storage.blockfile.layout import Entry
+from nbtrade.storage.blockfile.session import Opened
+
+_hash = xxhash.xxh3_64_intdigest
+
+
+class Damage(NamedTuple):
+    """A damaged place. name : of the block, "" for the registry;  healed : a valid copy was found and is written anew."""
+
+    name: str
+    offset: int
+    what: str
+    healed: bool
+
+
+class Report(NamedTuple):
+    """What `verify` found. n_bytes : stored bytes checked."""
+
+    n_blocks: int
+    n_bytes: int
+    damaged: list[Damage]
+
+    @property
+    def ok(self) -> bool:
+        """Nothing is damaged."""
+        return not self.damaged
+
+
+def valid_copy(opened: Opened, name: str, entry: Entry) -> bytes | None:
+    """Stored bytes of `entry` from elsewhere, or None."""
+    n = entry.end - entry.offset
+    places: list[Callable[[], bytes | None]] = []
+    if opened.committer:
+        names, rows = opened.committer.previous
+        same = [i for i, other in enumerate(names) if other == name and rows["check"][i] == entry.check and rows["stored"][i] == n]
+        places += [lambda i=i: opened.file.read(int(rows["offset"][i]), n) for i in same]  # type: ignore[misc]
+    places.append(lambda: opened.file.read_mirror(entry.offset, n))
+    for read in places:
+        data = read()
+        if data is not None and len(data) == n and _hash(data) == entry.check:
+            return data
+    return None
+
+
+def corrupt(opened: Opened, name: str, entry: Entry) -> CorruptBlock:
+    """The error for a block without a valid copy."""
+    mirror = "its mirror has no valid copy either" if opened.file.mirror_fd is not None else "there is no mirror"
+    return CorruptBlock(
+        f"{opened.file.path}: block {name!r} ({entry.end - entry.offset:,} bytes at offset {entry.offset:,}, group {entry.group}) "
+        f"is not what was written: its checksum differs, and {mirror}. The disk or another program changed it; "
+        "put it again, or restore the file. `verify()` lists all damage.",
+        name,
+        entry.offset,
+    )
+
+
+def registry_damage(opened: Opened) -> list[Damage]:
+    """What is damaged outside of blocks: slots, base, journal."""
+    registry = opened.registry
+    found = [Damage("", int(what.rsplit(" ", 1)[1]), what, healed=False) for what in registry.damage_of_slots()]
+    found += [Damage("", -1, what, healed=True) for what in registry.healed]
+    slot, file = registry.slot, opened.file
+    if slot.base_size and _hash(file.read(slot.base_at, slot.base_size)) != slot.base_check:
+        found.append(Damage("", slot.base_at, "registry base", healed=False))
+    at = registry.damaged_record()
+    if at is not None:
+        found.append(Damage("", at, "registry record", healed=False))
+    return found

@@ -1,0 +1,275 @@
+"""A block file as it is opened: to write (one at a time) or to read (any number), with what the last writer may have left.
+
+    write   lock, slots, base + journal, tail of a crash -> sync, slot; whose pages are free
+    read    slots, base + journal; then poll the slots' sequence for commits of the writer
+
+`find` is the look-up of both; it takes no lock. It is repeated when the base was replaced meanwhile.
+"""
+
+import os
+import secrets
+import struct
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from nbtrade.errors import BlockFileError, BlockFileLocked, CorruptBlock
+from nbtrade.storage.blockfile import locks
+from nbtrade.storage.blockfile.catalog import Registry, check_version, newest, slots_of
+from nbtrade.storage.blockfile.commit import Committer
+from nbtrade.storage.blockfile.file import PagedFile
+from nbtrade.storage.blockfile.index import Index
+from nbtrade.storage.blockfile.layout import (
+    FIRST_PAGE,
+    HAS_MIRROR,
+    MAGIC,
+    MOVED,
+    OWNER_AT,
+    PAGE,
+    RECORD_MAGIC,
+    SEGMENT,
+    VERSION,
+    Entry,
+    Slot,
+    pack_slot,
+    padded,
+    pages_of,
+)
+from nbtrade.storage.blockfile.leases import Leases
+from nbtrade.storage.blockfile.pool import Pool
+from nbtrade.storage.disk import Disk
+
+T = TypeVar("T")
+COPIED = 8 << 20  # bytes at a time, to a new mirror
+NEW_MOST = 1 << 30  # a file of zeros that is larger was never a new block file
+
+
+class Opened:
+    """file, registry and leases; `committer` when it was opened to write."""
+
+    def __init__(self, file: PagedFile, registry: Registry, leases: Leases, committer: Committer | None = None) -> None:
+        self.file = file
+        self.registry = registry
+        self.leases = leases
+        self.committer = committer
+        self.view, self.mapped = file.view, file.mapped
+
+    def ask(self, look: Callable[[Index], T]) -> T:
+        """look(index), repeated when the index was replaced meanwhile, and with it the base that it looked at."""
+        registry = self.registry
+        while True:
+            index = registry.index
+            try:
+                answer = look(index)
+            except (ValueError, IndexError, struct.error, MemoryError):  # the old base's pages have been written over
+                if registry.index is index:
+                    raise
+                continue
+            if registry.index is index:
+                return answer
+
+    def find(self, name: str) -> Entry | None:
+        """The entry of a name as last committed, or None."""
+        return self.ask(lambda index: index.find(name))
+
+    def place(self, name: str) -> bytes:
+        """Where the bytes of a name are; nowhere when they are not plain bytes."""
+        return self.ask(lambda index: index.place(name))
+
+    def places(self, names: Sequence[str]) -> list[bytes]:
+        """The same of many, at least two."""
+        return self.ask(lambda index: index.places_of(names))
+
+    def names(self, prefix: str) -> list[str]:
+        """Names that start with `prefix`, ascending."""
+        return self.ask(lambda index: index.names(prefix))
+
+    def entries(self, prefix: str) -> list[tuple[str, Entry]]:
+        """(name, entry) of all names that start with `prefix`, in no order."""
+        return self.ask(lambda index: list(index.items(prefix)))
+
+    def refresh(self) -> bool:
+        """Whether the file is still the one of its name. Readers take in what was committed since."""
+        return True
+
+    def close(self) -> None:
+        """Close, but for the descriptor that arrays over the mapping need until they are gone."""
+        if self.committer:
+            self.committer.beside.close()
+            locks.unlock(self.file.fd, locks.WRITER_AT)
+        self.leases.outlive(self.file.close)
+
+
+class Follower(Opened):
+    """Opened to read: follows the commits of a writer in another process, or elsewhere in this one."""
+
+    def __init__(self, file: PagedFile, registry: Registry, leases: Leases) -> None:
+        super().__init__(file, registry, leases)
+        self.seen = -1  # sequence of the slots when they were last read
+        self.mutex = threading.Lock()  # one thread reads new records; taken only when there are any
+        self.base = (0, 0)  # its pages, locked, so that the writer does not recycle the base under us
+
+    def refresh(self) -> bool:
+        """Take in what was committed since; False when a vacuum has put another file in this one's place."""
+        if self.registry.sequence() == self.seen:
+            return True
+        with self.mutex:
+            return self._follow()
+
+    def _follow(self) -> bool:
+        while True:
+            sequence = self.registry.sequence()
+            slot = read_slot(self.file, self.registry)
+            if slot.features & MOVED:
+                return False
+            if not self._pin(slot):
+                continue
+            try:
+                self.registry.catch_up(slot) if self.seen >= 0 else self.registry.load(slot)
+            except CorruptBlock:
+                if self.registry.sequence() == sequence:
+                    raise
+                continue  # those records were recycled: a new base has been written
+            self._unpin(slot)
+            if self.seen < 0 and not locks.is_locked(self.file.fd, locks.WRITER_AT):
+                self.registry.take_tail()
+            self.seen = sequence
+            return True
+
+    def _pin(self, slot: Slot) -> bool:
+        """Lock the slot's base; whether it was still the base after that."""
+        at, n = slot.base_at // PAGE, pages_of(slot.base_size)
+        if (at, n) == self.base or not n:
+            return True
+        locks.try_lock(self.file.fd, locks.PAGES_AT + at, n, shared=True)
+        if read_slot(self.file, self.registry).base_at == slot.base_at:
+            return True
+        locks.unlock(self.file.fd, locks.PAGES_AT + at, n)
+        return False
+
+    def _unpin(self, slot: Slot) -> None:
+        """The slot's base is read; the one before is let go."""
+        base = (slot.base_at // PAGE, pages_of(slot.base_size))
+        if self.base[1] and self.base != base:
+            locks.unlock(self.file.fd, locks.PAGES_AT + self.base[0], self.base[1])
+        self.base = base
+
+
+def read_slot(file: PagedFile, registry: Registry) -> Slot:
+    """The file's newest slot. Raises BlockFileError when it is no block file, is damaged or too new."""
+    slot = registry.read_slot()
+    if slot is None:
+        head = file.read(0, PAGE)
+        if head[: len(MAGIC)] == MAGIC or file.read(PAGE, len(MAGIC)) == MAGIC:
+            raise CorruptBlock(f"{file.path}: both superblock slots are damaged, and no mirror has them. Restore it.", "superblock", 0)
+        raise BlockFileError(f"{file.path} is not a block file: it starts with {head[:8]!r}. Is the name right?")
+    check_version(slot, file.path)
+    if slot.n_bytes > (n := os.fstat(file.fd).st_size):
+        raise CorruptBlock(f"{file.path} has {n:,} bytes, its superblock says {slot.n_bytes:,}: the copy is cut short.", "superblock", 0)
+    return slot
+
+
+def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
+    """Raises FileNotFoundError, BlockFileError, CorruptBlock."""
+    file = PagedFile(path, disk, readonly=True, pool=pool)
+    try:
+        file.open_mirror(create=False)
+        follower = Follower(file, Registry(file, cached), Leases(file.fd, shared=True))
+        follower.refresh()
+    except BaseException:
+        file.close()
+        raise
+    return follower
+
+
+def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mirror: bool | None) -> Opened:
+    """Take the writer's place; a file that is not there is made. Raises BlockFileLocked, BlockFileError, CorruptBlock, OSError."""
+    file = _locked(path, disk, pool, step)
+    try:
+        registry = Registry(file, cached)
+        if _is_new(file):
+            _format(file)
+        mirrored = file.open_mirror(create=bool(mirror)) if mirror is not False else False
+        slot = read_slot(file, registry)
+        if mirrored:
+            _match_mirror(file, slot)
+        registry.load(slot)
+        opened = Opened(file, registry, Leases(file.fd, shared=False))
+        tail = registry.take_tail()
+        file.reach(max(segment.stop for segment in registry.segments))
+        for at, n in tail if mirrored else ():
+            file.write(at, [file.read(at, n)])
+        _forget_torn(file, registry)
+        opened.committer = Committer(file, registry, opened.leases)
+        opened.committer.begin(HAS_MIRROR if mirrored else 0)
+        file.write(OWNER_AT, [f"{os.getpid()}\n".encode().ljust(64, b"\0")])
+    except BaseException:
+        file.close()
+        raise
+    return opened
+
+
+def _locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
+    """The file at `path`, with the writer's lock."""
+    while True:
+        file = PagedFile(path, disk, readonly=False, step=step, create=True, pool=pool)
+        try:
+            _take_lock(file)
+            if os.path.samestat(os.fstat(file.fd), os.stat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # a vacuum has put another file there between our open and our lock
+
+
+def _take_lock(file: PagedFile) -> None:
+    if not locks.try_lock(file.fd, locks.WRITER_AT):
+        pid = file.read(OWNER_AT, 64).strip(b"\0\n").decode(errors="replace") or "unknown"
+        raise BlockFileLocked(
+            f"{file.path} is open for writing (pid {pid}). One writer at a time: close it there, or read it with BlockFile(path, mode='r')."
+        )
+
+
+def _is_new(file: PagedFile) -> bool:
+    """Empty, or made by a process that ended before its first slot was durable."""
+    if any(file.read(0, FIRST_PAGE * PAGE)):
+        return False
+    if file.n_bytes > NEW_MOST or any(any(file.read(at, PAGE)) for at in range(0, file.n_bytes, PAGE)):
+        raise CorruptBlock(f"{file.path}: the superblock is gone, but there is something behind it. Restore the file.", "superblock", 0)
+    return True
+
+
+def _format(file: PagedFile) -> None:
+    """An empty block file: one slot, one empty journal segment."""
+    if file.n_bytes < file.step:
+        file.extend(file.step - file.n_bytes)
+    at = FIRST_PAGE * PAGE
+    stop = at + padded(min(SEGMENT, max(4 * PAGE, file.step // 8)))
+    slot = Slot(VERSION, 0, secrets.randbits(63), 0, 0, 0, 0, 0, 0, 0, at, stop, at, stop, file.n_bytes)
+    file.write(0, [pack_slot(slot)])
+    file.sync()
+    file.disk.sync_folder(file.path.parent)
+
+
+def _match_mirror(file: PagedFile, slot: Slot) -> None:
+    """Make the mirror a copy, unless it has followed the file to its last commit: after a crash only the tail may differ."""
+    head = file.read_mirror(0, 2 * PAGE) or b""
+    theirs = newest(slots_of(head))
+    assert file.mirror_fd is not None
+    if theirs is not None and theirs.file_id == slot.file_id and theirs.group >= slot.group - 1:
+        return
+    file.disk.fallocate(file.mirror_fd, 0, file.n_bytes)
+    for at in range(0, file.n_bytes, COPIED):
+        file.disk.pwrite(file.mirror_fd, file.read(at, min(COPIED, file.n_bytes - at)), at)
+    file.disk.fdatasync(file.mirror_fd)
+
+
+def _forget_torn(file: PagedFile, registry: Registry) -> None:
+    """What a torn group left where the next record will be is wiped: its number is used again."""
+    at = registry.position.at
+    if file.read(at, len(RECORD_MAGIC)) == RECORD_MAGIC:
+        file.write(at, [bytes(PAGE)])

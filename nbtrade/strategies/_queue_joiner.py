@@ -1,0 +1,68 @@
+"""Joins the touch on both sides, and keeps or leaves its place by what stands before and behind it.
+
+    queue at the touch     |<------ ahead ------>| own |<--- behind --->|        front of the queue on the left
+
+A place near the front is worth holding: it fills by small trades, which move no price. One at the back fills when the whole level goes, and
+the price with it. So an order is left (cancelled)
+    when more than `max_ahead` lots turn out to be before it,
+    when the other side's touch outweighs its own level more than `against` times, unless at most `keep_ahead` lots are before it,
+    when the level has become thin: fewer than `thin` lots ahead and behind together,
+    when the touch is another price now.
+A side is joined, post-only, when none of these would hold, and while position and open lots stay within `max_position`.
+
+Source: C. Moallemi, K. Yuan, "A model for queue position valuation in a limit order book" (2016), whose value of a place falls with the
+lots ahead and with adverse selection; the thresholds here are a trader's form of it.
+
+    max_ahead, keep_ahead, thin, qty, max_position   lots      against   ratio of lots
+"""
+
+from nbtrade.engine.strategy import strategy
+from nbtrade.schema import BID, POST_ONLY, UNDEF_PRICE
+
+
+@strategy(
+    state=[
+        ("max_ahead", "i8"),
+        ("keep_ahead", "i8"),
+        ("thin", "i8"),
+        ("against", "f8"),
+        ("qty", "i8"),
+        ("max_position", "i8"),
+        ("slots", "i8", 2),  # of our orders, plus 1; by side
+        ("n_kept", "i8"),  # times a place near the front was kept against the book's weight
+        ("n_left", "i8"),  # times a place was left
+    ],
+    wake="50ms",
+    max_ahead=50,
+    keep_ahead=3,
+    thin=2,
+    against=3.0,
+    qty=1,
+    max_position=5,
+)
+def queue_joiner(market, features, account, state):
+    """Look at each side's place and decide: keep, leave, or join."""
+    if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
+        return
+    for side in range(2):
+        touch = market.bid_px if side == BID else market.ask_px
+        level = market.bid_qty if side == BID else market.ask_qty
+        other = market.ask_qty if side == BID else market.bid_qty
+        is_heavy = other > state.against * level
+        slot = state.slots[side] - 1
+        if account.is_open(slot):
+            if account.order(slot).cancelling != 0:
+                continue
+            ahead, behind = account.ahead(slot), account.behind(slot)
+            is_moved = account.order(slot).want_px != touch
+            is_bad = ahead >= 0 and (ahead > state.max_ahead or ahead + behind < state.thin)  # -1: not there yet
+            if is_moved or is_bad or (is_heavy and ahead > state.keep_ahead):
+                account.cancel(slot)
+                state.n_left += 1
+            elif is_heavy and ahead >= 0:
+                state.n_kept += 1
+            continue
+        held = account.position + account.open_bid if side == BID else account.open_ask - account.position
+        state.slots[side] = 0
+        if not is_heavy and state.thin <= level <= state.max_ahead and held + state.qty <= state.max_position:
+            state.slots[side] = account.submit(side, touch, state.qty, POST_ONLY) + 1

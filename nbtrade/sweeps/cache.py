@@ -1,0 +1,100 @@
+"""Results of a sweep kept in a BlockFile: a sweep that was stopped goes on, and one that grows runs what is new.
+
+    name = "sweep/" + hash(tape's content and rows, strategy's code and values, terms)  ->  {column: value} as JSON
+
+The name covers all that a result depends on, so a changed strategy, fee or tape is another result and never an old one.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xxhash
+
+import nbtrade
+from nbtrade._numba.jit import fingerprint
+from nbtrade.engine.strategy import Strategy
+from nbtrade.errors import BlockNotFound, StrategyError
+from nbtrade.storage.blockfile.blockfile import BlockFile
+from nbtrade.tape.tape import Tape
+
+
+class Kept:
+    """The rows of a sweep that a BlockFile has, and those it gets.
+
+    file : the open BlockFile, or its path, which is then opened and closed here
+    """
+
+    def __init__(self, file: BlockFile | str | os.PathLike[str], strategy: Strategy, options: Mapping[str, Any]) -> None:
+        code = fingerprint(strategy.function)
+        if code is None:
+            raise StrategyError(
+                f"{strategy.name} uses something whose code cannot be told from another version's, so its results cannot be kept. "
+                "Leave store= out, or use plain functions, numbers and arrays in it."
+            )
+        self.is_ours = not isinstance(file, BlockFile)
+        self.blocks = file if isinstance(file, BlockFile) else BlockFile(file)
+        self.common = stamp(
+            (nbtrade.__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options))
+        )
+
+    def name(self, tape: Tape, values: Mapping[str, Any]) -> str:
+        """The name of one set's row on one tape."""
+        return "sweep/" + stamp((self.common, tape.content_hash, tape.start, len(tape), dict(values)))
+
+    def get(self, tape: Tape, values: Mapping[str, Any]) -> dict[str, Any] | None:
+        """A row, None when it is not there."""
+        try:
+            return dict(json.loads(self.blocks.get(self.name(tape, values))))
+        except BlockNotFound:
+            return None
+
+    def put(self, tape: Tape, sets: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
+        """Keep the rows of these sets."""
+        self.blocks.put_many({self.name(tape, one): json.dumps(row).encode() for one, row in zip(sets, rows, strict=True)})
+
+    def close(self) -> None:
+        """All that was put is durable."""
+        if self.is_ours:
+            self.blocks.close()
+        else:
+            self.blocks.flush()
+
+
+def feature_keys(strategy: Strategy) -> list[str]:
+    """The features a strategy asks for, as text that says what they are."""
+    from nbtrade.feature.cache import stable_key
+
+    return [f"{name}: {stable_key(expression)}" for name, expression in strategy.expressions.items()]
+
+
+def stamp(value: Any) -> str:
+    """A hash of a value by content: numbers, text, arrays, dataclasses, functions, and tuples, lists and dicts of them."""
+    h = xxhash.xxh3_128()
+    _update(h, value)
+    return str(h.hexdigest())
+
+
+def _update(h: Any, value: Any) -> None:
+    if hasattr(value, "names") and hasattr(value, "values") and hasattr(value, "ts"):  # a Matrix
+        _update(h, (list(value.names), value.ts, value.values))
+    elif isinstance(value, np.ndarray):
+        h.update(f"array {value.dtype} {value.shape}".encode())
+        h.update(np.ascontiguousarray(value))
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        h.update(type(value).__name__.encode())
+        for field in dataclasses.fields(value):
+            _update(h, getattr(value, field.name))
+    elif isinstance(value, Mapping):
+        _update(h, sorted(value.items()))
+    elif isinstance(value, (list, tuple)):
+        h.update(f"({len(value)}".encode())
+        for one in value:
+            _update(h, one)
+    elif callable(value):
+        h.update(str(fingerprint(value) or id(value)).encode())
+    else:
+        h.update(f"{type(value).__name__} {value!r};".encode())

@@ -1,0 +1,359 @@
+"""Resolve raw market-by-order records into tape rows: everything messy about a day, settled once.
+
+    RECORD[n] ──> orders (hash by id: px, side, lots left, priority, lots filled in this event)
+              ──> rows out: EVENT, both clocks, order id, sequence
+
+The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq) and are written out, slowly, in tests/model.py:
+- T, F and N never change the book. An F marks the next C or M of that order as an execution, until an event begins at another
+  ts_event: on CME all are one event; Nasdaq's T, F and C are an event each, at the same ts_event.
+- A modify keeps its place only if side and price stay and the new size is at most what the fills of this event left.
+- R, a first snapshot record without R, and a top-of-book add become the removals that they mean.
+- All rows of an event get the clocks of its last record; both clocks never run backwards.
+
+Rows are written only while all that one record may need fits; else the kernel returns a status and the record's index, and
+goes on from there when it is called again: the same bytes for any batch size.
+
+The arrays, and the only functions that make rows of them, are in tape/kernels/tape_rows.py.
+"""
+
+import numpy as np
+
+from nbtrade._numba.jit import helper, kernel
+from nbtrade.schema import (
+    ASK,
+    BID,
+    CANCEL,
+    CLEARED,
+    EXEC,
+    F_LAST,
+    F_MAYBE_BAD_BOOK,
+    F_SNAPSHOT,
+    F_TOB,
+    GAP,
+    MARK,
+    NO_SIDE,
+    NONE,
+    OFF_TICK,
+    RTYPE_MBO,
+    SNAPSHOT,
+    TRADE,
+    UNDEF_PRICE,
+)
+from nbtrade.tape.kernels.order_table import find, prefetch, slot_of
+from nbtrade.tape.kernels.tape_rows import (
+    CLOCK_BACKWARDS,
+    DUPLICATE_ADD,
+    FILL_WITHOUT_CHANGE,
+    GAP_SEEN,
+    HUGE_SIZE,
+    NO_LEVEL,
+    OFF_TICK_TRADE,
+    OTHER_RTYPE,
+    OVER_CANCEL,
+    UNKNOWN_CANCEL,
+    UNKNOWN_FILL,
+    UNKNOWN_MODIFY,
+    ZERO_SIZE,
+    add,
+    clear,
+    close_event,
+    fault,
+    put,
+    take,
+)
+
+DONE, OUT_FULL, ORDERS_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH = 0, 1, 2, 3, 4, 5, 6
+RECORD_WORDS = 14
+ROWS_PER_RECORD = 4
+AHEAD = 12  # records: by then the slot of an order is in the cache (10 k live orders: 100 ns a record without, 39 with)
+TOB_ID = -(2**63) + 1  # plus the side: the one order of a top-of-book feed's side
+A, C, M, F, T, R = 65, 67, 77, 70, 84, 82  # ASCII actions
+PX_LIMIT = 2**31 - 2**22  # leaves room for a book's margin
+MAX_QTY = 2**31 - 1  # an event's qty is an i4, a record's size a u4 with 2**32 - 1 for "none"
+
+
+@helper
+def side_of(record):
+    """BID, ASK, or NONE for N and anything else."""
+    if record.side == 66:
+        return BID
+    return ASK if record.side == 65 else NONE
+
+
+@helper
+def px_of(st, price):
+    """(px, exact): ticks of `price`, rounded down, and whether it lies on a tick. No division on a tick."""
+    px = np.int64(np.floor(price * st.inverse))
+    rest = price - px * st.tick
+    if rest != 0:
+        px += rest // st.tick  # the float product may be one off; exact from here
+        rest = price - px * st.tick
+    return px, rest == 0
+
+
+@helper
+def fills_of(st, orders, i):
+    """Lots of the order in slot `i` that F records of this moment have taken; they count as matched from here."""
+    if orders[i].filled == 0 or orders[i].moment != st.moment:
+        return 0
+    filled = min(orders[i].filled, orders[i].qty)
+    orders[i].filled = 0
+    st.n_pending -= 1
+    return filled
+
+
+@helper
+def cancel(out, st, orders, order_id, size, flags, sequence):
+    """C: take `size` lots off; as an execution as far as F records announced it."""
+    i = find(orders, order_id)
+    if orders[i].qty == 0:
+        fault(st, UNKNOWN_CANCEL)
+        return
+    if size > orders[i].qty:
+        fault(st, OVER_CANCEL)
+    size = min(size, orders[i].qty)
+    filled = min(fills_of(st, orders, i), size)
+    if filled > 0:
+        take(out, st, orders, i, filled, EXEC, flags, sequence)
+    if size > filled:
+        take(out, st, orders, i, size - filled, CANCEL, flags, sequence)
+
+
+@helper
+def modify(out, st, orders, i, order_id, side, px, size, flags, sequence):
+    """M of the order in slot `i`: new size, price or side; what F records announced is an execution; priority as the venue keeps it."""
+    side = orders[i].side if side < 0 else side  # a modify without a side keeps it
+    same = orders[i].px == px and orders[i].side == side
+    filled = fills_of(st, orders, i)
+    left = orders[i].qty - filled
+    if filled > 0:
+        take(out, st, orders, i, filled, EXEC, flags, sequence)
+    if same and 0 < size <= left:
+        if size < left:
+            take(out, st, orders, i, left - size, CANCEL, flags, sequence)
+        return
+    if left > 0:
+        take(out, st, orders, i, left, CANCEL, flags, sequence)
+    if size > 0:
+        add(out, st, orders, find(orders, order_id), order_id, side, px, size, flags, sequence)
+
+
+@helper
+def mark_fill(st, orders, record):
+    """F: remember the lots for the C or M that follows; an aggressor's own F is skipped."""
+    if record.order_id == st.trade_id and record.side == st.trade_side:
+        return
+    i = find(orders, record.order_id)
+    if orders[i].qty == 0:
+        fault(st, UNKNOWN_FILL)
+        return
+    if record["size"] == 0:
+        return
+    if orders[i].filled == 0 or orders[i].moment != st.moment:
+        orders[i].filled = 0
+        orders[i].moment = st.moment
+        st.n_pending += 1
+    orders[i].filled = min(np.int64(orders[i].filled) + np.int64(record["size"]), MAX_QTY)
+
+
+@helper
+def trade(out, st, record, flags):
+    """T: a row that does not change the book; a price between ticks is rounded down, flagged and counted."""
+    st.trade_id = record.order_id
+    st.trade_side = record.side
+    if record.price == UNDEF_PRICE:
+        return True
+    px, exact = px_of(st, record.price)
+    if abs(px) > PX_LIMIT:
+        return False
+    if not exact:
+        fault(st, OFF_TICK_TRADE)
+        flags |= OFF_TICK
+    if side_of(record) == NONE:
+        flags |= NO_SIDE
+    side = max(side_of(record), BID)
+    st.px_min = min(st.px_min, px)
+    st.px_max = max(st.px_max, px)
+    put(out, st, px, min(np.int64(record["size"]), MAX_QTY), -1, TRADE, side, 0, record.order_id, flags, record.sequence)
+    return True
+
+
+@helper
+def is_top(record):
+    """True for a record that replaces its whole side: the add of a top-of-book feed."""
+    return record.action == A and record["flags"] & F_TOB != 0 and side_of(record) != NONE
+
+
+@helper
+def new_order(out, st, orders, record, side, px, size, flags):
+    """An A, or the M of an unknown order: add it if it has a size and a level."""
+    if size == 0:
+        fault(st, ZERO_SIZE)
+    elif side == NONE or record.price == UNDEF_PRICE:
+        fault(st, NO_LEVEL)
+    else:
+        i = find(orders, record.order_id)
+        if orders[i].qty != 0:
+            fault(st, DUPLICATE_ADD)
+            take(out, st, orders, i, orders[i].qty, CANCEL, flags, record.sequence)
+            i = find(orders, record.order_id)
+        add(out, st, orders, i, record.order_id, side, px, size, flags, record.sequence)
+
+
+@helper
+def change(out, st, orders, record, known, px, size, flags):
+    """A or M whose price is on a tick, if it will rest."""
+    side = side_of(record)
+    if size > MAX_QTY:
+        fault(st, HUGE_SIZE)
+    elif is_top(record):
+        clear(out, st, orders, side, flags, record.sequence)
+        if record.price != UNDEF_PRICE and size == 0:
+            fault(st, ZERO_SIZE)
+        elif record.price != UNDEF_PRICE:
+            add(out, st, orders, find(orders, TOB_ID + side), TOB_ID + side, side, px, size, flags, record.sequence)
+    elif not known:
+        if record.action == M:
+            fault(st, UNKNOWN_MODIFY)
+        new_order(out, st, orders, record, side, px, size, flags)
+    elif size > 0 and record.price == UNDEF_PRICE:
+        fault(st, NO_LEVEL)
+    else:
+        modify(out, st, orders, find(orders, record.order_id), record.order_id, side, px, size, flags, record.sequence)
+
+
+@helper
+def add_or_modify(out, st, orders, record, flags):
+    """Check the price of an A or M that will rest, then apply it. Returns DONE or why not (then neither changed nor counted)."""
+    size = np.int64(record["size"])
+    known = record.action == M and orders[find(orders, record.order_id)].qty != 0
+    px = np.int64(0)
+    if 0 < size <= MAX_QTY and record.price != UNDEF_PRICE and (known or side_of(record) != NONE):
+        px, exact = px_of(st, record.price)
+        if not exact:
+            return OFF_TICK_PRICE
+        if abs(px) > PX_LIMIT:
+            return TOO_FINE
+        st.px_min = min(st.px_min, px)
+        st.px_max = max(st.px_max, px)
+    change(out, st, orders, record, known, px, size, flags)
+    return DONE
+
+
+@helper
+def starts_snapshot(st, record):
+    """True for the first record of a snapshot: files before February 2024 have no R before it."""
+    return record["flags"] & F_SNAPSHOT != 0 and st.in_snapshot == 0
+
+
+@helper
+def clears(st, record):
+    """True when this record removes everything, or all of a side: it may need a row for each live order."""
+    return record.action == R or starts_snapshot(st, record) or is_top(record)
+
+
+@helper
+def begin_record(st, record):
+    """Forget the marks of T and F records when an event begins at another ts_event."""
+    if st.event_open == 0 and record.ts_event != st.last_ts:
+        if st.n_pending != 0:
+            fault(st, FILL_WITHOUT_CHANGE)
+            st.n_pending = 0
+        st.moment = (st.moment + 1) & 0x7FFFFFFF
+        st.trade_id = 0
+        st.trade_side = 0
+    st.event_open = 1
+    st.last_ts = record.ts_event
+
+
+@helper
+def keep_clocks(st, record):
+    """Both clocks, never backwards; a snapshot's exchange clock is the time it was received."""
+    ts_event = record.ts_recv if record["flags"] & F_SNAPSHOT else record.ts_event
+    if ts_event < st.ts_event or record.ts_recv < st.ts_recv:
+        fault(st, CLOCK_BACKWARDS)
+    st.ts_event = max(st.ts_event, ts_event)
+    st.ts_recv = max(st.ts_recv, record.ts_recv)
+
+
+@helper
+def dispatch(out, st, orders, record):
+    """Apply one record of the wanted instrument. Returns DONE or why not (then at most a snapshot's clear is done)."""
+    flags = 0
+    if record["flags"] & F_SNAPSHOT:
+        flags |= SNAPSHOT
+    if record["flags"] & F_MAYBE_BAD_BOOK:
+        flags |= GAP
+    if record.action == R or starts_snapshot(st, record):
+        clear(out, st, orders, -1, flags, record.sequence)
+    if record.action == C:
+        cancel(out, st, orders, record.order_id, np.int64(record["size"]), flags, record.sequence)
+    elif record.action == A or record.action == M:
+        return add_or_modify(out, st, orders, record, flags)
+    elif record.action == F:
+        mark_fill(st, orders, record)
+    elif record.action == T:
+        return DONE if trade(out, st, record, flags) else TOO_FINE
+    elif record.action == R:
+        put(out, st, 0, 0, -1, MARK, BID, 0, 0, flags | CLEARED, record.sequence)
+    return DONE
+
+
+@kernel
+def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequences):
+    """Resolve records[start:] into the out arrays, from row st.n_out on.
+
+    records : RECORD[n]          orders  : ORDER[power of two], at most a quarter full
+    st      : STATE[1]           events  : EVENT[m]
+    ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
+
+    Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow), ORDERS_FULL (rehash),
+    OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), CHECKPOINT_DUE (all rows so far are closed: take one), BAD_LENGTH (not 56
+    bytes: the stream is out of step).
+    Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.
+    """
+    s = st[0]
+    out = (events, ids, sequences)
+    n = len(records)
+    for k in range(start, n):
+        record = records[np.uint64(k)]
+        ahead = records[np.uint64(min(k + AHEAD, n - 1))]
+        prefetch(orders, slot_of(ahead.order_id, len(orders) - 1))
+        if record.rtype != RTYPE_MBO or record.length != RECORD_WORDS:
+            if record.length != RECORD_WORDS:
+                return BAD_LENGTH, k
+            s.n_records += 1
+            fault(s, OTHER_RTYPE)
+            continue
+        if record.instrument_id != s.instrument_id or (s.publisher_id >= 0 and record.publisher_id != s.publisher_id):
+            s.n_skipped += 1
+            continue
+        room = ROWS_PER_RECORD + (s.n_live if clears(s, record) else 0)
+        if s.n_out + room > len(events):
+            return OUT_FULL, k
+        if 4 * (s.n_live + 1) > len(orders):
+            return ORDERS_FULL, k
+        begin_record(s, record)
+        status = dispatch(out, s, orders, record)
+        if status != DONE:
+            return status, k
+        if record["flags"] & F_MAYBE_BAD_BOOK:
+            fault(s, GAP_SEEN)
+        keep_clocks(s, record)
+        s.in_snapshot = record["flags"] & F_SNAPSHOT != 0
+        s.n_records += 1
+        if record["flags"] & F_LAST:
+            close_event(out, s, ts_event, ts_recv)
+            if s.base_row + s.n_out >= s.next_checkpoint:
+                return CHECKPOINT_DUE, k + 1
+    return DONE, len(records)
+
+
+@kernel
+def end_of_data(st, events, ts_event, ts_recv, ids, sequences):
+    """Close the event that the data broke off in. Returns True if there was one."""
+    s = st[0]
+    if s.event_open == 0:
+        return False
+    close_event((events, ids, sequences), s, ts_event, ts_recv)
+    return True

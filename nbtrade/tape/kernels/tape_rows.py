@@ -1,0 +1,196 @@
+"""What a resolve keeps and writes: live orders, its state, and the only functions that make tape rows.
+
+    ORDER[power of two]   live orders, hashed by id (tape/kernels/order_table.py)
+    STATE[1]              what one event must remember, counters, clocks, faults with their first places
+    out                   (EVENT[m], order ids i8[m], sequences u4[m]): rows not handed over yet
+
+Every row passes `put`; the orders change only in `take` and `add`, each with its row, so that rows and orders cannot
+disagree. The rules of what to put, take and add are in tape/kernels/resolve.py.
+"""
+
+import numpy as np
+
+from nbtrade._numba.jit import helper, kernel
+from nbtrade.schema import ADD, BID, CANCEL, CLEARED, LAST, MARK
+from nbtrade.tape.kernels.order_table import delete, find
+
+# A live order; the slot is free when qty is 0. 32 bytes: two to a cache line.
+ORDER = np.dtype(
+    [
+        ("order_id", "i8"),
+        ("px", "i4"),  # ticks
+        ("qty", "i4"),  # lots left
+        ("prio", "i4"),  # row that put it at the back of its level
+        ("filled", "i4"),  # lots of F records not yet matched by a C or M
+        ("moment", "i4"),  # STATE.moment that `filled` belongs to
+        ("side", "i4"),
+    ],
+    align=True,
+)
+
+FAULTS = (
+    "duplicate_add",
+    "zero_size",
+    "over_cancel",
+    "unknown_cancel",
+    "unknown_fill",
+    "unknown_modify",
+    "fill_without_change",
+    "off_tick_trade",
+    "clock_backwards",
+    "gap",
+    "no_level",
+    "other_rtype",
+    "huge_size",
+)
+(
+    DUPLICATE_ADD,
+    ZERO_SIZE,
+    OVER_CANCEL,
+    UNKNOWN_CANCEL,
+    UNKNOWN_FILL,
+    UNKNOWN_MODIFY,
+    FILL_WITHOUT_CHANGE,
+    OFF_TICK_TRADE,
+    CLOCK_BACKWARDS,
+    GAP_SEEN,
+    NO_LEVEL,
+    OTHER_RTYPE,
+    HUGE_SIZE,
+) = range(len(FAULTS))
+PLACES = 5  # first places kept of each fault
+
+STATE = np.dtype(
+    [
+        ("instrument_id", "i8"),
+        ("publisher_id", "i8"),  # -1: any
+        ("tick", "i8"),  # price units (1e-9) of one tick
+        ("inverse", "f8"),  # 1 / tick
+        ("base_row", "i8"),  # tape row of out[0]
+        ("n_out", "i8"),  # rows in the out arrays
+        ("event_start", "i8"),  # out index of the first row of the open event
+        ("n_records", "i8"),  # records of this instrument taken, in all calls
+        ("n_skipped", "i8"),  # records of other instruments
+        ("n_events", "i8"),  # events ended
+        ("n_live", "i8"),
+        ("most_live", "i8"),
+        ("n_pending", "i8"),  # F records whose C or M has not come
+        ("in_snapshot", "i8"),
+        ("moment", "i8"),  # counts the ts_event at which events begin
+        ("last_ts", "i8"),  # ts_event of the record before
+        ("event_open", "i8"),
+        ("trade_id", "i8"),  # order id and side of the last T of this moment
+        ("trade_side", "i8"),
+        ("ts_event", "i8"),  # clocks so far
+        ("ts_recv", "i8"),
+        ("px_min", "i8"),
+        ("px_max", "i8"),
+        ("next_checkpoint", "i8"),  # row
+        ("faults", "i8", (len(FAULTS),)),
+        ("places", "i8", (len(FAULTS), PLACES)),  # record numbers
+    ],
+    align=True,
+)
+
+
+@helper
+def fault(st, kind):
+    """Count a fault at the current record; remember the place if it is among the first."""
+    n = st.faults[kind]
+    if n < PLACES:
+        st.places[kind, n] = st.n_records
+    st.faults[kind] = n + 1
+
+
+@helper
+def put(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
+    """Write one row; `prio` -2 stands for this row's own number."""
+    events, ids, sequences = out
+    n = st.n_out
+    row = st.base_row + n
+    events[n].px = px
+    events[n].qty = qty
+    events[n].prio = row if prio == -2 else prio
+    events[n].kind = kind
+    events[n].side = side
+    events[n]["flags"] = flags
+    events[n].d_orders = d_orders
+    ids[n] = order_id
+    sequences[n] = sequence
+    st.n_out = n + 1
+    return row
+
+
+@helper
+def take(out, st, orders, i, qty, kind, flags, sequence):
+    """Take `qty` lots off the order in slot `i`; free the slot when nothing is left."""
+    left = orders[i].qty - qty
+    put(out, st, orders[i].px, -qty, orders[i].prio, kind, orders[i].side, -1 if left == 0 else 0, orders[i].order_id, flags, sequence)
+    orders[i].qty = left
+    if left == 0:
+        st.n_live -= 1
+        delete(orders, i)
+
+
+@helper
+def add(out, st, orders, i, order_id, side, px, qty, flags, sequence):
+    """Put an order at the back of its level; `i` is its free slot, from `find`."""
+    row = put(out, st, px, qty, -2, ADD, side, 1, order_id, flags, sequence)
+    orders[i].order_id = order_id
+    orders[i].px = px
+    orders[i].qty = qty
+    orders[i].prio = row
+    orders[i].filled = 0
+    orders[i].side = side
+    st.n_live += 1
+    st.most_live = max(st.most_live, st.n_live)
+
+
+@kernel
+def clear(out, st, orders, side, flags, sequence):
+    """Remove every order of `side` (both when -1). Room for n_live rows must be there."""
+    # A delete moves later slots back, so a slot is looked at again until it is free or stays; a run that
+    # wraps around the end is why it takes a second pass.
+    for _ in range(2):
+        for i in range(len(orders)):
+            while orders[i].qty != 0 and (side < 0 or orders[i].side == side):
+                take(out, st, orders, i, orders[i].qty, CANCEL, flags | CLEARED, sequence)
+
+
+@helper
+def close_event(out, st, ts_event, ts_recv):
+    """End the open event: flag its last row, give all its rows the same clocks.
+
+    An event without a row (only unknown ids, say) gets a MARK, so that the tape has every event of the source.
+    """
+    if st.n_out == st.event_start:
+        put(out, st, 0, 0, -1, MARK, BID, 0, 0, 0, 0)
+    out[0][st.n_out - 1]["flags"] |= LAST
+    for i in range(st.event_start, st.n_out):
+        ts_event[i] = st.ts_event
+        ts_recv[i] = st.ts_recv
+    st.event_start = st.n_out
+    st.n_events += 1
+    st.event_open = 0
+
+
+@kernel
+def rehash(old, new):
+    """Move all live orders into the larger, empty table `new`."""
+    for i in range(len(old)):
+        if old[i].qty != 0:
+            new[find(new, old[i].order_id)] = old[i]
+
+
+@kernel
+def live_orders(orders, out):
+    """Write every live order to `out` (LIVE[n_live]), in no order; returns how many."""
+    n = 0
+    for i in range(len(orders)):
+        if orders[i].qty != 0:
+            out[n].prio = orders[i].prio
+            out[n].qty = orders[i].qty
+            out[n].px = orders[i].px
+            out[n].side = orders[i].side
+            n += 1
+    return n

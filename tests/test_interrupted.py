@@ -52,7 +52,7 @@ def break_at(monkeypatch, where, what):
     elif where == "manifest":
         monkeypatch.setattr(writer.json, "dump", what)
     elif where == "publish":
-        monkeypatch.setattr(writer.files, "publish", what)
+        monkeypatch.setattr(writer.tape_folder, "publish", what)
     elif where == "rename":
         monkeypatch.setattr(atomic.os, "rename", what)
     else:

@@ -45,6 +45,10 @@ class BlockFileError(NbtradeError, ValueError):
     """A block file cannot be opened or used as asked."""
 
 
+class BlockFileUnfinished(BlockFileError):
+    """A block file is empty or has only zeros: it is still to be made."""
+
+
 class BlockFileLocked(NbtradeError, BlockingIOError):
     """Another process, or another part of this one, has the block file open for writing."""
 

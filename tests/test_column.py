@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from nbtrade import Column
 from nbtrade.errors import NbtradeError, StoreBusy, StoreDamaged
-from nbtrade.storage import mapping
+from nbtrade.storage import dtypes, mapping
 from nbtrade.storage.columns import header
 
 ROW = np.dtype([("ts", "i8"), ("px", "f4"), ("side", "i1")], align=True)
@@ -259,7 +259,7 @@ def test_the_live_page_says_what_it_says():
 def test_descriptions_of_dtypes_are_exact(parts, aligned):
     """Nested structures come back equal, with their alignment and size."""
     dtype = made(parts, aligned)
-    again = header.dtype_of(header.described(dtype))
+    again = dtypes.from_json(dtypes.to_json(dtype))
     assert (again, again.itemsize, again.isalignedstruct) == (dtype, dtype.itemsize, dtype.isalignedstruct)
 
 

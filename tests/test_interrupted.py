@@ -53,7 +53,7 @@ def break_at(monkeypatch, where, what):
     elif where == "manifest":
         monkeypatch.setattr(writer.json, "dump", what)
     elif where == "publish":
-        monkeypatch.setattr(writer.atomic, "publish", what)
+        monkeypatch.setattr(writer.tape_folder, "publish", what)
     elif where == "rename":
         monkeypatch.setattr(atomic.os, "rename", what)
     else:

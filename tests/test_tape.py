@@ -11,7 +11,7 @@ import pytest
 
 from nbtrade import synthetic
 from nbtrade._numba.jit import JIT
-from nbtrade.errors import TapeError, TapeExists
+from nbtrade.errors import TapeError
 from nbtrade.schema import COLUMNS, EVENT, FORMAT_VERSION, LAST, ROW_COLUMNS, UNDEF_PRICE
 from nbtrade.storage import atomic
 from nbtrade.storage.blockfile.blockfile import BlockFile
@@ -309,17 +309,6 @@ def test_exchange_with_nothing_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         atomic.exchange(tmp_path / "a", tmp_path / "b")
     assert os.listdir(tmp_path) == ["a"]
-
-
-def test_publish_refuses_or_replaces_what_has_the_name(tmp_path):
-    """Without replace the old one stays; with it the new one is there and nothing of the old one."""
-    for name in ("new", "old"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / name).touch()
-    with pytest.raises(TapeExists, match="replace=True"):
-        atomic.publish(tmp_path / "new", tmp_path / "old", replace=False)
-    atomic.publish(tmp_path / "new", tmp_path / "old", replace=True)
-    assert (os.listdir(tmp_path), os.listdir(tmp_path / "old")) == (["old"], ["new"])
 
 
 def test_a_book_lives_in_a_block_file(tape, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from nbtrade._numba.jit import fingerprint
-from nbtrade.errors import BlockFileLocked
+from nbtrade.errors import BlockFileLocked, BlockFileUnfinished
 from nbtrade.feature.expression import Expression
 from nbtrade.feature.sampling import Sampling
 from nbtrade.storage.blockfile.blockfile import BlockFile
@@ -30,12 +30,11 @@ class Store:
         self.path = Path(path)
 
     def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of `name`, views of the file; None when they are not there."""
-        if not self.path.exists():
-            return None
-        with BlockFile(self.path, mode="r") as blocks:
+        """The arrays of `name`, views of the file; None when they are not there. A file still to be made has none."""
+        with contextlib.suppress(FileNotFoundError, BlockFileUnfinished), BlockFile(self.path, mode="r") as blocks:
             keys = blocks.list(f"features/{name}/")
             return {key.rsplit("/", 1)[1]: blocks.get(key) for key in keys} or None
+        return None
 
     def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
         """Keep arrays under `name`: all of them, or none. Left out while another process writes the file: the next request does it."""

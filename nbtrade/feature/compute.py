@@ -46,7 +46,7 @@ def features(
     store = caches.Store(cache) if isinstance(cache, (str, os.PathLike)) else cache
     name = caches.name_of(tape, columns, sampling) if store is not None else None
     known = store.get(name) if store is not None and name is not None else None
-    if known is not None:
+    if known is not None and _is_matrix(known, len(columns)):
         return Matrix(known["values"], known["ts"], names)
     _check_room(out, columns)
     one = Pass(lowered(columns), tape, sampling, None if out is None else (out.values, out.ts))
@@ -55,6 +55,12 @@ def features(
     if store is not None and name is not None:
         store.put(name, {"values": matrix.values, "ts": matrix.ts})
     return matrix
+
+
+def _is_matrix(known: dict[str, np.ndarray], n_columns: int) -> bool:
+    """Whether arrays out of a cache's file are those of a matrix: f8[n, n_columns] and i8[n]. Others are computed again."""
+    values, ts = (np.asarray(known.get(key, b"")) for key in ("values", "ts"))
+    return values.dtype == np.float64 and ts.dtype == np.int64 and ts.ndim == 1 and values.shape == (len(ts), n_columns)
 
 
 def _check_room(out: Matrix | None, columns: list[Expression]) -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbtrade.errors import NbtradeError, StoreWriteError, TapeExists
-from nbtrade.storage.disk import DISK
+from nbtrade.errors import NbtradeError, StoreWriteError
 
 RENAME_EXCHANGE = 2
 AT_FDCWD = -100
@@ -47,25 +46,22 @@ def exchange(new: Path, old: Path) -> None:
         _exchange_in_two_steps(new, old)  # a file system without it
 
 
+def aside(new: Path) -> Path:
+    """Where the old folder is for a moment when two are swapped in steps."""
+    return new.with_name(new.name + ".old")
+
+
 def _exchange_in_two_steps(new: Path, old: Path) -> None:
-    aside = new.with_name(new.name + ".old")
-    os.rename(old, aside)
-    os.rename(new, old)
-    os.rename(aside, new)
-
-
-def publish(building: Path, target: Path, replace: bool) -> None:
-    """Give a finished, synced folder its final name; with `replace`, drop what had it."""
-    try:
-        os.rename(building, target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+    """The same for file systems without it. Undone when a step fails; killed between two, `old` is left at `aside(new)`."""
+    between = aside(new)
+    steps = [(old, between), (new, old), (between, new)]
+    for done, (source, target) in enumerate(steps):
+        try:
+            os.rename(source, target)
+        except BaseException:
+            for before, after in reversed(steps[:done]):
+                os.rename(after, before)
             raise
-        if not replace:
-            raise TapeExists(f"{target} is there already. Pass replace=True (--replace) or another name.") from None
-        exchange(building, target)
-        shutil.rmtree(building, ignore_errors=True)
-    DISK.sync_folder(target.parent)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:

@@ -5,16 +5,23 @@
     |<- read: rows below the published count, always inside the file ->|
 
 Address space costs nothing until it is touched. Reading past the end of a file would kill the process (SIGBUS), so nothing here
-does: a count is published after its rows are in the file, and files are never made shorter. Python's own `mmap` refuses a length
-beyond the end, hence the system's. A mapping lives as long as an array into it, and goes with the last one.
+does: what a file says of its length is compared with its real one before anything is mapped (`regular`), a count is published
+after its rows are in the file, and files are never made shorter. Python's own `mmap` refuses a length beyond the end, hence the
+system's. A mapping lives as long as an array into it, and goes with the last one.
+
+Weak case: another program that makes a file shorter while it is mapped. The next look at its end kills the process; nothing that
+maps files can prevent it. Replace files by renaming new ones over them, never in place.
 """
 
 import ctypes
 import errno
 import mmap
 import os
+import stat
 
 import numpy as np
+
+from nbtrade.errors import StoreDamaged
 
 LEAST = 16 << 30  # bytes of address space for a file; 47 bits hold 8,192 of these
 
@@ -40,6 +47,15 @@ class _Mapping:
     def __del__(self, munmap=_libc.munmap) -> None:  # type: ignore[no-untyped-def]
         if self.address is not None:
             munmap(self.address, self.n)
+
+
+def regular(fd: int, path: object) -> os.stat_result:
+    """The status of an open file. Raises StoreDamaged for a folder, a pipe or a device, which have no bytes to map."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise StoreDamaged(f"{path} is {kind}, not a file. Is the name right?")
+    return status
 
 
 def map_file(fd: int, n: int = 0) -> np.ndarray:

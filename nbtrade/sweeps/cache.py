@@ -17,7 +17,8 @@ import xxhash
 from nbtrade._numba.jit import fingerprint
 from nbtrade._version import __version__
 from nbtrade.engine.strategy import Strategy
-from nbtrade.errors import BlockNotFound, StrategyError
+from nbtrade.errors import BlockNotFound, CorruptBlock, StrategyError
+from nbtrade.storage import dtypes
 from nbtrade.storage.blockfile.blockfile import BlockFile
 from nbtrade.tape.tape import Tape
 
@@ -44,11 +45,17 @@ class Kept:
         return "sweep/" + stamp((self.common, tape.content_hash, tape.start, len(tape), dict(values)))
 
     def get(self, tape: Tape, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A row, None when it is not there."""
+        """A row, None when it is not there. Raises CorruptBlock when it is not one."""
+        name = self.name(tape, values)
         try:
-            return dict(json.loads(self.blocks.get(self.name(tape, values))))
+            row = dtypes.parsed(self.blocks.get(name))
         except BlockNotFound:
             return None
+        except (dtypes.MalformedError, TypeError) as error:
+            raise _not_a_row(name, str(error)) from None
+        if not isinstance(row, dict):
+            raise _not_a_row(name, f"it is {row!r:.40}")
+        return row
 
     def put(self, tape: Tape, sets: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
         """Keep the rows of these sets."""
@@ -60,6 +67,10 @@ class Kept:
             self.blocks.close()
         else:
             self.blocks.flush()
+
+
+def _not_a_row(name: str, reason: str) -> CorruptBlock:
+    return CorruptBlock(f"block {name!r} is not a row of a sweep: {reason}. Delete it, or use another file for store=.", name)
 
 
 def feature_keys(strategy: Strategy) -> list[str]:

@@ -27,6 +27,7 @@ from nbtrade.tape import ticks
 from nbtrade.tape.off_tick_trades import put_right
 from nbtrade.tape.resolver import Resolver, Sink
 from nbtrade.tape.tape import Tape, open_tape
+from nbtrade.tape.tape_folder import check_target
 from nbtrade.tape.writer import TapeWriter
 
 
@@ -77,7 +78,7 @@ class _TapeSink:
         self.source = source
         self.publisher_id, self.instrument_id = key
         self.symbol = source.symbols.get(self.instrument_id, str(self.instrument_id))
-        self.writer = TapeWriter(target, replace)
+        self.writer = TapeWriter(target, replace, source.path)
         self.resolver = new_resolver(source, key, self, tick)
 
     def rows(self, events, ts_event, ts_recv, order_id, sequence) -> int:
@@ -206,8 +207,8 @@ def tick_units(tick: float | None) -> int:
 
 def _ingest(source: Source, target_of, choice: Choice, tick: float | None, replace: bool, progress: bool, one: bool) -> dict[str, Tape]:
     choice.check()
-    if one and Path(target_of("")).exists() and not replace:  # said before any work
-        TapeWriter(target_of(""))
+    if one:  # said before any work
+        check_target(Path(target_of("")), replace, source.path)
     folder = Path(target_of(""))
     with contextlib.ExitStack() as stack:
         stack.enter_context(naming(folder if one else folder.parent))

@@ -7,7 +7,6 @@ Every array is a zero-copy, read-only map: opening costs the same for any length
 `between` gives the same kind of object over fewer rows; `prio` keeps counting in rows of the whole tape.
 """
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbtrade.errors import StoreDamaged, TapeError
-from nbtrade.schema import COLUMNS, FORMAT_VERSION
+from nbtrade.schema import COLUMNS
 from nbtrade.storage import atomic
 from nbtrade.storage.columns.immutable import open_sealed
+from nbtrade.tape import manifest as manifests
 from nbtrade.tape.rows import TapeRows
 
 if TYPE_CHECKING:
@@ -30,26 +30,15 @@ if TYPE_CHECKING:
 def open_tape(path: str | os.PathLike[str]) -> "Tape":
     """Map the tape in folder `path`.
 
-    Raises TapeError when it is no tape, is of another format, or a column is not as long as the manifest says.
+    Raises TapeError when it is not a tape, is of another format, or a column or the manifest is damaged.
     """
     folder = Path(path)
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
+        found = manifests.read(folder)
     except (FileNotFoundError, NotADirectoryError):
         hint = "It is a file: make a tape of it with nbtrade.ingest(...)." if folder.is_file() else "Is the name right?"
-        raise TapeError(f"{folder} is not a tape: it has no manifest.json. {hint}") from None
-    except ValueError as error:
-        raise TapeError(f"{folder}/manifest.json cannot be read ({error}). Ingest the source again.") from None
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if isinstance(version, int) and 0 < version < FORMAT_VERSION:
-        raise TapeError(
-            f"{folder} has tape format {version}, this nbtrade reads {FORMAT_VERSION}. "
-            "Ingest the source again, with replace=True (--replace)."
-        )
-    if not isinstance(version, int) or ("columns" not in manifest and version <= FORMAT_VERSION):
-        raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
-    if version > FORMAT_VERSION:
-        raise TapeError(f"{folder} has tape format {manifest['format_version']}, this nbtrade reads {FORMAT_VERSION}. Upgrade nbtrade.")
+        raise TapeError(f"{folder} is not a tape: it has no {manifests.NAME}. {hint}") from None
+    manifest = manifests.checked(found, folder)
     return Tape(folder, manifest, {name: _column(folder, name, manifest) for name in COLUMNS})
 
 

@@ -4,13 +4,13 @@
     NAME/              the same files and manifest.json        after one rename
 
 An interrupted writer leaves no tape. What a killed one leaves behind is removed by the next writer that gets the lock.
+Folders are removed by the names of a tape's files alone, see tape/tape_folder.py.
 Columns (immutable.py) are hashed and written by the caller. (A thread of their own made three of them on two cores: it took turns with
 the decoder, which sets the pace; ingest ran at 0.74 of decoding with it and at 0.83 without. 26 November 2026, Sapphire Rapids.)
 """
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -21,37 +21,50 @@ import xxhash
 
 from nbtrade.errors import StoreBusy, TapeExists
 from nbtrade.schema import COLUMNS
-from nbtrade.storage import atomic, lock
+from nbtrade.storage import lock
 from nbtrade.storage.columns.immutable import NewColumn
 from nbtrade.storage.disk import DISK
+from nbtrade.tape import manifest, tape_folder
 
 
 class TapeWriter:
     """Context manager: `append` rows and checkpoints, then `finish`; leaving without `finish` removes everything.
 
     target  : folder of the tape to be;  replace : take the place of a tape that is there
+    source  : the file that is read, which is not removed whatever `replace` says
 
-    Raises TapeExists when the target is there (and not `replace`), or is being written by another process.
+    Raises TapeExists when the target is there (and not `replace`, or more than a tape), or is being written by another process.
     """
 
-    def __init__(self, target: str | os.PathLike[str], replace: bool = False) -> None:
+    def __init__(self, target: str | os.PathLike[str], replace: bool = False, source: Path | None = None) -> None:
         self.target = Path(target).absolute()
-        self.replace = replace
-        if self.target.exists() and not replace:
-            raise TapeExists(f"{self.target} is there already. Pass replace=True (--replace) or another name.")
-        if self.target.exists() and not (self.target / "manifest.json").exists():
-            raise TapeExists(f"{self.target} is there and is not a tape: it is not replaced. Choose another name.")
+        if self.target.name in ("", ".."):
+            self.target = self.target.resolve()
+        self.replace, self.source = replace, source
+        tape_folder.check_target(self.target, replace, source)
         self.target.parent.mkdir(parents=True, exist_ok=True)
         self.building = self.target.parent / f".{self.target.name}.ingesting"
+        tape_folder.check_building(self.building, source)
         self.building.mkdir(exist_ok=True)
         self.lock = self._locked()
         lock.held_by(self)
-        for left_over in self.building.iterdir():
-            if left_over.name != "lock":
-                left_over.unlink()
+        self._clear()
         self.columns = {name: NewColumn(self.building / f"{name}.col", dtype) for name, dtype in COLUMNS.items()}
         self.n_live = 0
         self.finished = False
+
+    def _clear(self) -> None:
+        """Remove what a killed writer left. Only the lock's holder may."""
+        tape_folder.check_building(self.building, self.source)
+        for name in tape_folder.FILES - {"lock"}:
+            (self.building / name).unlink(missing_ok=True)
+        tape_folder.recover(self.building, self.target)
+        try:
+            tape_folder.check_target(self.target, self.replace, self.source)  # it may have come back just now
+        except TapeExists:
+            tape_folder.remove(self.building)
+            self.lose()
+            raise
 
     def _locked(self) -> int:
         try:
@@ -92,20 +105,20 @@ class TapeWriter:
         self.columns["events"].rewrite(finer_and_right)
         self.columns["live"].rewrite(finer)
 
-    def finish(self, manifest: dict[str, Any]) -> Path:
-        """Sync everything, write the manifest, give the tape its name. Returns the tape's folder."""
-        manifest["columns"] = {name: {"n": column.n_rows, "xxh3_128": column.hash.hexdigest()} for name, column in self.columns.items()}
-        digests = "".join(manifest["columns"][name]["xxh3_128"] for name in sorted(COLUMNS))
-        manifest["content_hash"] = xxhash.xxh3_128_hexdigest(digests.encode())
+    def finish(self, about: dict[str, Any]) -> Path:
+        """Sync everything, write the manifest, which is `about` and the columns, give the tape its name. Returns the tape's folder."""
+        about["columns"] = {name: {"n": column.n_rows, "xxh3_128": column.hash.hexdigest()} for name, column in self.columns.items()}
+        digests = "".join(about["columns"][name]["xxh3_128"] for name in sorted(COLUMNS))
+        about["content_hash"] = xxhash.xxh3_128_hexdigest(digests.encode())
         for column in self.columns.values():
             column.seal()
         self._close_columns()
-        with open(self.building / "manifest.json", "w") as file:
-            json.dump(manifest, file, indent=1)
+        with open(self.building / manifest.NAME, "w") as file:
+            json.dump(about, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         DISK.sync_folder(self.building)
-        atomic.publish(self.building, self.target, self.replace)
+        tape_folder.publish(self.building, self.target, self.replace, self.source)
         self.finished = True
         (self.target / "lock").unlink(missing_ok=True)  # not earlier: the next writer would take the folder over
         return self.target
@@ -121,5 +134,5 @@ class TapeWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if not self.finished:
             self._close_columns()
-            shutil.rmtree(self.building, ignore_errors=True)
+            tape_folder.remove(self.building)
         self.lose()

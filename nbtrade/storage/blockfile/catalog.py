@@ -9,6 +9,7 @@ blocks have the checksums that it says. Otherwise its group was never acknowledg
 """
 
 import os
+import struct
 
 import numpy as np
 import xxhash
@@ -84,7 +85,7 @@ class Registry:
     # --- loading --------------------------------------------------------------------------------------
     def load(self, slot: Slot) -> None:
         """Read base and journal up to the slot's group. Raises CorruptBlock when they are damaged and no mirror has them."""
-        index = Index(Base(self._base_bytes(slot), slot.base_at), slot.n_blocks, self.cached)
+        index = Index(self._base(slot), slot.n_blocks, self.cached)
         self.slot = slot._replace(base_at=-1)  # until all of it is read: a failure here makes the next attempt start again
         self.group, self.position = slot.base_group, Position(slot.journal_at, slot.journal_stop)
         self.segments = [self.position]
@@ -99,11 +100,29 @@ class Registry:
         self._replay(slot, self.index)
         self.slot, self.index.n_blocks = slot, slot.n_blocks
 
+    def _base(self, slot: Slot) -> Base:
+        data = self._base_bytes(slot)
+        try:
+            base = Base(data, slot.base_at)
+            if data:
+                base.check(self._size())
+        except (ValueError, struct.error) as error:
+            raise CorruptBlock(
+                f"{self.file.path}: the registry's base at offset {slot.base_at:,} does not add up: {error}. Restore the file.",
+                "registry",
+                slot.base_at,
+            ) from None
+        return base
+
+    def _size(self) -> int:
+        """Bytes of the file, now."""
+        return os.fstat(self.file.fd).st_size
+
     def _base_bytes(self, slot: Slot) -> "memoryview | bytes":
         if not slot.base_size:
             return b""
         data: memoryview | bytes = self.file.view[slot.base_at : slot.base_at + slot.base_size]
-        if slot.base_at + slot.base_size <= os.fstat(self.file.fd).st_size and _hash(data) == slot.base_check:
+        if slot.base_at + slot.base_size <= self._size() and _hash(data) == slot.base_check:
             return data
         mirrored = self.file.read_mirror(slot.base_at, slot.base_size)
         if mirrored is not None and _hash(mirrored) == slot.base_check:
@@ -123,7 +142,7 @@ class Registry:
                 return
             if source == "mirror":
                 self.healed.append(f"record {self.group + 1} at offset {self.position.at}")
-            for behind, record in replay(read, slot.file_id, self.group + 1, self.position):
+            for behind, record in replay(read, slot.file_id, self.group + 1, self.position, self._size()):
                 self._pass(behind, record, index)
                 if self.group == slot.group:
                     return
@@ -149,7 +168,7 @@ class Registry:
     # --- the tail -------------------------------------------------------------------------------------
     def take_tail(self) -> list[tuple[int, int]]:
         """Apply the durable groups behind the slot's; (offset, size) of what they wrote. Only for when nobody is writing."""
-        steps = list(replay(self.file.read, self.slot.file_id, self.group + 1, self.position))
+        steps = list(replay(self.file.read, self.slot.file_id, self.group + 1, self.position, self._size()))
         while steps and steps[-1][1] is None:
             steps.pop()
         if steps and not self._is_whole(steps[-1][1]):
@@ -181,7 +200,7 @@ class Registry:
     def damaged_record(self) -> int | None:
         """Offset of the first journal record up to the slot's group that is not valid in the file, or None."""
         group, position = self.slot.base_group, Position(self.slot.journal_at, self.slot.journal_stop)
-        for behind, record in replay(self.file.read, self.slot.file_id, group + 1, position):
+        for behind, record in replay(self.file.read, self.slot.file_id, group + 1, position, self._size()):
             position = behind
             group = record.group if record else group
         return None if group >= self.slot.group else position.at

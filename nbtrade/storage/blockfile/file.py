@@ -5,12 +5,14 @@ and every sync a second time. All changes go through `disk`, so that tests can r
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
+from nbtrade.errors import BlockFileError
 from nbtrade.storage.blockfile import locks
 from nbtrade.storage.blockfile.layout import PAGE, STEP, padded
 from nbtrade.storage.blockfile.mapping import map_ahead
@@ -39,9 +41,13 @@ class PagedFile:
         self.disk = disk
         self.readonly = readonly
         self.step = padded(step)
-        self.fd = disk.open(path, os.O_RDONLY if readonly else os.O_RDWR | (os.O_CREAT if create else 0))
+        self.fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK if readonly else os.O_RDWR | (os.O_CREAT if create else 0))
         self.mirror_fd: int | None = None
-        self.n_bytes = os.fstat(self.fd).st_size
+        status = os.fstat(self.fd)
+        if not stat.S_ISREG(status.st_mode):
+            disk.close(self.fd)
+            raise BlockFileError(f"{path} is a folder, a pipe or a device: a block file is a file. Is the name right?")
+        self.n_bytes = status.st_size
         self.mapped: Any = map_ahead(self.fd)
         self.view = memoryview(self.mapped).cast("B").toreadonly()
         self.n_extended = 0

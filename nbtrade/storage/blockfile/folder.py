@@ -8,6 +8,7 @@ Weak cases: a sync for each block, and no groups.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from urllib.parse import quote
 import xxhash
 
 from nbtrade.errors import BlockFileError, BlockNotFound, CorruptBlock
-from nbtrade.storage.blockfile.layout import ARRAY, ROW_STRUCT, ZSTD, Entry, check_name, entry_of
+from nbtrade.storage.blockfile.layout import ARRAY, BYTES, ROW_STRUCT, ZSTD, Entry, check_name, entry_of
 from nbtrade.storage.blockfile.reader import BlockInfo
 from nbtrade.storage.blockfile.repair import Damage, Report
 from nbtrade.storage.blockfile.values import metadata_of, shape_of, stored_form, value_of
@@ -28,6 +29,7 @@ from nbtrade.storage.disk import DISK, Disk
 ENDING = ".block"
 LONGEST = 200  # characters of a file name
 HEAD = ROW_STRUCT.size
+_SIDE = re.compile(r"\.block\.\d+-\d+\.new$")
 
 
 class BlockFolder:
@@ -59,7 +61,7 @@ class BlockFolder:
         at = HEAD + len(key) + len(meta)
         head = ROW_STRUCT.pack(0, at, len(data), raw, check, 0, 0, len(meta), len(key), kind, how)
         head = xxhash.xxh3_64_digest(head[8:] + key + meta)[::-1] + head[8:]
-        side = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.new")
+        side = file.with_name(f"{file.name}.{os.getpid()}-{threading.get_ident()}.new")
         fd = self.disk.open(side, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             self.disk.pwritev(fd, [head, key, meta, data], 0)
@@ -106,7 +108,7 @@ class BlockFolder:
             content = self._file(name).read_bytes()
         except FileNotFoundError:
             raise self._not_found(name) from None
-        _, entry = _parsed(content)
+        _, entry = _parsed(content, len(content))
         if entry is None or xxhash.xxh3_64_intdigest(data := content[entry.offset : entry.end]) != entry.check:
             raise CorruptBlock(f"{self._file(name)}: block {name!r} is not what was written. Put it again, or restore it.", name, 0)
         return entry, data
@@ -130,12 +132,12 @@ class BlockFolder:
 
     def metadata(self, name: str) -> dict[str, Any]:
         """What was given with `put(..., metadata=...)`, else {}."""
-        return metadata_of(self._read(name)[0].meta)
+        return metadata_of(self._read(name)[0].meta, name)
 
     def info(self, name: str) -> BlockInfo:
         """As BlockFile's."""
         entry, _ = self._read(name)
-        dtype, shape = shape_of(entry.meta) if entry.kind == ARRAY else (None, None)
+        dtype, shape = shape_of(entry, name) if entry.kind == ARRAY else (None, None)
         return BlockInfo(
             entry.raw, entry.end - entry.offset, bool(entry.how & ZSTD), dtype, shape, queued=False, group=0, offset=entry.offset
         )
@@ -165,7 +167,7 @@ class BlockFolder:
         damaged, n_blocks, n_bytes = [], 0, 0
         for file in sorted(self.path.glob("*" + ENDING)):
             content = file.read_bytes()
-            name, entry = _parsed(content)
+            name, entry = _parsed(content, len(content))
             if entry is not None and not name.startswith(prefix):
                 continue
             n_blocks, n_bytes = n_blocks + 1, n_bytes + len(content)
@@ -174,9 +176,10 @@ class BlockFolder:
         return Report(n_blocks, n_bytes, damaged)
 
     def vacuum(self) -> None:
-        """Remove what interrupted writes left."""
-        for left_over in self.path.glob("*.new"):
-            self.disk.unlink(left_over)
+        """Remove what interrupted writes left: files with the names of our side files, and no others."""
+        for left_over in self.path.iterdir():
+            if _SIDE.search(left_over.name) and left_over.is_file() and not left_over.is_symlink():
+                self.disk.unlink(left_over)
 
     def stats(self) -> dict[str, int]:
         """Counts and sizes."""
@@ -193,22 +196,32 @@ class BlockFolder:
         self.close()
 
 
-def _parsed(content: bytes) -> tuple[str, Entry | None]:
-    """Name and entry in a block's file; no entry when its head is damaged."""
+def _parsed(content: bytes, size: int) -> tuple[str, Entry | None]:
+    """Name and entry in a block's file of `size` bytes; no entry when its head is damaged. content : its head, at least."""
     if len(content) < HEAD:
         return "", None
     fields = ROW_STRUCT.unpack_from(content)
     stop = HEAD + fields[7] + fields[8]
-    if xxhash.xxh3_64_intdigest(content[8:stop]) != fields[0] or fields[1] != stop:
+    if xxhash.xxh3_64_intdigest(content[8:stop]) != fields[0] or fields[1] != stop or not _fits(fields, size):
         return "", None
-    return content[HEAD : HEAD + fields[8]].decode(), entry_of(fields, content[HEAD + fields[8] : stop])
+    try:
+        name = content[HEAD : HEAD + fields[8]].decode()
+    except UnicodeDecodeError:
+        return "", None
+    return name, entry_of(fields, content[HEAD + fields[8] : stop])
+
+
+def _fits(fields: tuple[int, ...], size: int) -> bool:
+    """Whether an unpacked ROW is that of a block in a file of `size` bytes."""
+    _, offset, stored, raw, _, _, _, _, name_size, kind, how = fields
+    return offset + stored <= size and kind in (BYTES, ARRAY) and name_size > 0 and (how == ZSTD or (how == 0 and raw == stored))
 
 
 def _name_of(file: Path) -> str | None:
     try:
         with open(file, "rb") as opened:
-            head = opened.read(HEAD)
+            head, size = opened.read(HEAD), os.fstat(opened.fileno()).st_size
             sizes = sum(ROW_STRUCT.unpack(head)[7:9]) if len(head) == HEAD else 0
-            return _parsed(head + opened.read(sizes))[0] or None
-    except FileNotFoundError:
+            return _parsed(head + opened.read(min(sizes, size)), size)[0] or None
+    except (FileNotFoundError, IsADirectoryError):
         return None

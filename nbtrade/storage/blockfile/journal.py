@@ -14,6 +14,7 @@ import numpy as np
 import xxhash
 
 from nbtrade.storage.blockfile import snapshot_index
+from nbtrade.storage.blockfile.checks import FIRST, rows_fit
 from nbtrade.storage.blockfile.layout import (
     JUMP,
     PAGE,
@@ -82,12 +83,13 @@ def _check(header: bytes, body: "bytes | memoryview", heap: "bytes | memoryview"
     return digest.digest()
 
 
-def replay(read: Read, file_id: int, group: int, start: Position) -> Iterator[tuple[Position, Record | None]]:
+def replay(read: Read, file_id: int, group: int, start: Position, file_size: int) -> Iterator[tuple[Position, Record | None]]:
     """Records from number `group` on, each with the position behind it; jumps come as (segment's position, None).
 
-    read : (offset, size) -> bytes. Ends before the first place that holds no valid record of the number that is due.
+    read : (offset, size) -> bytes. Ends before the first place that holds no valid record of the number that is due: one whose numbers
+    do not add up, or whose blocks are not in a file of `file_size` bytes, is none either.
     """
-    position = start
+    position, jumped = start, False
     while position.at + PAGE <= position.stop:
         header = bytes(read(position.at, RECORD_SIZE))
         if len(header) < RECORD_SIZE:
@@ -96,28 +98,40 @@ def replay(read: Read, file_id: int, group: int, start: Position) -> Iterator[tu
         if magic != RECORD_MAGIC or owner != file_id or number != group:
             return
         if what & JUMP:
+            target = Position(heap_size, size)
+            if jumped or not _is_segment(target, file_size):  # a jump leads to a record: two could lead round in a circle
+                return
             if _check(header[: RECORD_STRUCT.size], b"", b"") != header[RECORD_STRUCT.size :]:
                 return
-            position = Position(heap_size, size)
+            position, jumped = target, True
             yield position, None
             continue
-        record = _body(read, header, position, n_rows, heap_size, size)
+        record = _body(read, header, position, n_rows, heap_size, size, file_size)
         if record is None:
             return
-        position = Position(position.at + size, position.stop)
+        position, jumped = Position(position.at + size, position.stop), False
         group += 1
         yield position, record
 
 
-def _body(read: Read, header: bytes, position: Position, n_rows: int, heap_size: int, size: int) -> Record | None:
+def _is_segment(target: Position, file_size: int) -> bool:
+    return FIRST <= target.at < target.stop <= file_size and target.at % PAGE == target.stop % PAGE == 0
+
+
+def _body(read: Read, header: bytes, position: Position, n_rows: int, heap_size: int, size: int, file_size: int) -> Record | None:
     n_body = n_rows * ROW.itemsize
-    if position.at + size > position.stop or RECORD_SIZE + n_body + heap_size > size:
+    if position.at + size > position.stop or RECORD_SIZE + n_body + heap_size > size or size % PAGE:
         return None
     data = read(position.at + RECORD_SIZE, n_body + heap_size)
     if len(data) < n_body + heap_size or _check(header[: RECORD_STRUCT.size], data[:n_body], data[n_body:]) != header[RECORD_STRUCT.size :]:
         return None
+    if not rows_fit(np.frombuffer(data, ROW, n_rows), heap_size, file_size):
+        return None
     _, _, group, _, _, _, what, _ = RECORD_STRUCT.unpack_from(header)
-    return Record(group, position.at, size, bool(what & SYNCED), *_decoded(data, n_rows))
+    try:
+        return Record(group, position.at, size, bool(what & SYNCED), *_decoded(data, n_rows))
+    except UnicodeDecodeError:
+        return None
 
 
 def _decoded(data: "bytes | memoryview", n_rows: int) -> tuple[list[str], np.ndarray, list[bytes] | None]:

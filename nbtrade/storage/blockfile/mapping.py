@@ -1,6 +1,8 @@
 """A file mapped once, read-only, over more address space than it will ever fill: a reader never has to map again.
 
-Pages behind the file's end may be mapped but not touched (SIGBUS): only published extents are looked at, and a block file never shrinks.
+Pages behind the file's end may be mapped but not touched (SIGBUS): only extents that blocks/checks.py found inside the file are looked
+at, and a block file never shrinks. Weak case: another program that makes it shorter while it is mapped kills the process at the next
+look at its end. Nothing that maps files can prevent that: replace a file by renaming a new one over it, never in place.
 Views keep the mapping alive; it is unmapped when the last one is gone, so that closing a file under a live array is harmless.
 Weak case: a disk that cannot read a page kills the process; `scan` and `verify` use positional reads, which raise instead.
 """

@@ -146,12 +146,12 @@ class BlockReader:
 
     def metadata(self, name: str) -> dict[str, Any]:
         """What was given with `put(..., metadata=...)`, else {}."""
-        return metadata_of(self._look_up(name)[2].meta)
+        return metadata_of(self._look_up(name)[2].meta, name)
 
     def info(self, name: str) -> BlockInfo:
         """Sizes, dtype, shape and place of a block, without reading it."""
         _, op, entry = self._look_up(name)
-        dtype, shape = shape_of(entry.meta) if entry.kind == ARRAY else (None, None)
+        dtype, shape = shape_of(entry, name) if entry.kind == ARRAY else (None, None)
         queued = op is not None
         place = (-1, -1) if queued else (entry.group, entry.offset)
         return BlockInfo(entry.raw, entry.end - entry.offset, bool(entry.how & ZSTD), dtype, shape, queued, *place)

@@ -7,42 +7,26 @@
 """
 
 import os
-import secrets
 import struct
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from nbtrade.errors import BlockFileError, BlockFileLocked, CorruptBlock
-from nbtrade.storage.blockfile import locks
+from nbtrade.errors import BlockFileError, BlockFileUnfinished, CorruptBlock
+from nbtrade.storage.blockfile import create, locks
 from nbtrade.storage.blockfile.catalog import Registry, check_version, newest, slots_of
+from nbtrade.storage.blockfile.checks import slot_fault
 from nbtrade.storage.blockfile.commit import Committer
 from nbtrade.storage.blockfile.file import PagedFile
 from nbtrade.storage.blockfile.index import Index
-from nbtrade.storage.blockfile.layout import (
-    FIRST_PAGE,
-    HAS_MIRROR,
-    MAGIC,
-    MOVED,
-    OWNER_AT,
-    PAGE,
-    RECORD_MAGIC,
-    SEGMENT,
-    VERSION,
-    Entry,
-    Slot,
-    pack_slot,
-    padded,
-    pages_of,
-)
+from nbtrade.storage.blockfile.layout import FIRST_PAGE, HAS_MIRROR, MAGIC, MOVED, OWNER_AT, PAGE, RECORD_MAGIC, Entry, Slot, pages_of
 from nbtrade.storage.blockfile.leases import Leases
 from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.disk import Disk
 
 T = TypeVar("T")
 COPIED = 8 << 20  # bytes at a time, to a new mirror
-NEW_MOST = 1 << 30  # a file of zeros that is larger was never a new block file
 
 
 class Opened:
@@ -62,10 +46,16 @@ class Opened:
             index = registry.index
             try:
                 answer = look(index)
-            except (ValueError, IndexError, struct.error, MemoryError):  # the old base's pages have been written over
-                if registry.index is index:
+            except UnicodeEncodeError:  # a name that the user gave
+                raise
+            except (ValueError, IndexError, struct.error, MemoryError) as error:  # the old base's pages have been written over
+                if registry.index is not index:
+                    continue
+                if isinstance(error, MemoryError):
                     raise
-                continue
+                raise CorruptBlock(
+                    f"{self.file.path}: the registry's base does not add up ({error}). Restore the file from a backup.", "registry"
+                ) from error
             if registry.index is index:
                 return answer
 
@@ -161,19 +151,42 @@ def read_slot(file: PagedFile, registry: Registry) -> Slot:
     slot = registry.read_slot()
     if slot is None:
         head = file.read(0, PAGE)
+        if not any(head) and not any(file.read(PAGE, PAGE)):
+            raise BlockFileUnfinished(f"{file.path} is not a block file yet: {_unfinished(file)}")
         if head[: len(MAGIC)] == MAGIC or file.read(PAGE, len(MAGIC)) == MAGIC:
             raise CorruptBlock(f"{file.path}: both superblock slots are damaged, and no mirror has them. Restore it.", "superblock", 0)
         raise BlockFileError(f"{file.path} is not a block file: it starts with {head[:8]!r}. Is the name right?")
     check_version(slot, file.path)
-    if slot.n_bytes > (n := os.fstat(file.fd).st_size):
-        raise CorruptBlock(f"{file.path} has {n:,} bytes, its superblock says {slot.n_bytes:,}: the copy is cut short.", "superblock", 0)
+    fault = slot_fault(slot, os.fstat(file.fd).st_size)
+    if fault:
+        raise CorruptBlock(f"{file.path}: {fault}. Restore the file from a copy.", "superblock", 0)
     return slot
+
+
+def _unfinished(file: PagedFile) -> str:
+    n = os.fstat(file.fd).st_size
+    what = f"its first pages of {n:,} bytes are zero" if n else "it is empty"
+    return f"{what}. Whoever was to fill it has not begun, or was interrupted: open it with mode='a' to make it one, or remove it."
+
+
+def _check_length(file: PagedFile) -> None:
+    """Raise for a file without the pages that a reader looks at through its mapping: beyond a file's end that kills the process."""
+    n = os.fstat(file.fd).st_size
+    if n >= FIRST_PAGE * PAGE:
+        return
+    head = file.read(0, n)
+    if not any(head):
+        raise BlockFileUnfinished(f"{file.path} is not a block file yet: {_unfinished(file)}")
+    if head.startswith(MAGIC):
+        raise CorruptBlock(f"{file.path} has {n:,} bytes: it is cut short. Restore the file from a copy.", "superblock", 0)
+    raise BlockFileError(f"{file.path} is not a block file: it starts with {head[:8]!r}. Is the name right?")
 
 
 def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
     """Raises FileNotFoundError, BlockFileError, CorruptBlock."""
     file = PagedFile(path, disk, readonly=True, pool=pool)
     try:
+        _check_length(file)
         file.open_mirror(create=False)
         follower = Follower(file, Registry(file, cached), Leases(file.fd, shared=True))
         follower.refresh()
@@ -185,11 +198,9 @@ def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
 
 def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mirror: bool | None) -> Opened:
     """Take the writer's place; a file that is not there is made. Raises BlockFileLocked, BlockFileError, CorruptBlock, OSError."""
-    file = _locked(path, disk, pool, step)
+    file = create.open_locked(path, disk, pool, step)
     try:
         registry = Registry(file, cached)
-        if _is_new(file):
-            _format(file)
         mirrored = file.open_mirror(create=bool(mirror)) if mirror is not False else False
         slot = read_slot(file, registry)
         if mirrored:
@@ -208,51 +219,6 @@ def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mi
         file.close()
         raise
     return opened
-
-
-def _locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
-    """The file at `path`, with the writer's lock."""
-    while True:
-        file = PagedFile(path, disk, readonly=False, step=step, create=True, pool=pool)
-        try:
-            _take_lock(file)
-            if os.path.samestat(os.fstat(file.fd), os.stat(path)):
-                return file
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            file.close()
-            raise
-        file.close()  # a vacuum has put another file there between our open and our lock
-
-
-def _take_lock(file: PagedFile) -> None:
-    if not locks.try_lock(file.fd, locks.WRITER_AT):
-        pid = file.read(OWNER_AT, 64).strip(b"\0\n").decode(errors="replace") or "unknown"
-        raise BlockFileLocked(
-            f"{file.path} is open for writing (pid {pid}). One writer at a time: close it there, or read it with BlockFile(path, mode='r')."
-        )
-
-
-def _is_new(file: PagedFile) -> bool:
-    """Empty, or made by a process that ended before its first slot was durable."""
-    if any(file.read(0, FIRST_PAGE * PAGE)):
-        return False
-    if file.n_bytes > NEW_MOST or any(any(file.read(at, PAGE)) for at in range(0, file.n_bytes, PAGE)):
-        raise CorruptBlock(f"{file.path}: the superblock is gone, but there is something behind it. Restore the file.", "superblock", 0)
-    return True
-
-
-def _format(file: PagedFile) -> None:
-    """An empty block file: one slot, one empty journal segment."""
-    if file.n_bytes < file.step:
-        file.extend(file.step - file.n_bytes)
-    at = FIRST_PAGE * PAGE
-    stop = at + padded(min(SEGMENT, max(4 * PAGE, file.step // 8)))
-    slot = Slot(VERSION, 0, secrets.randbits(63), 0, 0, 0, 0, 0, 0, 0, at, stop, at, stop, file.n_bytes)
-    file.write(0, [pack_slot(slot)])
-    file.sync()
-    file.disk.sync_folder(file.path.parent)
 
 
 def _match_mirror(file: PagedFile, slot: Slot) -> None:

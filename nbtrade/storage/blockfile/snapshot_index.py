@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xxhash
 
+from nbtrade.storage.blockfile.checks import rows_fit
 from nbtrade.storage.blockfile.layout import BASE_MAGIC, ROW, ROW_STRUCT, Entry, entries_of, entry_of
 
 HEADER = struct.Struct("<8sQQQ32x")
@@ -49,12 +50,23 @@ class Base:
         self.n = self.heap_size = self.bits = 0
         if data:
             magic, self.n, self.heap_size, self.bits = HEADER.unpack_from(data)
-            if magic != BASE_MAGIC:
-                raise ValueError(f"no registry base: it starts with {magic!r}")
+            if magic != BASE_MAGIC or self.bits != max(1, self.n.bit_length()):
+                raise ValueError(f"it starts with {magic!r} and says {self.n:,} rows in 2**{self.bits} buckets")
         self.rows_at = HEADER.size
         self.order_at = HEADER.size + self.n * ROW_SIZE
         self.starts_at = self.order_at + (self.n + 1) // 2 * 8
         self.heap_at = self.starts_at + ((1 << self.bits) + 1) * 4
+
+    def check(self, size: int) -> None:
+        """Raise ValueError or struct.error unless every number in it points into it, and every block into a file of `size` bytes."""
+        if self.heap_at + self.heap_size != len(self.data):
+            raise ValueError(f"{self.n:,} rows and {self.heap_size:,} bytes of names do not make {len(self.data):,} bytes")
+        if not self.n:
+            return
+        order = np.frombuffer(self.data, "<u4", self.n, self.order_at)
+        starts = np.frombuffer(self.data, "<u4", (1 << self.bits) + 1, self.starts_at)
+        if order.max() >= self.n or starts.max() > self.n or not rows_fit(self.rows, self.heap_size, size):
+            raise ValueError("a row points out of the file")
 
     @property
     def rows(self) -> np.ndarray:

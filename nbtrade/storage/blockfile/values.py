@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import zstandard
 
-from nbtrade.errors import BlockFileError
+from nbtrade.errors import BlockFileError, CorruptBlock
+from nbtrade.storage import dtypes
 from nbtrade.storage.blockfile.layout import ARRAY, BYTES, ZSTD, Entry
 
+MOST_RATIO = 1 << 16  # of zstd: a block of 128 KiB of one byte takes 4 bytes
 Value = "bytes | bytearray | memoryview | np.ndarray"
 
 
@@ -46,73 +48,82 @@ def _as_bytes(value: Any) -> memoryview:
 def _array_meta(array: np.ndarray, metadata: dict[str, Any] | None) -> bytes:
     if array.dtype.hasobject:
         raise TypeError(f"an array of {array.dtype} holds Python objects: convert it to numbers or fixed-length strings first")
+    if array.ndim > dtypes.MOST_DIMS:
+        raise TypeError(f"an array of {array.ndim} dimensions cannot be stored: {dtypes.MOST_DIMS} are the most. Reshape it first")
     plain = _plain_meta(array.dtype, array.shape)
     return plain if not metadata else plain[:-1] + b', "user": ' + json.dumps(metadata).encode() + b"}"
 
 
 @lru_cache(maxsize=256)
 def _plain_meta(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    return json.dumps({"dtype": _dtype_spec(dtype), "shape": shape}).encode()
-
-
-def _dtype_spec(dtype: np.dtype) -> Any:
-    """A dtype as JSON: a string, or fields with their offsets, or a subarray."""
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return {"base": _dtype_spec(base), "shape": shape}
-    if dtype.names is None:
-        return dtype.str
-    fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
-    return {
-        "names": dtype.names,
-        "formats": [_dtype_spec(field[0]) for field in fields],
-        "offsets": [field[1] for field in fields],
-        "itemsize": dtype.itemsize,
-        "aligned": dtype.isalignedstruct,
-    }
-
-
-def _dtype_of(spec: Any) -> np.dtype:
-    if isinstance(spec, str):
-        return np.dtype(spec)
-    if "base" in spec:
-        return np.dtype((_dtype_of(spec["base"]), tuple(spec["shape"])))
-    formats = [_dtype_of(one) for one in spec["formats"]]
-    parts = {"names": spec["names"], "formats": formats, "offsets": spec["offsets"], "itemsize": spec["itemsize"]}
-    return np.dtype(parts, align=spec["aligned"])  # type: ignore[call-overload]
+    return json.dumps({"dtype": dtypes.to_json(dtype), "shape": shape}).encode()
 
 
 @lru_cache(maxsize=1024)
-def shape_of(meta: bytes) -> tuple[np.dtype, tuple[int, ...]]:
-    """dtype and shape of an array's metadata."""
-    parsed = json.loads(meta)
-    return _dtype_of(parsed["dtype"]), tuple(parsed["shape"])
+def _array_form(meta: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
+    """dtype, shape and bytes of an array's metadata. Raises MalformedError."""
+    found = dtypes.parsed(meta)
+    if not isinstance(found, dict) or not {"dtype", "shape"} <= set(found):
+        raise dtypes.MalformedError("an array's metadata has its dtype and shape")
+    dtype = dtypes.from_json(found["dtype"])
+    n = dtypes.n_bytes(found["shape"], dtype)
+    return dtype, tuple(found["shape"]), n
 
 
-def metadata_of(meta: bytes) -> dict[str, Any]:
-    """The user's metadata."""
-    return (json.loads(meta).get("user") or {}) if meta else {}
+def shape_of(entry: Entry, name: str) -> tuple[np.dtype, tuple[int, ...]]:
+    """dtype and shape of an array's entry. Raises CorruptBlock when they do not make its bytes."""
+    try:
+        dtype, shape, n = _array_form(entry.meta)
+    except dtypes.MalformedError as error:
+        raise _bad_metadata(name, error) from None
+    if n != entry.raw:
+        raise _bad_metadata(name, f"{dtype} of shape {shape} takes {n:,} bytes, the block has {entry.raw:,}")
+    return dtype, shape
+
+
+def metadata_of(meta: bytes, name: str) -> dict[str, Any]:
+    """The user's metadata. Raises CorruptBlock."""
+    if not meta:
+        return {}
+    try:
+        found = dtypes.parsed(meta)
+    except dtypes.MalformedError as error:
+        raise _bad_metadata(name, error) from None
+    user = (found.get("user") or {}) if isinstance(found, dict) else None
+    if not isinstance(user, dict):
+        raise _bad_metadata(name, "it is not a dict")
+    return user
+
+
+def _bad_metadata(name: str, reason: object) -> CorruptBlock:
+    return CorruptBlock(f"block {name!r} has metadata that cannot be read: {reason}. Put it again, or restore the file.", name)
 
 
 def value_of(data: Any, entry: Entry, name: str) -> Any:
-    """The value of verified stored bytes. `data` is kept by an array that is not compressed."""
+    """The value of verified stored bytes. `data` is kept by an array that is not compressed. Raises CorruptBlock."""
     if entry.how & ZSTD:
         data = decompressed(data, entry.raw, name)
+    if len(data) != entry.raw:
+        raise CorruptBlock(f"block {name!r} has {len(data):,} bytes, its entry says {entry.raw:,}. It was written so.", name, entry.offset)
     if entry.kind == ARRAY:
-        dtype, shape = shape_of(entry.meta)
-        flat = np.frombuffer(data, np.uint8, entry.raw)
-        array = np.ndarray(shape, dtype, flat) if entry.raw else np.empty(shape, dtype)
+        dtype, shape = shape_of(entry, name)
+        array = np.ndarray(shape, dtype, np.frombuffer(data, np.uint8)) if entry.raw else np.empty(shape, dtype)
         array.flags.writeable = False
         return array
     return data if type(data) is bytes else bytes(data)
 
 
 def decompressed(data: Any, n_bytes: int, name: str) -> bytes:
-    """The bytes of a zstd block. Raises BlockFileError when they are not what the registry says."""
+    """The bytes of a zstd block. Raises CorruptBlock when they are not what the registry says, without allocating an impossible size."""
     try:
+        size = zstandard.get_frame_parameters(data).content_size
+        if n_bytes > len(data) * MOST_RATIO or size != n_bytes:
+            raise CorruptBlock(f"block {name!r} is a zstd frame of {size:,} bytes, its entry says {n_bytes:,}. It was written so.", name)
         raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=n_bytes)
     except zstandard.ZstdError as error:
-        raise BlockFileError(f"block {name!r} has the right checksum but is no zstd frame ({error}). It was written so.") from None
+        raise CorruptBlock(f"block {name!r} has the right checksum but is not a zstd frame ({error}). It was written so.", name) from None
+    except MemoryError:
+        raise BlockFileError(f"block {name!r} unpacks to {n_bytes:,} bytes, for which there is no memory.") from None
     if len(raw) != n_bytes:
-        raise BlockFileError(f"block {name!r} unpacks to {len(raw):,} bytes, its entry says {n_bytes:,}. It was written so.")
+        raise CorruptBlock(f"block {name!r} unpacks to {len(raw):,} bytes, its entry says {n_bytes:,}. It was written so.", name)
     return raw

@@ -23,7 +23,8 @@ import numpy as np
 
 from nbtrade._numba.jit import attributes
 from nbtrade.errors import StoreDamaged
-from nbtrade.storage.columns import column_file, header
+from nbtrade.storage import dtypes
+from nbtrade.storage.columns import column_file
 from nbtrade.storage.columns.base import Growing, Written
 from nbtrade.storage.disk import DISK, Disk, StrPath
 
@@ -66,7 +67,7 @@ class Column(Written, ColumnReader):
     def __init__(self, path: StrPath, dtype: Any = None, *, disk: Disk = DISK) -> None:
         Growing.__init__(self, path, disk)
         wanted = None if dtype is None else np.dtype(dtype)
-        what = None if wanted is None else {"dtype": header.described(wanted), "bits": wanted.itemsize * 8}
+        what = None if wanted is None else {"dtype": dtypes.to_json(wanted), "bits": wanted.itemsize * 8}
         self._file = column_file.open_to_write(disk, self.path, what)
         try:
             self.dtype = _dtype(self._file, wanted)
@@ -108,7 +109,7 @@ def _dtype(file: column_file.ColumnFile, wanted: np.dtype | None = None) -> np.d
     """What the rows of a file are, when it is what is wanted."""
     if "dtype" not in file.what:
         raise StoreDamaged(f"{file.path} holds integers of {file.bits} bits: open it with CompactColumn.")
-    dtype = header.dtype_of(file.what["dtype"])
+    dtype: np.dtype = file.what["dtype"]
     if wanted is not None and wanted != dtype:
         raise StoreDamaged(f"{file.path} has rows of {dtype}, not {wanted}. Open it without a dtype, or choose another name.")
     return dtype

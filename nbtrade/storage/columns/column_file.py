@@ -23,7 +23,7 @@ from nbtrade.storage.columns import header
 from nbtrade.storage.columns.header import LIVE, PAGE, ROWS, Slot
 from nbtrade.storage.columns.kernels.live_page import BOOT, COUNT, DAMAGED, EPOCH, MOVING, NOT_LIVE, live, live_word
 from nbtrade.storage.disk import DISK, Disk
-from nbtrade.storage.mapping import map_file, map_words
+from nbtrade.storage.mapping import map_file, map_words, regular
 
 N_WORDS = PAGE // 8
 RESERVE = 1 << 20  # bytes of one write from which space is reserved first: 1.35 times as fast on ext4, and a full disk is known before
@@ -46,7 +46,7 @@ class ColumnFile:
 
     def __init__(self, fd: int, path: str, disk: Disk = DISK) -> None:
         self.path = path
-        status = os.fstat(fd)
+        status = regular(fd, path)
         self.inode = (status.st_dev, status.st_ino)
         head = disk.pread(fd, ROWS, 0)
         self.what, self.identity = header.read_what(head, path)
@@ -301,7 +301,7 @@ def open_to_write(disk: Disk, path: str, what: dict[str, Any] | None) -> Writabl
 
 def open_to_read(path: str, disk: Disk = DISK) -> ColumnFile:
     """Open a column's file as it is now. Raises FileNotFoundError, StoreDamaged."""
-    fd = disk.open(path, os.O_RDONLY)
+    fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is refused, not waited for
     try:
         return ColumnFile(fd, path, disk)
     finally:

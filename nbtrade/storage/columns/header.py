@@ -21,10 +21,12 @@ import json
 import struct
 from typing import Any, NamedTuple
 
-import numpy as np
 import xxhash
 
 from nbtrade.errors import StoreDamaged
+from nbtrade.storage import dtypes
+from nbtrade.storage.columns.kernels.live_page import MAX_COUNT
+from nbtrade.storage.columns.kernels.packed import WIDTHS
 
 PAGE = 4096
 COPIES = (0, 2048)
@@ -33,6 +35,7 @@ LIVE = 12288
 ROWS = 16384  # where the first row begins
 MAGIC = b"nbcolumn"
 VERSION = 1
+MAX_SEQUENCE = 1 << 62
 
 _RECORD = struct.Struct("<8sIIQQ")  # magic, version, bytes of text, xxh3 of the text, xxh3 of what stands before
 _SLOT = struct.Struct("<8sQQQQQ")  # magic, sequence, rows, epoch, identity of the file, xxh3 of what stands before
@@ -64,7 +67,10 @@ def what_page(what: dict[str, Any]) -> bytes:
 
 
 def read_what(head: bytes, path: object) -> tuple[dict[str, Any], int]:
-    """(what a row is, identity of the file) from its first bytes. Raises StoreDamaged, naming `path`."""
+    """(what a row is, identity of the file) from its first bytes: {"dtype": np.dtype, "bits"} or {"bits", "signed"}, checked.
+
+    Raises StoreDamaged, naming `path`.
+    """
     for at in COPIES:
         record = head[at : at + PAGE // len(COPIES)]
         if len(record) < _RECORD.size:
@@ -77,8 +83,27 @@ def read_what(head: bytes, path: object) -> tuple[dict[str, Any], int]:
             raise StoreDamaged(
                 f"{path} is a column of version {version}, this is version {VERSION} of nbtrade's. Read it with the version that wrote it."
             )
-        return json.loads(text), digest
+        try:
+            return _checked(dtypes.parsed(text)), digest
+        except dtypes.MalformedError as error:
+            raise StoreDamaged(f"{path}: its first page does not say what a row is: {error}. Restore it from a copy.") from None
     raise StoreDamaged(f"{path} is not a column, or its first page is damaged (neither copy has its checksum). Restore it from a copy.")
+
+
+def _checked(what: Any) -> dict[str, Any]:
+    """What a row is, with its dtype as NumPy's. Raises MalformedError."""
+    if not isinstance(what, dict) or set(what) not in ({"dtype", "bits"}, {"bits", "signed"}):
+        raise dtypes.MalformedError("it needs a dtype and bits, or bits and signed")
+    bits = what["bits"]
+    if "dtype" in what:
+        dtype = dtypes.from_json(what["dtype"])
+        if type(bits) is not int or bits != dtype.itemsize * 8:
+            raise dtypes.MalformedError(f"rows of {dtype} have {dtype.itemsize * 8} bits, not {bits!r:.40}")
+        return {"dtype": dtype, "bits": bits}
+    signed = what["signed"]
+    if type(bits) is not int or bits not in WIDTHS or type(signed) is not bool or (bits == 1 and signed):
+        raise dtypes.MalformedError(f"integers of {bits!r:.40} bits, signed: {signed!r:.40}; bits are one of {WIDTHS}")
+    return {"bits": bits, "signed": signed}
 
 
 def slot_page(slot: Slot, identity: int) -> bytes:
@@ -90,8 +115,9 @@ def slot_page(slot: Slot, identity: int) -> bytes:
 def read_slot(head: bytes, identity: int, path: object) -> Slot:
     """The newest durable slot. Raises StoreDamaged when a page of the two has no valid copy: it may have been the newest."""
     found = []
-    for page in SLOTS:
-        valid = [slot for at in COPIES if (slot := _slot_of(head[page + at : page + at + _SLOT.size], identity)) is not None]
+    for parity, page in enumerate(SLOTS):
+        copies = (_slot_of(head[page + at : page + at + _SLOT.size], identity) for at in COPIES)
+        valid = [slot for slot in copies if slot is not None and slot.sequence & 1 == parity]
         if not valid:
             raise StoreDamaged(f"{path}: the page at byte {page} is damaged (neither copy has its checksum). Restore the file from a copy.")
         found += valid
@@ -102,44 +128,14 @@ def _slot_of(record: bytes, identity: int) -> Slot | None:
     if len(record) < _SLOT.size or record[-8:] != xxhash.xxh3_64_digest(record[:-8]):
         return None
     magic, sequence, rows, epoch, owner, _ = _SLOT.unpack(record)
-    return Slot(sequence, rows, epoch) if magic == MAGIC and owner == identity else None
+    in_range = sequence < MAX_SEQUENCE and rows < MAX_COUNT and epoch < MAX_COUNT
+    return Slot(sequence, rows, epoch) if magic == MAGIC and owner == identity and in_range else None
 
 
 def new_head(what: dict[str, Any], slot: Slot) -> bytes:
     """The four pages of a file: both slots say the same rows, the live page is of no life."""
     first = what_page(what)
-    identity = read_what(first, "")[1]
+    identity = _RECORD.unpack_from(first)[3]  # the text's xxh3
     older = slot._replace(sequence=slot.sequence - 1)
     pages = sorted((slot, older), key=lambda slot: slot.sequence & 1)
     return b"".join([first, *(slot_page(slot, identity) for slot in pages), bytes(PAGE)])
-
-
-# --- what a row is -----------------------------------------------------------------------------------------
-def described(dtype: np.dtype) -> Any:
-    """A dtype as JSON: exact, with offsets, padding and alignment."""
-    if dtype.hasobject or dtype.itemsize == 0:
-        raise TypeError(f"rows of {dtype} cannot be stored: they need a fixed dtype without Python objects")
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        return [described(base), list(shape)]
-    if dtype.names is None:
-        return dtype.str
-    fields = [dtype.fields[name] for name in dtype.names]  # type: ignore[index]
-    return {
-        "names": list(dtype.names),
-        "formats": [described(field[0]) for field in fields],
-        "offsets": [field[1] for field in fields],
-        "itemsize": dtype.itemsize,
-        "aligned": bool(dtype.isalignedstruct),
-    }
-
-
-def dtype_of(description: Any) -> np.dtype:
-    """The dtype that `described` described."""
-    if isinstance(description, str):
-        return np.dtype(description)
-    if isinstance(description, list):
-        return np.dtype((dtype_of(description[0]), tuple(description[1])))
-    fields: dict[str, Any] = {key: description[key] for key in ("names", "offsets", "itemsize")}
-    fields["formats"] = [dtype_of(part) for part in description["formats"]]
-    return np.dtype(fields, align=description["aligned"])  # type: ignore[call-overload]

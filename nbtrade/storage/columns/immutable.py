@@ -20,9 +20,10 @@ import numpy as np
 import xxhash
 
 from nbtrade.errors import StoreDamaged
+from nbtrade.storage import dtypes
 from nbtrade.storage.columns import header
 from nbtrade.storage.disk import DISK, Disk
-from nbtrade.storage.mapping import map_file
+from nbtrade.storage.mapping import map_file, regular
 
 SYNC_BYTES = 4 << 20  # start writing back after so many new bytes
 RESERVE_FROM = 4 << 20  # bytes of a column from which space is reserved ahead: a quarter of what it has,
@@ -83,7 +84,7 @@ class NewColumn:
         """Make it a column, durable but for its name. Appending ends with this."""
         if self.n_reserved:
             self.disk.ftruncate(self.fd, header.ROWS + self.n_bytes)
-        what = {"dtype": header.described(self.dtype), "bits": self.dtype.itemsize * 8}
+        what = {"dtype": dtypes.to_json(self.dtype), "bits": self.dtype.itemsize * 8}
         self.disk.pwrite(self.fd, header.new_head(what, header.Slot(2, self.n_rows, 0)), 0)
         self.disk.fsync(self.fd)
 
@@ -97,13 +98,13 @@ def open_sealed(path: Path, dtype: np.dtype, disk: Disk = DISK) -> np.ndarray:
 
     Raises FileNotFoundError, and StoreDamaged when it is no column of such rows, or not as long as it says.
     """
-    fd = disk.open(path, os.O_RDONLY)
+    fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is refused, not waited for
     try:
+        n_bytes = regular(fd, path).st_size
         head = disk.pread(fd, header.ROWS, 0)
         what, identity = header.read_what(head, path)
         n = header.read_slot(head, identity, path).rows
-        n_bytes = os.fstat(fd).st_size
-        if "dtype" not in what or header.dtype_of(what["dtype"]) != dtype:
+        if what.get("dtype") != dtype:
             raise StoreDamaged(f"{path} has rows of {what.get('dtype', 'integers')}, not {dtype}.")
         if n_bytes != header.ROWS + n * dtype.itemsize:
             raise StoreDamaged(

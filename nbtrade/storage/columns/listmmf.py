@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbtrade.errors import StoreDamaged
+from nbtrade.storage import dtypes
 from nbtrade.storage.columns.column import Column, ColumnReader
 from nbtrade.storage.columns.compact import WIDTHS, CompactColumn, CompactReader
 from nbtrade.storage.columns.kernels import packed
@@ -93,7 +94,7 @@ def import_listmmf(path: StrPath, target: StrPath, dtype: np.dtype | None = None
     dtype : of the rows of an AnyStruct file; nothing else takes one
 
     Raises StoreDamaged when the file is no whole ListMmf file, FileExistsError when `target` is there, ValueError for times that
-    nanoseconds do not reach, TypeError when a dtype is missing or not wanted.
+    nanoseconds do not reach, TypeError when a dtype is missing, not wanted or has Python objects.
     """
     header = read_header(path)
     if (dtype is None) == (header.kind == ANY):
@@ -119,6 +120,7 @@ def _import_integers(path: StrPath, header: ListMmf, target: StrPath) -> Compact
 
 def _import_rows(path: StrPath, header: ListMmf, target: StrPath, dtype: np.dtype | None) -> ColumnReader:
     stored = dtype or np.dtype({DATE_TIME: "<i8", UNIX_SECONDS: "<i4", **_FLOATS}[header.kind])
+    dtypes.to_json(stored)  # the file's bytes must not become Python objects
     data = _data(path, header, stored.itemsize * 8)
     rows = np.ndarray(header.n, stored, data)
     if header.kind in (DATE_TIME, UNIX_SECONDS):
@@ -133,7 +135,8 @@ def _times(rows: np.ndarray, kind: int, path: StrPath) -> np.ndarray:
     if kind == UNIX_SECONDS:
         return (rows.astype(np.int64) * 1_000_000_000).view("M8[ns]")
     since = rows - _UNIX_EPOCH
-    wrong = np.flatnonzero(np.abs(since) >= 2**63 // _NS_PER_TICK)
+    most = 2**63 // _NS_PER_TICK
+    wrong = np.flatnonzero((rows < _UNIX_EPOCH - most) | (since >= most))
     if len(wrong):
         raise ValueError(
             f"{path}: value {wrong[0]:,} is {rows[wrong[0]]:,} ticks, which nanoseconds since 1970 do not reach (1677 to 2262)."

@@ -106,6 +106,8 @@ class Registry:
             base = Base(data, slot.base_at)
             if data:
                 base.check(self._size())
+                if not self.file.readonly:
+                    base.check_rows()
         except (ValueError, struct.error) as error:
             raise CorruptBlock(
                 f"{self.file.path}: the registry's base at offset {slot.base_at:,} does not add up: {error}. Restore the file.",

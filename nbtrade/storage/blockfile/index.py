@@ -73,7 +73,7 @@ class Index:
         row = self.base.row_of(name.encode())
         if row < 0:
             return NOWHERE
-        place = self.recent[name] = _place(self.base.fields(row), -1 - row)
+        place = self.recent[name] = _place(self.base.place(row), -1 - row)
         while len(self.recent) > self.cached:
             try:
                 self.recent.popitem(last=False)

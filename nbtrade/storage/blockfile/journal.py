@@ -125,7 +125,7 @@ def _body(read: Read, header: bytes, position: Position, n_rows: int, heap_size:
     data = read(position.at + RECORD_SIZE, n_body + heap_size)
     if len(data) < n_body + heap_size or _check(header[: RECORD_STRUCT.size], data[:n_body], data[n_body:]) != header[RECORD_STRUCT.size :]:
         return None
-    if not rows_fit(np.frombuffer(data, ROW, n_rows), heap_size, file_size):
+    if rows_fit(np.frombuffer(data, ROW, n_rows), 0, file_size) != heap_size:
         return None
     _, _, group, _, _, _, what, _ = RECORD_STRUCT.unpack_from(header)
     try:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xxhash
 
-from nbtrade.storage.blockfile.checks import rows_fit
+from nbtrade.storage.blockfile.checks import row_fits, rows_fit
 from nbtrade.storage.blockfile.layout import BASE_MAGIC, ROW, ROW_STRUCT, Entry, entries_of, entry_of
 
 HEADER = struct.Struct("<8sQQQ32x")
@@ -47,6 +47,7 @@ class Base:
     def __init__(self, data: "memoryview | bytes" = b"", at: int = 0) -> None:
         self.at = at
         self.data = data
+        self.size: int | None = None  # of the file that it was read from; None: made by this process
         self.n = self.heap_size = self.bits = 0
         if data:
             magic, self.n, self.heap_size, self.bits = HEADER.unpack_from(data)
@@ -58,15 +59,28 @@ class Base:
         self.heap_at = self.starts_at + ((1 << self.bits) + 1) * 4
 
     def check(self, size: int) -> None:
-        """Raise ValueError or struct.error unless every number in it points into it, and every block into a file of `size` bytes."""
+        """Raise ValueError unless its parts make it up, and keep `size`, the file's, for when rows are used."""
+        self.size = size
         if self.heap_at + self.heap_size != len(self.data):
             raise ValueError(f"{self.n:,} rows and {self.heap_size:,} bytes of names do not make {len(self.data):,} bytes")
         if not self.n:
             return
         order = np.frombuffer(self.data, "<u4", self.n, self.order_at)
         starts = np.frombuffer(self.data, "<u4", (1 << self.bits) + 1, self.starts_at)
-        if order.max() >= self.n or starts.max() > self.n or not rows_fit(self.rows, self.heap_size, size):
+        if order.max() >= self.n or starts.max() > self.n:
+            raise ValueError("its hash index points out of it")
+
+    def check_rows(self) -> None:
+        """Raise ValueError unless all rows fit into the file, and their names and metadata fill the heap."""
+        if self.size is not None and rows_fit(self.rows, 0, self.size) != self.heap_size:
             raise ValueError("a row points out of the file")
+
+    def place(self, row: int) -> tuple[int, ...]:
+        """The unpacked ROW, whose block is in the file. Raises ValueError when it is not."""
+        fields = self.fields(row)
+        if self.size is not None and not row_fits(fields, self.size):
+            raise ValueError(f"row {row:,} points out of the file")
+        return fields
 
     @property
     def rows(self) -> np.ndarray:
@@ -119,7 +133,7 @@ class Base:
 
     def entry(self, row: int) -> Entry:
         """The entry of a row."""
-        fields = self.fields(row)
+        fields = self.place(row)
         at = self.heap_at + fields[6] + fields[8]
         return entry_of(fields, bytes(self.data[at : at + fields[7]]))
 
@@ -134,6 +148,8 @@ class Base:
         for first in range(start, stop, AT_ONCE):
             rows = self.rows[first : min(first + AT_ONCE, stop)]
             low = int(rows["name_at"][0])
+            if self.size is not None and not low <= rows_fit(rows, low, self.size) <= self.heap_size:
+                raise ValueError(f"a row from {first:,} on points out of the file")
             starts = (rows["name_at"] - np.uint64(low)).astype(np.int64)
             ends = starts + rows["name_size"]
             at = self.heap_at + low

@@ -19,6 +19,7 @@ case: 16 KiB before the first row.
 
 import json
 import struct
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import xxhash
@@ -84,10 +85,15 @@ def read_what(head: bytes, path: object) -> tuple[dict[str, Any], int]:
                 f"{path} is a column of version {version}, this is version {VERSION} of nbtrade's. Read it with the version that wrote it."
             )
         try:
-            return _checked(dtypes.parsed(text)), digest
+            return _what_of(text), digest
         except dtypes.MalformedError as error:
             raise StoreDamaged(f"{path}: its first page does not say what a row is: {error}. Restore it from a copy.") from None
     raise StoreDamaged(f"{path} is not a column, or its first page is damaged (neither copy has its checksum). Restore it from a copy.")
+
+
+@lru_cache(maxsize=256)
+def _what_of(text: bytes) -> dict[str, Any]:
+    return _checked(dtypes.parsed(text))
 
 
 def _checked(what: Any) -> dict[str, Any]:

@@ -17,6 +17,11 @@ FAR = 2**30  # no price, no quantity is beyond
 OPEN = ("sent", "working")
 
 
+def is_order(side, px, qty):
+    """Say whether an order can have this side, price and size."""
+    return side in (BID, ASK) and abs(px) <= FAR and 0 < qty <= FAR
+
+
 @dataclass
 class Limits:
     """What is checked before an order leaves; 0: no limit."""
@@ -105,7 +110,7 @@ class Account:
 
     def submit(self, side, px, qty, kind="limit"):
         """Return the new order's id, or None when it did not leave."""
-        if side not in (BID, ASK) or not 0 < qty <= FAR or abs(px) > FAR or kind not in KINDS:
+        if not is_order(side, px, qty) or kind not in KINDS:
             return self._refuse("bad_order")
         if len(self.held_orders) == self.capacity:
             return self._refuse("no_slot")
@@ -133,7 +138,7 @@ class Account:
         order = None if i is None else self.orders[i]
         if order is None or not order.is_open or order.cancelling or order.kind == "market":
             cause = "not_open"
-        elif not 0 < qty <= FAR or abs(px) > FAR:
+        elif not is_order(order.side, px, qty):
             cause = "bad_order"
         elif self.flying >= 2 * self.capacity:
             cause = "too_many"
@@ -148,11 +153,18 @@ class Account:
         return False
 
     def quote(self, side, px, qty):
-        """Keep one order of the side at `px`."""
+        """Keep one order of the side at `px`. What is no order is refused, and withdraws the one that stands."""
+        if side not in (BID, ASK):
+            return self._refuse("bad_order")
         order = None if self.quotes[side] is None else self.orders[self.quotes[side]]
-        if order is None or not order.is_open or order.cancelling:
-            self.quotes[side] = self.submit(side, px, qty) if qty > 0 else None
-        elif qty <= 0:
+        stands = order is not None and order.is_open and not order.cancelling
+        wanted = qty > 0 or qty < -FAR
+        if wanted and not is_order(side, px, qty + (order.filled if stands else 0)):
+            self._refuse("bad_order")
+            wanted = False
+        if not stands:
+            self.quotes[side] = self.submit(side, px, qty) if wanted else None
+        elif not wanted:
             self.cancel(order.id)
         elif order.want_px != px:
             self.replace(order.id, px, order.filled + qty)
@@ -164,14 +176,14 @@ class Account:
     def flatten(self):
         self.cancel_all()
         if self.position:
-            return self.market(ASK if self.position > 0 else BID, abs(self.position))
+            return self.market(ASK if self.position > 0 else BID, min(abs(self.position), FAR))
         return None
 
     def closing_order(self, position):
         """The market order that closes a position when the session ends; it takes none of our slots. None without a position."""
         if position == 0:
             return None
-        own = OwnOrder(len(self.orders), ASK if position > 0 else BID, 0, abs(position), "market")
+        own = OwnOrder(len(self.orders), ASK if position > 0 else BID, 0, min(abs(position), FAR), "market")
         self.orders.append(KnownOrder(own.id, own.side, 0, own.qty, "market", own.qty))
         return own
 

@@ -53,11 +53,15 @@ class Market:
 
     def level(self, side, n):
         """Price of the n-th best level, 0 the best; None when there are fewer."""
+        if n < 0:
+            raise ValueError(n)
         prices = self.venue.book.prices(side)
         return prices[n] // self.venue.tick if n < len(prices) else None
 
     def depth(self, side, n):
         """Lots on the best n levels."""
+        if n < 0:
+            raise ValueError(n)
         return sum(qty for _, qty, _ in self.venue.book.levels(side)[:n])
 
 

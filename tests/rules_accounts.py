@@ -3,6 +3,7 @@
 from model import ASK, BID
 from model_account import Limits
 from rules import CANCEL_ALL, FLATTEN, Case, buy, buy_now, cancel, executed, gone, quote, replace, sell, sell_now
+from scripted import Action
 
 CANCELS = [
     Case(
@@ -215,4 +216,52 @@ REFUSALS = [
     ),
 ]
 
-CASES = CANCELS + QUOTES + SELF_MATCHES + REFUSALS
+NAN, UNDEF, LOWEST = -(2**63), 2**63 - 1, -(2**63)  # math.floor(nan) is the lowest integer
+NO_PRICE = {"NaN": NAN, "that is undefined": UNDEF, "just below zero, wrapped": 2**62, "beyond the largest": 2**30 + 1, "of 2^32": 2**32}
+NO_SIZE = {"NaN": NAN, "that is undefined": UNDEF, "beyond the largest": 2**30 + 1, "of 2^32": 2**32, "of 2^32 + 1": 2**32 + 1}
+
+
+def unchanged(situation, action):
+    """Return the case of a change that is refused: the order stays as it is."""
+    return refused(situation, "bad_order", {10: [buy(99, 2), action]}, orders=["working 2@99"])
+
+
+def withdrawn(situation, action):
+    """Return the case of a quote that is refused, while another stands."""
+    return refused(situation, "bad_order", {10: [quote(BID, 99, 2)], 20: [action]}, at=30, orders=["cancelled by_us"])
+
+
+NO_ORDERS = [
+    *(refused(f"an order at a price {word}", "bad_order", {10: [sell(px, 1)]}) for word, px in NO_PRICE.items()),
+    *(refused(f"an order of a size {word}", "bad_order", {10: [buy(99, qty)]}) for word, qty in NO_SIZE.items()),
+    *(refused(f"a market order of a size {word}", "bad_order", {10: [buy_now(qty)]}) for word, qty in NO_SIZE.items()),
+    *(refused(f"an order on side {side}", "bad_order", {10: [Action("submit", side, 100, 1)]}) for side in (-1, 2, 256, LOWEST)),
+    *(unchanged(f"a replace to a price {word}", replace(0, px, 2)) for word, px in NO_PRICE.items()),
+    *(unchanged(f"a replace to a size {word}", replace(0, 99, qty)) for word, qty in {**NO_SIZE, "of none": 0}.items()),
+    *(withdrawn(f"a quote moves to a price {word}", quote(BID, px, 2)) for word, px in NO_PRICE.items()),
+    *(withdrawn(f"a quote gets a size {word}", quote(BID, 98, qty)) for word, qty in NO_SIZE.items()),
+    *(withdrawn(f"a quote where it stands gets a size {word}", quote(BID, 99, qty)) for word, qty in NO_SIZE.items()),
+    *(refused(f"the first quote is at a price {word}", "bad_order", {10: [quote(ASK, px, 2)]}) for word, px in NO_PRICE.items()),
+    *(refused(f"the first quote is of a size {word}", "bad_order", {10: [quote(ASK, 105, qty)]}) for word, qty in NO_SIZE.items()),
+    *(
+        refused(f"a quote on side {side}", "bad_order", {10: [quote(ASK, 105, 2), quote(side, 105, 0)]}, orders=["working 2@105"])
+        for side in (-1, 2, 257, LOWEST)
+    ),
+    refused(
+        "a quote is larger than the account's limit",
+        "risk_order",
+        {10: [quote(BID, 99, 2)], 20: [quote(BID, 98, 5)]},
+        at=30,
+        limits=Limits(max_order=3),
+        orders=["working 2@99"],
+    ),
+    Case(
+        "a quote of a negative size",
+        "it is withdrawn, as with size 0",
+        {10: [quote(BID, 99, 2)], 20: [quote(BID, NAN, -5)]},
+        orders=["cancelled by_us"],
+        sees={30: {"n_refused": 0}},
+    ),
+]
+
+CASES = CANCELS + QUOTES + SELF_MATCHES + REFUSALS + NO_ORDERS

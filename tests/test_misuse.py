@@ -111,6 +111,7 @@ RUN = {
     ),
     "raised": ("raise ValueError('too bad')", "ValueError: too bad", 0),
     "assertion": ("assert state.n > 100", "AssertionError", 0),
+    "assertion with words": ("assert state.n > 100, 'too small'", "AssertionError: too small", 0),
 }
 
 

@@ -27,8 +27,9 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
-from numba.core import caching, compiler, serialize
+from numba.core import caching, compiler, environment, serialize
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
 
@@ -118,7 +119,7 @@ class _Fingerprint:
         elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
             self.put("array", str(value.dtype), value.shape, value.tobytes())
         elif isinstance(value, numba.types.Type):
-            self.put("type", str(value))
+            self.put("type", type(value).__name__, str(value))
         elif isinstance(value, pytypes.ModuleType):
             self.module(value, names)
         else:
@@ -153,6 +154,52 @@ def fingerprint(function: Any) -> str | None:
     return stamp.hash.hexdigest()
 
 
+# --- environments -------------------------------------------------------------------------------------------------
+# Numba gives each function an "environment": a Python object with the constants that boxing needs, such as the dtype of a record.
+# Machine code finds it through a global pointer. Numba sets that pointer for dispatchers only, and a C callback's environment is
+# collected after the compile. `print` of a value then finds NULL or freed memory, and returns an error without releasing the GIL:
+# the process hangs for good. So `EntryPoint` sets the pointers of all functions in its machine code and keeps what they point to.
+ENVIRONMENT, REFERENCED = 2, 8  # places in CompileResult._reduce()
+ENVIRONMENT_PREFIX = "_ZN08NumbaEnv"
+
+
+def _environment(name: str, consts: list[Any]) -> Any:
+    """The live environment of this name, else a new one. (Numba's own pickling would import the module that defines the function.)"""
+    env = environment.lookup_environment(name)
+    if env is None:
+        env = environment.Environment({})
+        env.consts[:] = consts
+        env.env_name = name
+        environment.Environment._memo[name] = env
+    return env
+
+
+def environments(compiled: Any) -> list[Any]:
+    """The environments of all functions in the machine code of a CompileResult."""
+    if compiled.referenced_envs:  # loaded from the disk
+        return list(compiled.referenced_envs)
+    names = {one.name for one in compiled.library._final_module.global_variables if one.name.startswith(ENVIRONMENT_PREFIX)}
+    return [_environment(name, []) for name in sorted(names | {compiled.fndesc.env_name})]
+
+
+class EntryPoint(CFunc):
+    """A C callback in which `print` works. The machine code and its environments live as long as this object."""
+
+    @global_compiler_lock
+    def compile(self: Any) -> None:
+        context = self._targetdescr.target_context
+        compiled = self._cache.load_overload(self._sig, context)
+        if compiled is None:
+            compiled = self._compile_uncached()
+            self._cache.save_overload(self._sig, compiled)
+        self._library = compiled.library
+        self._wrapper_name = compiled.fndesc.llvm_cfunc_wrapper_name
+        self._wrapper_address = self._library.get_pointer_to_function(self._wrapper_name)
+        self._environments = environments(compiled)
+        for env in self._environments:
+            context.codegen().set_env(env.env_name, env)
+
+
 class _Cache(caching.NullCache):
     """Numba's cache interface over files named by the fingerprint."""
 
@@ -181,7 +228,10 @@ class _Cache(caching.NullCache):
             digest, payload = data[:32], data[32:]
             if hashlib.sha256(payload).digest() != digest:
                 return None
-            return compiler.CompileResult._rebuild(target_context, *pickle.loads(payload))
+            parts, name, held = pickle.loads(payload)
+            found = {name: _environment(name, consts) for name, consts in held.items()}
+            parts[ENVIRONMENT], parts[REFERENCED] = found[name], tuple(found.values())
+            return compiler.CompileResult._rebuild(target_context, *parts)
         except (OSError, ValueError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
             return None
 
@@ -190,7 +240,13 @@ class _Cache(caching.NullCache):
         # Lifted loops and embedded pointers belong to one process
         if path is None or data.lifted or data.library.has_dynamic_globals:
             return
-        payload = serialize.dumps(data._reduce())
+        held = {one.env_name: list(one.consts) for one in environments(data)}
+        parts = list(data._reduce())
+        parts[ENVIRONMENT] = parts[REFERENCED] = None
+        try:
+            payload = serialize.dumps((parts, data.fndesc.env_name, held))
+        except (pickle.PicklingError, TypeError, AttributeError):  # a constant of one process, such as an open file
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
@@ -265,7 +321,7 @@ def c_function(function: Any, n_arguments: int) -> Any:
 
     It may call Python's own C functions when it is called with the GIL.
     """
-    callback: Any = CFunc(
+    callback: Any = EntryPoint(
         function, ((numba.types.int64,) * n_arguments, numba.types.int64), {}, {"nopython": True, "_nrt": False, "error_model": "numpy"}
     )
     use_cache(callback, function)

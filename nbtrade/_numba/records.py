@@ -2,7 +2,8 @@
 
 The engine is compiled once for all strategies. It calls them through a plain function pointer with five integers: the addresses of
 the market, features, account and state records. On the strategy's side these turn into typed records again. `market` and `account` are
-subclasses of Numba's Record type, so that they may have methods (`account.quote(...)`), which are inlined.
+subclasses of Numba's Record type, so that they may have methods (`account.quote(...)`), which are inlined, and cannot be set
+(_numba/readonly.py).
 
 Without the JIT the same addresses become NumPy views, and the methods those of the record class.
 """
@@ -38,7 +39,7 @@ def record_model(cls: type) -> type:
 def record_at(dtype: np.dtype, numba_type: Any, python_class: type = np.record) -> Any:
     """A function (address) -> record, for kernels and for plain Python."""
     if not JIT:
-        return lambda address: _python_array(address, 1, dtype, python_class)[0]
+        return lambda address: _python_record(address, dtype, python_class)
 
     @intrinsic
     def at(typingctx, address):  # type: ignore[no-untyped-def]
@@ -66,9 +67,20 @@ def floats_at() -> Any:
     return at
 
 
+def python_bytes(address: int, n: int) -> Any:
+    """The n bytes at an address, as a buffer."""
+    return (ctypes.c_char * n).from_address(address)
+
+
 def _python_array(address: int, n: int, dtype: np.dtype, python_class: type) -> np.ndarray:
-    memory = (ctypes.c_char * (dtype.itemsize * int(n))).from_address(int(address))
+    memory = python_bytes(int(address), dtype.itemsize * int(n))
     return np.frombuffer(memory, dtype if dtype.names is None else np.dtype((python_class, dtype)))
+
+
+def _python_record(address: int, dtype: np.dtype, python_class: type) -> Any:
+    array = _python_array(address, 1, dtype, python_class)
+    array.flags.writeable = not hasattr(python_class, "role")  # those of _numba/readonly.py cannot be set, nor can their array fields
+    return array[0]
 
 
 def _whole(method: str, value: Any) -> Any:
@@ -77,7 +89,8 @@ def _whole(method: str, value: Any) -> Any:
         raise TypeError(
             f"{method}: {value!r} is no integer. Prices are ticks, quantities lots, sides BID or ASK: int(), math.floor or math.ceil"
         )
-    return value
+    whole = int(value)  # NumPy's narrow integers would overflow in what follows
+    return whole if -(2**63) <= whole < 2**63 else -(2**63)  # no number, as machine code has it
 
 
 def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
@@ -99,18 +112,24 @@ def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
             raise numba.core.errors.TypingError(f"nbtrade: the argument {name!r} of {method} is an integer, and this is {plain}: {advice}")
 
 
-def method(numba_class: type, python_class: type, name: str) -> Any:
-    """Decorator: make a helper the method `name` of a record, with and without the JIT."""
+def _python_method(inner: Any, name: str, inside: Any) -> Any:
+    def call(self: Any, *args: Any, **kws: Any) -> Any:
+        return inner(inside(self), *(_whole(name, a) for a in args), **{n: _whole(name, a) for n, a in kws.items()})
+
+    return call
+
+
+def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
+    """Decorator: make a helper the method `name` of a strategy's record, with and without the JIT.
+
+    inside : a function (the strategy's record) -> the engine's, on which the helper works
+    """
 
     def attach(function: Any) -> Any:
         inner = getattr(function, "py_func", function)
         names = inner.__code__.co_varnames[1 : inner.__code__.co_argcount]
         METHODS.setdefault(name, []).append(inner)
-        setattr(
-            python_class,
-            name,
-            lambda self, *args, **kws: inner(self, *(_whole(name, a) for a in args), **{n: _whole(name, a) for n, a in kws.items()}),
-        )
+        setattr(python_class, name, _python_method(inner, name, inside))
         if JIT:
             # the overload must have the function's own signature: an argument list written out, not *args
             defaults = inner.__defaults__ or ()
@@ -119,9 +138,15 @@ def method(numba_class: type, python_class: type, name: str) -> Any:
             # each argument as int64: an i4 field or a bool would compile the kernels behind it once more
             passed = ", ".join([*(f"int64({n})" for n in required), *names[len(required) :]])
             typed = f"nbtrade_method_{name}"
-            scope: dict[str, Any] = {"function": function, "int64": types.int64, "check": partial(_check_integers, name, names)}
+            scope: dict[str, Any] = {
+                "function": function,
+                "inside": inside,
+                "int64": types.int64,
+                "check": partial(_check_integers, name, names),
+            }
             exec(
-                f"def {typed}(self, {listed}):\n    check({', '.join(names)})\n    return lambda self, {listed}: function(self, {passed})",
+                f"def {typed}(self, {listed}):\n    check({', '.join(names)})\n"
+                f"    return lambda self, {listed}: function(inside(self), {passed})",
                 scope,
             )
             overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope[typed])

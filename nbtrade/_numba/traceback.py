@@ -18,6 +18,7 @@ import copy
 import ctypes
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -79,15 +80,30 @@ class _LineLower(Lower):
         own.error_model = create_error_model("python", own)
         super().__init__(own, *args, **kws)
 
+    def setup_function(self, fndesc: Any) -> None:
+        super().setup_function(fndesc)
+        self.builder.fptosi = partial(_float_to_integer, self.builder, self.builder.fptosi)
+
     def lower_inst(self, inst: Any) -> None:
         if isinstance(inst, SetAttr):
             target, value = self.typeof(inst.target.name), self.typeof(inst.value.name)
-            field = target.fields.get(inst.attr) if isinstance(target, types.Record) else None
+            is_state = isinstance(target, types.Record) and not hasattr(target, "role")  # the others cannot be set: _numba/readonly.py
+            field = target.fields.get(inst.attr) if is_state else None
             if field is not None and not _fits(value, field.type):
                 raise numba.core.errors.TypingError(
                     f"nbtrade: field {inst.attr!r} is {field.type}; {_kind(value)} does not fit", loc=inst.loc
                 )
         super().lower_inst(inst)
+
+
+def _float_to_integer(builder: Any, convert: Any, value: Any, kind: Any, name: str = "") -> Any:
+    """LLVM's conversion, which is undefined for what does not fit: here NaN and the like become the lowest integer on every machine.
+
+    (It is what x86 makes of them; ARM makes NaN 0, and LLVM makes anything of a constant: an order at price 0, once.)
+    """
+    limit = ir.Constant(value.type, 2.0 ** (kind.width - 1))
+    fits = builder.and_(builder.fcmp_ordered(">=", value, builder.fneg(limit)), builder.fcmp_ordered("<", value, limit))
+    return builder.select(fits, convert(value, kind), ir.Constant(kind, -(2 ** (kind.width - 1))), name)
 
 
 def _fits(value: Any, field: Any) -> bool:
@@ -137,7 +153,7 @@ class Guarded:
     def __init__(self, function: Callable[..., Any], argument_types: tuple[Any, ...], mark_offset: int) -> None:
         self._pyfunc = function
         self.argument_types, self.mark_offset = argument_types, mark_offset
-        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "mark": mark_offset, "form": 1}
+        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "mark": mark_offset, "form": 4}
         self._compiled: Any = None
 
     def compiled(self) -> Any:

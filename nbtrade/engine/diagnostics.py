@@ -18,13 +18,18 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numba
 import numpy as np
 
 from nbtrade._numba.jit import METHODS
+from nbtrade._numba.reached import needs_python
+from nbtrade._numba.readonly import CANNOT
 from nbtrade.engine.kernels.market import MARKET, MarketRecord
-from nbtrade.engine.kernels.records import ACCOUNT, AccountRecord
+from nbtrade.engine.kernels.records import ACCOUNT
+from nbtrade.engine.kernels.shown import AccountRecord
 from nbtrade.errors import StrategyError
 
+NUMBA = os.path.dirname(numba.__file__)
 ARGUMENTS = ("market", "features", "account", "state")
 NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
@@ -47,6 +52,7 @@ ACCOUNT_FIELDS = [
 # what Numba says (a regular expression) -> what it means
 MEANINGS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
+    (r"print\(\) function implementation does not support keyword", "print takes values only here: no sep=, end= or file=."),
     (r"name '(\w+)' is not defined", "the name {0!r} is not defined."),
     (
         r"Untyped global name '(\w+)'[^\n]*type of ([^\n]*)",
@@ -74,10 +80,13 @@ MEANINGS = [
 def place_of(function: Callable[..., Any], line: int) -> str:
     """File and line, and below it the line's own text where it is known."""
     file = function.__code__.co_filename
-    text = linecache.getline(file, line).strip()
-    while text.startswith("@") and line < function.__code__.co_firstlineno + 9:  # the function begins with its decorators
+    while linecache.getline(file, line).strip().startswith("@") and line < function.__code__.co_firstlineno + 9:  # its decorators
         line += 1
-        text = linecache.getline(file, line).strip()
+    return _place_in(file, line)
+
+
+def _place_in(file: str, line: int) -> str:
+    text = linecache.getline(file, line).strip()
     return f"{file}, line {line}" + (f"\n    {text}" if text else "")
 
 
@@ -95,17 +104,25 @@ def check_signature(function: Callable[..., Any]) -> None:
 # --- when it is compiled --------------------------------------------------------------------------------------
 def check_names(function: Callable[..., Any], dtype: np.dtype) -> None:
     """Raise StrategyError for an unknown field or method of the arguments, and for a write to market or account."""
+    found = needs_python(function)
+    if found:
+        what, inner, line = found
+        raise _refused(function, what + ".", place_of(inner, line))
     names = tuple(inspect.signature(function).parameters)
     for line, role, attribute, is_write in _attributes(function, dict(zip(names, ARGUMENTS, strict=True))):
         fields, methods = known_names(role, dtype)
         if attribute not in fields + methods:
             raise _not_compiled(function, _unknown(role, attribute, fields, methods), line)
         if is_write and role != "state":
-            raise _not_compiled(function, f"{role}.{attribute} cannot be set: only fields of the state can.", line)
+            raise _not_compiled(function, f"{role}.{attribute} {CANNOT}.", line)
 
 
 def _not_compiled(function: Callable[..., Any], what: str, line: int) -> StrategyError:
-    return StrategyError(f"{function.__name__} cannot be compiled: {what}\nIn {place_of(function, line)}")
+    return _refused(function, what, place_of(function, line))
+
+
+def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyError:
+    return StrategyError(f"{function.__name__} cannot be compiled: {what}\nIn {where}")
 
 
 def known_names(role: str, dtype: np.dtype) -> tuple[list[str], list[str]]:
@@ -142,6 +159,8 @@ def _attributes(function: Callable[..., Any], roles: dict[str, str]) -> Iterator
 def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.dtype) -> StrategyError:
     """What a user needs of Numba's error."""
     text = str(error)
+    if CANNOT in text:
+        return _refused(function, *_store(text))
     if isinstance(error, KeyError):  # Numba's records raise it as it is, for an unknown field
         word = str(error.args[0])
         what = f"there is no field {word!r}. Fields of the state: {', '.join((dtype.names or ())[:-1]) or 'none'}."
@@ -149,6 +168,15 @@ def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.
         what, word = _meaning(text)
     line = _line_of(error, text, function, word)
     return _not_compiled(function, what, line)
+
+
+def _store(text: str) -> tuple[str, str]:
+    """(sentence, place) of a store into what cannot be set: in the strategy, or in a function of the user's that it calls."""
+    said = re.search(r"nbtrade: ([^\n]*)", text)
+    assert said is not None
+    places = re.findall(r"During: [^\n]* at ([^\n]+) \((\d+)\)", text[said.end() :])
+    file, line = next((file, line) for file, line in places if not file.startswith(NUMBA))
+    return said[1] + ".", _place_in(file, int(line))
 
 
 def _meaning(text: str) -> tuple[str, str]:
@@ -162,6 +190,9 @@ def _meaning(text: str) -> tuple[str, str]:
         found = re.search(pattern, text)
         if found:
             return sentence.format(*found.groups()), found[1] if found.groups() else ""
+    inner = re.findall(r"raised a specific error:\s+\w+: (?:Failed in [^\n]*\s+)*([^\n]+)", text)
+    if inner:
+        return f"{inner[-1].strip()[:300]}", ""
     lines = [
         line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("Failed in", "During", "No impl"))
     ]

@@ -9,7 +9,6 @@ Parameters are initial values of named state fields: another value is another ro
 strategy compiles that function alone (0.2 to 0.6 s); the engine stays as it is, on disk.
 """
 
-import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -19,14 +18,18 @@ import numba
 import numpy as np
 from numba import types
 
-from nbtrade._numba.jit import JIT, helper, use_cache
-from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_type
+from nbtrade._numba import printing as _printing  # noqa: F401  print of arrays
+from nbtrade._numba.jit import JIT, EntryPoint, helper, use_cache
+from nbtrade._numba.reached import plain, reached
+from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
+from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, record_type
 from nbtrade._numba.traceback import Guarded, guarded_call
 from nbtrade.engine import diagnostics
 from nbtrade.engine.kernels import account as _methods  # noqa: F401  the methods that strategies call
 from nbtrade.engine.kernels.feature_row import FEATURE_ROW, feature_row_at
-from nbtrade.engine.kernels.market import MARKET_TYPE, TRADE_FIELDS, market_at
-from nbtrade.engine.kernels.records import ACCOUNT_TYPE, WAKES, account_at
+from nbtrade.engine.kernels.market import MARKET_TYPE, TRADE_FIELDS, shown_market_at
+from nbtrade.engine.kernels.records import WAKES
+from nbtrade.engine.kernels.shown import ACCOUNT_TYPE, shown_account_at
 from nbtrade.errors import StrategyError
 from nbtrade.schema import TIMER
 from nbtrade.times import ns_of
@@ -48,19 +51,16 @@ def _wakes(wake: str | int | Iterable[str | int]) -> tuple[int, int]:
     return wakes, interval or 1
 
 
-def _reads_trades(function: Any, seen: frozenset[int] = frozenset()) -> bool:
+def _reads_trades(function: Any) -> bool:
     """True unless the function surely reads none of the market's trade fields: keeping them costs 1 ns a row."""
-    inner = getattr(function, "py_func", function)
-    if id(inner) in seen:
-        return False
-    code = getattr(inner, "__code__", None)
-    if code is None:
-        return not str(getattr(inner, "__module__", "")).startswith(("numpy", "math", "builtins"))
-    if TRADE_FIELDS & {*code.co_names, *map(str, code.co_consts)}:
-        return True
-    scope = {**inner.__globals__, **inspect.getclosurevars(inner).nonlocals}
-    called = [scope[name] for name in code.co_names if callable(scope.get(name))]
-    return any(_reads_trades(one, seen | {id(inner)}) for one in called)
+    used = list(reached(function))
+    for inner in {id(one): one for one in (plain(function), *(plain(use.value) for use in used))}.values():
+        code = getattr(inner, "__code__", None)
+        if code is not None and TRADE_FIELDS & {*code.co_names, *map(str, code.co_consts)}:
+            return True
+        if code is None and callable(inner) and not str(getattr(inner, "__module__", "")).startswith(("numpy", "math", "builtins")):
+            return True
+    return False
 
 
 def _state_dtype(name: str, state: list[Any]) -> np.dtype:
@@ -158,13 +158,26 @@ def strategy(*, state: Any = (), wake: Any = "100ms", features: Any = (), **defa
     return lambda function: Strategy(function, state, wake, defaults, features)
 
 
+class FeaturesRecord(ReadOnly):  # type: ignore[misc]
+    """Named features without the JIT."""
+
+    role = "features"
+
+
+@record_model
+class FeaturesType(ReadOnlyRecord):
+    """Named features with the JIT."""
+
+    role = "features"
+
+
 def _features(names: tuple[str, ...]) -> tuple[Any, Any]:
     """(a function (address, market's address) -> features, its Numba type): a record of named floats, or a row of numbered ones."""
     if not names:
         return feature_row_at, FEATURE_ROW
     dtype = np.dtype([(name, "f8") for name in names])
-    numba_type = record_type(dtype) if JIT else None
-    named_at = record_at(dtype, numba_type)
+    numba_type = read_only_type(dtype, FeaturesType) if JIT else None
+    named_at = record_at(dtype, numba_type, FeaturesRecord)
 
     @helper
     def named_row_at(features: int, market: int) -> Any:
@@ -181,17 +194,18 @@ def _compile(function: Callable[..., Any], dtype: np.dtype, names: tuple[str, ..
     row_at, row_type = _features(names)
     if not JIT:
         address = id(function)
-        PYTHON_STRATEGIES[address] = lambda m, f, a, s: _call_python(function, market_at(m), row_at(f, m), account_at(a), state_at(s))
+        PYTHON_STRATEGIES[address] = lambda m, f, a, s: _call_python(
+            function, shown_market_at(m), row_at(f, m), shown_account_at(a), state_at(s)
+        )
         return address, function
-    call = guarded_call(Guarded(function, (MARKET_TYPE, row_type, ACCOUNT_TYPE, state_type), int(dtype.fields["_"][1])))  # type: ignore[index]
+    argument_types = MARKET_TYPE, row_type, ACCOUNT_TYPE, state_type
+    call = guarded_call(Guarded(function, argument_types, int(dtype.fields["_"][1])))  # type: ignore[index]
 
     def entry(market: int, features: int, account: int, state: int) -> int:
-        return call(market_at(market), row_at(features, market), account_at(account), state_at(state))
+        return call(shown_market_at(market), row_at(features, market), shown_account_at(account), state_at(state))
 
     entry.__qualname__ = f"strategy_{function.__name__}"
-    from numba.core.ccallback import CFunc
-
-    callback: Any = CFunc(entry, ((types.int64,) * 4, types.int64), {}, {"nopython": True, "_nrt": False})
+    callback: Any = EntryPoint(entry, ((types.int64,) * 4, types.int64), {}, {"nopython": True, "_nrt": False})
     use_cache(callback, entry)
     try:
         callback.compile()

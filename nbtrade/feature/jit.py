@@ -7,6 +7,7 @@ users' own functions. About a second for twenty features; 20 ms from the cache.
 """
 
 import math
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +15,10 @@ import numba
 import numpy as np
 from numba import types
 
-from nbtrade._numba.jit import JIT, use_cache
-from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_type
+from nbtrade._numba import printing as _printing  # noqa: F401  print of arrays
+from nbtrade._numba.jit import JIT, EntryPoint, use_cache
+from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
+from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, record_type
 from nbtrade.errors import FeatureError
 from nbtrade.feature.codegen import Program
 from nbtrade.feature.kernels import interval_stats, rolling, rolling_extrema, scalar_math
@@ -34,7 +37,21 @@ HELPERS = {
     ),
 }  # fmt: skip
 
-observed_at = record_at(OBSERVED, record_type(OBSERVED))
+
+class ObservedRecord(ReadOnly):  # type: ignore[misc]
+    """What own features see, without the JIT."""
+
+    role = "market"
+
+
+@record_model
+class ObservedType(ReadOnlyRecord):
+    """What own features see, with the JIT."""
+
+    role = "market"
+
+
+observed_at = record_at(OBSERVED, read_only_type(OBSERVED, ObservedType), ObservedRecord)
 _compiled: dict[Any, tuple[int, Any]] = {}
 
 
@@ -61,15 +78,13 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
     exec(compile(program.source, f"<features {program.digest}>", "exec"), scope)
     evaluate = scope["evaluate"]
     if functions:
-        evaluate = _guarded(evaluate)
+        evaluate = _guarded(evaluate) if JIT else _with_line(evaluate, functions)
     evaluate.__qualname__ = f"features_{program.digest}"
     if not JIT:
         PYTHON_STRATEGIES[id(evaluate)] = evaluate
         return id(evaluate), evaluate
-    from numba.core.ccallback import CFunc
-
-    callback: Any = CFunc(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy", "forceinline": True})
-    use_cache(callback, evaluate)
+    callback: Any = EntryPoint(evaluate, SIGNATURE, {}, {"nopython": True, "_nrt": False, "error_model": "numpy", "forceinline": True})
+    use_cache(callback, evaluate, "form 3")
     try:
         callback.compile()
     except (numba.core.errors.NumbaError, KeyError) as error:
@@ -90,3 +105,19 @@ def _guarded(evaluate: Callable[..., Any]) -> Callable[..., Any]:
         return 0
 
     return guarded
+
+
+def _with_line(evaluate: Callable[..., Any], functions: list[Callable[..., Any]]) -> Callable[..., Any]:
+    """Without the JIT an exception in an own function says its line."""
+    files = {function.__code__.co_filename for function in functions}
+
+    def named(plan_at: int, out_at: int, moment: int, what: int) -> int:
+        try:
+            evaluate(plan_at, out_at, moment, what)
+        except Exception as error:
+            frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+            where = f"{frames[-1].filename}, line {frames[-1].lineno}\n    {frames[-1].line}" if frames else "an own feature"
+            raise FeatureError(f"an own feature raised {type(error).__name__}: {error}\nIn {where}") from error
+        return 0
+
+    return named

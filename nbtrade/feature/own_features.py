@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from nbtrade._numba.reached import needs_python
 from nbtrade.errors import FeatureError
 from nbtrade.feature.expression import Expression, Flow, Level, lift
 from nbtrade.feature.kernels.snapshot import LEVELS
@@ -43,6 +44,10 @@ class Own:
         self.n_inputs = len(inspect.signature(function).parameters) - 2
         if self.n_inputs < 0:
             raise FeatureError(f"{self.name} takes {inspect.signature(function)}; an own feature takes (market, state, inputs...).")
+        found = needs_python(function)
+        if found:
+            what, inner, line = found
+            raise FeatureError(f"own feature {self.name} cannot be compiled: {what}.\nIn {inner.__code__.co_filename}, line {line}")
         if not 1 <= levels <= LEVELS:
             raise FeatureError(f"{self.name}: levels={levels!r}; the pass can follow 1 to {LEVELS}")
         self.initial(defaults)

@@ -4,14 +4,21 @@
         ^                                                                       │
         └──── position, orders as we know them <─── response latency ─── report ┘
 
-Limits on risk are checked here, before anything leaves, against what the account knows.
+Limits on risk are checked here, before anything leaves, against what the account knows. So is what an order is made of: `is_order` holds
+for every order and change that leaves. NaN as an integer is -2**63 (`math.floor`), and the messages' fields have 32 bits: unchecked, such a
+price would become 0.
 """
 
-from nbtrade._numba.jit import apart, helper, kernel
+from functools import partial
+
+import numpy as np
+
+from nbtrade._numba.jit import JIT, apart, helper, kernel
+from nbtrade._numba.readonly import engine_record
 from nbtrade._numba.records import method
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.gateway import know_want, send
-from nbtrade.engine.kernels.market import market_of
+from nbtrade.engine.kernels.market import market_of, qty_at
 from nbtrade.engine.kernels.records import (
     BAD_ORDER,
     CANCEL_ORDER,
@@ -29,13 +36,14 @@ from nbtrade.engine.kernels.records import (
     SENT,
     TOO_MANY,
     WORKING,
-    AccountRecord,
-    AccountType,
     account_at,
     own_at,
     venue_at,
 )
-from nbtrade.schema import ASK, BID, CONSERVATIVE, FIFO, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
+from nbtrade.engine.kernels.shown import AccountRecord, AccountType, shown_account_at, shown_order_at
+from nbtrade.schema import ASK, BID, CONSERVATIVE, DAY, FIFO, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
+
+account_method = partial(method, AccountType, AccountRecord, inside=engine_record if JIT else lambda account: account_at(account.self_at))
 
 
 @helper
@@ -50,6 +58,12 @@ def _refuse(account, cause):
     account.refused = cause
     account.refusals[cause] += 1
     return False
+
+
+@helper
+def is_order(side, px, qty):
+    """True for a side, a price (ticks) and a size (lots) that an order can have."""
+    return (side == BID or side == ASK) and -MAX_PX <= px <= MAX_PX and 0 < qty <= MAX_PX
 
 
 @helper
@@ -92,7 +106,7 @@ def is_allowed(account, side, qty, more, is_new):
 def new_order(account, side, px, qty, kind):
     """Fill a slot and send it. Returns the slot, or -1 when it was refused."""
     apart()
-    if qty <= 0 or qty > MAX_PX or (side != BID and side != ASK) or abs(px) > MAX_PX or kind == TAKEN or not LIMIT <= kind <= 6:
+    if not is_order(side, px, qty) or kind == TAKEN or not LIMIT <= kind <= DAY:
         _refuse(account, BAD_ORDER)
         return NONE
     slot = account.free
@@ -136,7 +150,7 @@ def new_order(account, side, px, qty, kind):
     return slot
 
 
-@method(AccountType, AccountRecord, "submit")
+@account_method("submit")
 @helper
 def submit(account, side, px, qty, kind=LIMIT):
     """Send an order: BID or ASK, px in ticks, qty in lots, kind LIMIT (until cancelled), DAY, POST_ONLY, IOC or FOK.
@@ -146,14 +160,14 @@ def submit(account, side, px, qty, kind=LIMIT):
     return new_order(account, side, px, qty, kind)
 
 
-@method(AccountType, AccountRecord, "market")
+@account_method("market")
 @helper
 def market(account, side, qty):
     """Send a market order; what the book cannot give is cancelled. Returns its slot, or -1 when it was refused."""
     return new_order(account, side, 0, qty, MARKET_ORDER)
 
 
-@method(AccountType, AccountRecord, "is_open")
+@account_method("is_open")
 @helper
 def is_open(account, slot):
     """True while the order in `slot` is not known to be done."""
@@ -163,7 +177,7 @@ def is_open(account, slot):
     return status == SENT or status == WORKING
 
 
-@method(AccountType, AccountRecord, "order")
+@account_method("order")
 @helper
 def order(account, slot):
     """The order in `slot`: want_px, want_qty, left, filled, status, side, kind, sent, cancelling. (Others look ahead.)
@@ -172,10 +186,10 @@ def order(account, slot):
     """
     if slot < 0 or slot >= account.capacity:
         raise IndexError("an account has order slots 0 to account.capacity - 1")
-    return own_of(account, slot)
+    return shown_order_at(account.orders_at + slot * OWN_BYTES)
 
 
-@method(AccountType, AccountRecord, "cancel")
+@account_method("cancel")
 @helper
 def cancel(account, slot):
     """Send a cancel for the order in `slot`, unless it is done or one is under way. Returns True if sent."""
@@ -198,7 +212,7 @@ def change_order(account, slot, px, qty):
     own = own_of(account, slot)
     if own.cancelling != 0 or own.kind == MARKET_ORDER:
         return _refuse(account, NOT_OPEN)
-    if qty <= 0 or qty > MAX_PX or abs(px) > MAX_PX:
+    if not is_order(own.side, px, qty):
         return _refuse(account, BAD_ORDER)
     if account.flying >= 2 * account.capacity:
         return _refuse(account, TOO_MANY)
@@ -211,7 +225,7 @@ def change_order(account, slot, px, qty):
     return True
 
 
-@method(AccountType, AccountRecord, "replace")
+@account_method("replace")
 @helper
 def replace(account, slot, px, qty):
     """Ask for another price (ticks) and total size (lots, filled ones included) of an open order. Returns True if sent.
@@ -233,35 +247,44 @@ def cancel_orders(account):
     return n
 
 
-@method(AccountType, AccountRecord, "cancel_all")
+@account_method("cancel_all")
 @helper
 def cancel_all(account):
     """Send a cancel for every open order. Returns how many were sent."""
     return cancel_orders(account)
 
 
-@method(AccountType, AccountRecord, "flatten")
+@account_method("flatten")
 @helper
 def flatten(account):
-    """Cancel everything and send a market order for the known position. Returns its slot, -1 when there is none."""
+    """Cancel everything and send a market order for the known position. Returns its slot, -1 when there is none.
+
+    A position that is larger than an order can be takes several calls.
+    """
     cancel_orders(account)
     position = account.position
     if position == 0:
         return NONE
-    return new_order(account, ASK if position > 0 else BID, 0, abs(position), MARKET_ORDER)
+    return new_order(account, ASK if position > 0 else BID, 0, min(abs(position), MAX_PX), MARKET_ORDER)
 
 
 @kernel
 def requote(account, slot, is_ours, side, px, qty):
     """A quote that does not stand as it is wanted: replace it, withdraw it, or send a new one. is_ours : `slot` has the last quote."""
     apart()
-    if is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0:
-        if qty <= 0:
-            cancel(account, slot)
+    stands = is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0
+    filled = np.int64(own_of(account, slot).filled) if stands else np.int64(0)
+    is_wanted = qty > 0 or qty < -MAX_PX
+    if is_wanted and not (is_order(side, px, qty) and qty <= MAX_PX - filled):
+        _refuse(account, BAD_ORDER)
+        is_wanted = False  # no quote, rather than one at a price of before
+    if stands:
+        if is_wanted:
+            change_order(account, slot, px, filled + qty)
         else:
-            change_order(account, slot, px, own_of(account, slot).filled + qty)
+            cancel(account, slot)
         return slot
-    slot = new_order(account, side, px, qty, LIMIT) if qty > 0 else NONE
+    slot = new_order(account, side, px, qty, LIMIT) if is_wanted else NONE
     if side == BID:
         account.quote_bid = slot
         account.quote_bid_id = account.n_orders - 1
@@ -271,21 +294,25 @@ def requote(account, slot, is_ours, side, px, qty):
     return slot
 
 
-@method(AccountType, AccountRecord, "quote")
+@account_method("quote")
 @helper
 def quote(account, side, px, qty):
-    """Keep one order of `qty` lots at `px`: it stays while it works at that price, else is replaced; qty 0 withdraws.
+    """Keep one order of `qty` lots at `px`: it stays while it works at that price, else is replaced; qty 0 or less withdraws.
 
-    Returns the slot of the order that stands for the quote, or -1.
+    A price or size that no order can have (NaN, UNDEF_PRICE) is refused and withdraws too. A quote that the account's limits refuse leaves
+    the order of before as it is. Returns the slot of the order that stands for the quote, or -1.
     """
+    if side != BID and side != ASK:
+        _refuse(account, BAD_ORDER)
+        return NONE
     slot = account.quote_bid if side == BID else account.quote_ask
     is_ours = False
     if slot >= 0:
         own = own_of(account, slot)
         is_ours = own.id == (account.quote_bid_id if side == BID else account.quote_ask_id)
-        if is_ours and qty > 0 and own.want_px == px and own.cancelling == 0 and (own.status == SENT or own.status == WORKING):
+        if is_ours and 0 < qty <= MAX_PX and own.want_px == px and own.cancelling == 0 and (own.status == SENT or own.status == WORKING):
             return slot
-    elif qty <= 0:
+    elif -MAX_PX <= qty <= 0:
         return slot
     return requote(account, slot, is_ours, side, px, qty)
 
@@ -311,14 +338,14 @@ def queue_ahead(account, slot):
     return lots
 
 
-@method(AccountType, AccountRecord, "ahead")
+@account_method("ahead")
 @helper
 def ahead(account, slot):
     """Lots of the market before the order in `slot`, as our clock has seen them; -1 while anything about it is under way."""
     return queue_ahead(account, slot)
 
 
-@method(AccountType, AccountRecord, "behind")
+@account_method("behind")
 @helper
 def behind(account, slot):
     """Lots of the market at the order's price that joined after it, as our clock has seen them; -1 as `ahead`."""
@@ -326,13 +353,13 @@ def behind(account, slot):
     if lots < 0:
         return lots
     own = own_of(account, slot)
-    return max(0, market_of(account).qty_at(own.side, own.px) - lots)
+    return max(0, qty_at(market_of(account), np.int64(own.side), np.int64(own.px)) - lots)
 
 
-@method(AccountType, AccountRecord, "on")
+@account_method("on")
 @helper
 def on(account, i):
     """The same account on instrument `i` of the run: its orders, position and cash there."""
     if i < 0 or i >= account.n_venues:
         raise IndexError("account.on: the run has no instrument of this number")
-    return account_at(account.self_at + (i - account.venue) * account.stride)
+    return shown_account_at(account.self_at + (i - account.venue) * account.stride)

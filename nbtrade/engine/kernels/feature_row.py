@@ -7,12 +7,17 @@ import operator
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel.models import StructModel
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_builtin, lower_setattr_generic
 from numba.extending import intrinsic, make_attribute_wrapper, overload, register_model
 
 from nbtrade._numba.jit import JIT, helper
+from nbtrade._numba.printing import print_text
+from nbtrade._numba.readonly import CANNOT
 from nbtrade._numba.records import floats_at
 from nbtrade.engine.kernels.market import market_at
 
@@ -41,11 +46,20 @@ for field in ("at", "n"):
 class PythonRow:
     """The same without the JIT."""
 
+    at: int
+    n: int
+
     def __init__(self, at: int, n: int) -> None:
-        self.at, self.n = at, n
+        self.__dict__.update(at=at, n=n)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError(f"features.{name} {CANNOT}")
 
     def __len__(self) -> int:
         return int(self.n)
+
+    def __setitem__(self, i: int, value: float) -> None:
+        raise TypeError(f"features[{i}] {CANNOT}")
 
     def __getitem__(self, i: int) -> np.float64:
         if not 0 <= i < self.n:
@@ -76,6 +90,17 @@ def _getitem(row, i):  # type: ignore[no-untyped-def]
     return None
 
 
+@overload(operator.setitem)
+def _setitem(row, i, value):  # type: ignore[no-untyped-def]
+    if isinstance(row, FeatureRow):
+        raise TypingError(f"nbtrade: features[i] {CANNOT}")
+
+
+@lower_setattr_generic(FeatureRow)
+def _setattr(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> None:
+    raise TypingError(f"nbtrade: features.{attr} {CANNOT}")
+
+
 @overload(len, inline="never", jit_options={"_nrt": False, "forceinline": True})
 def _len(row):  # type: ignore[no-untyped-def]
     return (lambda row: row.n) if isinstance(row, FeatureRow) else None
@@ -88,3 +113,9 @@ new_row = _new_row if JIT else PythonRow
 def feature_row_at(features, market):
     """The row at address `features` of the market at address `market`, which knows how many columns there are."""
     return new_row(features, market_at(market).n_features)
+
+
+@lower_builtin("print_item", FeatureRow)
+def _print_row(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    row = cgutils.create_struct_proxy(sig.args[0])(context, builder, value=args[0])
+    return print_text(context, builder, np.dtype("f8"), [row.at, row.n, ir.Constant(ir.IntType(64), 8)])

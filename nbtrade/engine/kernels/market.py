@@ -3,11 +3,13 @@
 The record is filled from our book, which is either a book of its own or the exchange's, rolled back (engine/kernels/event_loop.py).
 """
 
+from functools import partial
+
 import numpy as np
-from numba import types
 
 from nbtrade._numba.bits import SHIFT
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import JIT, apart, helper, kernel
+from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type
 from nbtrade._numba.records import method, record_at, record_model, record_type
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
@@ -43,17 +45,23 @@ MARKET = np.dtype(
 TRADE_FIELDS = {"last_px", "last_qty", "last_side", "volume", "n_events"}
 
 
-class MarketRecord(np.record):
+class MarketRecord(ReadOnly):
     """The market without the JIT."""
+
+    role = "market"
 
 
 @record_model
-class MarketType(types.Record):
+class MarketType(ReadOnlyRecord):
     """The market with the JIT."""
 
+    role = "market"
 
-MARKET_TYPE = record_type(MARKET, MarketType)
-market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
+
+MARKET_TYPE = read_only_type(MARKET, MarketType)
+market_at = record_at(MARKET, record_type(MARKET))
+shown_market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
+market_method = partial(method, MarketType, MarketRecord, inside=engine_record if JIT else lambda market: market_at(market.self_at))
 MARKET_BYTES = MARKET.itemsize
 
 
@@ -68,6 +76,13 @@ def check_side(side):
     """Raise ValueError for what is not a side: it would be a place outside the book's arrays."""
     if side != BID and side != ASK:
         raise ValueError("a side is BID or ASK")
+
+
+@helper
+def check_count(n):
+    """Raise ValueError for a negative number of levels."""
+    if n < 0:
+        raise ValueError("levels are counted from 0, the best one")
 
 
 @kernel
@@ -93,7 +108,7 @@ def price_at(venue, side, n):
     return UNDEF_PRICE if key == NO_KEY else key_of(side, key)
 
 
-@method(MarketType, MarketRecord, "qty_at")
+@market_method("qty_at")
 @helper
 def qty_at(market, side, px):
     """Lots that rest at a price (ticks) of BID or ASK."""
@@ -102,7 +117,7 @@ def qty_at(market, side, px):
     return lots_of(seen_book(venue)[0][level_at(venue, side, px)])
 
 
-@method(MarketType, MarketRecord, "orders_at")
+@market_method("orders_at")
 @helper
 def orders_at(market, side, px):
     """Orders that rest at a price (ticks) of BID or ASK."""
@@ -111,11 +126,12 @@ def orders_at(market, side, px):
     return orders_of(seen_book(venue)[0][level_at(venue, side, px)])
 
 
-@method(MarketType, MarketRecord, "level")
+@market_method("level")
 @helper
 def level(market, side, n):
     """Price of the n-th best level, 0 the best: ticks, UNDEF_PRICE when there are fewer."""
     check_side(side)
+    check_count(n)
     return price_at(venue_at(market.venue_at), side, n)
 
 
@@ -134,21 +150,22 @@ def depth_of(venue, side, n):
     return lots
 
 
-@method(MarketType, MarketRecord, "depth")
+@market_method("depth")
 @helper
 def depth(market, side, n):
     """Lots on the best n levels of a side."""
     check_side(side)
+    check_count(n)
     return depth_of(venue_at(market.venue_at), side, n)
 
 
-@method(MarketType, MarketRecord, "on")
+@market_method("on")
 @helper
 def on(market, i):
     """The market of instrument `i` of the run."""
     if i < 0 or i >= market.n_venues:
         raise IndexError("market.on: the run has no instrument of this number")
-    return market_at(market.self_at + (i - market.index) * MARKET_BYTES)
+    return shown_market_at(market.self_at + (i - market.index) * MARKET_BYTES)
 
 
 @kernel

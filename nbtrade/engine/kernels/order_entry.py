@@ -19,6 +19,7 @@ from nbtrade.engine.kernels.records import (
     EXPIRED,
     KILLED,
     LATE,
+    MAX_PX,
     NEW,
     PRICE,
     REJECTED,
@@ -225,7 +226,7 @@ def close_session(venues, step, n_slots, flatten, ts):
 
 @helper
 def close_position(venue, account, ts):
-    """Sell or buy an account's true position as a market order would."""
+    """Sell or buy an account's true position, or as much of it as one order can have, as a market order would."""
     position = account.true_position
     if position == 0:
         return
@@ -237,7 +238,7 @@ def close_position(venue, account, ts):
     own.state = SENT
     own.status = SENT
     own.px = 0
-    own.qty = abs(position)
+    own.qty = min(abs(position), MAX_PX)
     own.want_qty = own.qty
     own.leaves = own.qty
     own.left = own.qty

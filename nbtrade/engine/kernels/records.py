@@ -12,11 +12,10 @@ Money is exact here: `cash` and `*_value` count tick-lots in int64; currency and
 """
 
 import numpy as np
-from numba import types
 
 from nbtrade._numba.jit import helper
 from nbtrade._numba.pointers import i4_at, i8_at, pointer_to
-from nbtrade._numba.records import record_at, record_model, record_type
+from nbtrade._numba.records import record_at, record_type
 from nbtrade.book.kernels.pointers import BOOK_FIELDS, levels_at, sides_at
 from nbtrade.schema import (
     END,
@@ -268,23 +267,13 @@ RUN = np.dtype(
 )
 
 
-class AccountRecord(np.record):
-    """An account without the JIT."""
-
-
-@record_model
-class AccountType(types.Record):
-    """An account with the JIT: a record with methods. (A class of this module, so that cached kernels find it again.)"""
-
-
-ACCOUNT_TYPE = record_type(ACCOUNT, AccountType)
-account_at = record_at(ACCOUNT, ACCOUNT_TYPE, AccountRecord)
+account_at = record_at(ACCOUNT, record_type(ACCOUNT))
 venue_at = record_at(VENUE, record_type(VENUE))
 own_at = record_at(OWN, record_type(OWN))
 OWN_BYTES, ACCOUNT_BYTES = OWN.itemsize, ACCOUNT.itemsize
 
 venues_at = pointer_to(VENUE)
-accounts_at = pointer_to(ACCOUNT, ACCOUNT_TYPE)
+accounts_at = pointer_to(ACCOUNT)
 orders_at = pointer_to(OWN)
 messages_at = pointer_to(MESSAGE)
 reports_at = pointer_to(REPORT)

@@ -1,0 +1,113 @@
+"""Records that users' functions read and cannot change: the market, the account, an order, named features.
+
+    engine      plain record of ACCOUNT      reads and writes
+    strategy    AccountType, the same bytes  reads; a store does not compile, and has methods (_numba/records.py)
+
+The type decides, so an alias, a tuple, a condition, a loop variable or a helper function changes nothing: each compiles for the type that
+it gets. Array fields are read-only arrays, and so are their slices. `method` casts to the plain record before nbtrade's own code runs.
+Without the JIT a class with the same fields raises at the store. Weak case: whoever takes an address from a record and makes a pointer of
+it can write anywhere, as in C.
+"""
+
+import operator
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core.datamodel.models import ArrayModel, NestedArrayModel
+from numba.core.errors import TypingError
+from numba.core.imputils import lower_setattr_generic
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global
+from numba.extending import intrinsic, register_model
+
+from nbtrade._numba.records import record_type
+
+CANNOT = "cannot be set: only fields of the state can"
+
+
+class ReadOnlyArray(types.Array):
+    """A part of a read-only record's array field."""
+
+    def __init__(self, dtype: Any, ndim: int, layout: str) -> None:
+        super().__init__(dtype, ndim, layout, readonly=True)
+
+    def copy(self, dtype: Any = None, ndim: int | None = None, layout: str | None = None, readonly: bool | None = None) -> Any:
+        return ReadOnlyArray(dtype or self.dtype, self.ndim if ndim is None else ndim, layout or self.layout)
+
+
+class ReadOnlyNested(types.NestedArray):
+    """An array field of a read-only record."""
+
+    mutable = False
+    copy = ReadOnlyArray.copy
+
+
+class ReadOnlyRecord(types.Record):
+    """A record that cannot be set. role : what messages call it"""
+
+    role = "this record"
+
+    def can_convert_to(self, typingctx: Any, other: Any) -> Any:
+        """Never: a record of the same fields might be writable."""
+
+
+class ReadOnly(np.record):
+    """The same without the JIT."""
+
+    role = "this record"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise TypeError(f"{self.role}.{name} {CANNOT}")
+
+    def __setitem__(self, name: Any, value: Any) -> None:
+        raise TypeError(f"{self.role}[{name!r}] {CANNOT}")
+
+
+register_model(ReadOnlyArray)(ArrayModel)
+register_model(ReadOnlyNested)(NestedArrayModel)
+
+
+def read_only_type(dtype: np.dtype, cls: type) -> Any:
+    """As `record_type`, for a subclass of ReadOnlyRecord: its array fields are read-only too."""
+    record = record_type(dtype)
+    fields = []
+    for name, f in record.fields.items():
+        kind = ReadOnlyNested(f.type.dtype, f.type.shape) if isinstance(f.type, types.NestedArray) else f.type
+        fields.append((name, {"type": kind, "offset": f.offset, "alignment": f.alignment, "title": f.title}))
+    return cls(fields, record.size, record.aligned)
+
+
+@lower_setattr_generic(ReadOnlyRecord)
+def _setattr(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> None:
+    raise TypingError(f"nbtrade: {sig.args[0].role}.{attr} {CANNOT}")
+
+
+@infer_global(operator.setitem)
+class _SetItem(AbstractTemplate):
+    def generic(self, args: Any, kws: Any) -> None:
+        if isinstance(args[0], (ReadOnlyArray, ReadOnlyNested)):
+            raise TypingError(f"nbtrade: an item of this array {CANNOT}")
+
+
+class _NoWayAround(AttributeTemplate):
+    """Views of an array that would forget that it is read-only."""
+
+    def resolve_flat(self, array: Any) -> Any:
+        raise TypingError(f"nbtrade: this array {CANNOT}; .flat is not for reading only: use indices")
+
+    def resolve_ctypes(self, array: Any) -> Any:
+        raise TypingError(f"nbtrade: this array {CANNOT}; .ctypes is not for reading only")
+
+
+for array_class in (ReadOnlyArray, ReadOnlyNested):
+    infer_getattr(type("_NoWayAround", (_NoWayAround,), {"key": array_class}))
+
+
+@intrinsic
+def engine_record(typingctx, record):  # type: ignore[no-untyped-def]
+    """A strategy's record as the engine's own, which can be set: the same pointer."""
+
+    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
+
+    return record_type(record.dtype)(record), codegen

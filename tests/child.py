@@ -1,0 +1,32 @@
+"""Runs a script in another process with a limit on its time: for faults that crash or hang a process."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from nbtrade._numba import jit
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(script, *arguments, cache=None, jit=True, timeout=120):
+    """The output lines of a Python script. Fails when it crashes, or when it has not ended after `timeout` seconds."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, sys.path)])}
+    env["NUMBA_DISABLE_JIT"] = str(int(not jit))
+    if cache is not None:
+        env["NBTRADE_CACHE_DIR"] = str(cache)
+    command = [sys.executable, str(script), *map(str, arguments)]
+    done = subprocess.run(command, check=False, env=env, cwd=Path(script).parent, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, f"return code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    return done.stdout.splitlines()
+
+
+def new_cache(folder):
+    """A cache folder with the engine's kernels and without strategies and features: those are compiled again, in seconds."""
+    folder.mkdir()
+    for path in jit.cache_dir().glob("*.nbc"):
+        if not path.name.startswith(("strategy_", "features_")):
+            shutil.copy(path, folder)
+    return folder

@@ -1,0 +1,184 @@
+"""Numbers that are no price, size, side, kind or slot: every entry of the account refuses and counts them, with and without the JIT."""
+
+import math
+
+import child
+import numpy as np
+import pytest
+from streams import tape_of
+
+import nbtrade as nt
+from nbtrade import feature, synthetic
+from nbtrade.errors import StrategyError
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    """Five seconds of a market."""
+    return tape_of(synthetic.records(2_000, seed=3, live_orders=100, duration="5s"), tmp_path_factory.mktemp("numbers"))
+
+
+@nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
+def floors_nan(market, features, account, state):
+    account.submit(nt.ASK, math.floor(features.m), 1)
+
+
+@nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
+def ceils_nan(market, features, account, state):
+    account.submit(nt.BID, math.ceil(features.m) + 3, 1)
+
+
+@nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
+def rounds_nan(market, features, account, state):
+    account.quote(nt.BID, round(features.m), 1)
+
+
+@nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
+def cuts_nan(market, features, account, state):
+    account.market(nt.ASK, int(features.m))
+
+
+@nt.strategy(wake="1s")
+def infinite(market, features, account, state):
+    account.submit(nt.ASK, math.floor(-math.inf if market.bid_px > 0 else 1.0), 1)
+
+
+@nt.strategy(wake="1s")
+def constant_nan(market, features, account, state):
+    account.submit(nt.ASK, math.floor(math.nan), 1)
+    account.submit(nt.ASK, int(math.nan), 1)
+    account.submit(nt.ASK, round(1e30), 1)
+
+
+@nt.strategy(wake="1s")
+def beyond_undefined(market, features, account, state):
+    account.submit(nt.ASK, nt.UNDEF_PRICE + 1, 1)
+
+
+@nt.strategy(wake="1s")
+def undefined(market, features, account, state):
+    account.quote(nt.ASK, nt.UNDEF_PRICE, 1)
+
+
+NO_NUMBERS = [floors_nan, ceils_nan, rounds_nan, cuts_nan, infinite, constant_nan, beyond_undefined, undefined]
+
+
+@pytest.mark.parametrize("strategy", NO_NUMBERS, ids=lambda s: s.name)
+def test_no_number_is_no_order(tape, strategy):
+    """NaN, infinity and an undefined price do not leave: each is a "bad order" of the result. They were orders at price 0."""
+    result = nt.backtest(tape, strategy)
+    assert len(result.orders) == 0
+    assert result.refusals["bad order"] == result.summary["n_refused"] > 3
+
+
+@nt.strategy(state=[("slot", "i8"), ("n", "i8")], wake="1s", features={"m": feature.mid().mean("1s")})
+def quotes_what_may_be_nan(market, features, account, state):
+    state.n += 1
+    m = features.m if state.n < 3 else math.nan
+    state.slot = account.quote(nt.BID, math.floor(m) - 5, 1)
+
+
+def test_a_quote_without_a_price_is_withdrawn(tape):
+    """A quote whose price becomes NaN does not stay at its last price."""
+    result = nt.backtest(tape, quotes_what_may_be_nan)
+    assert result.summary["n_fills"] == 0
+    assert list(result.orders["reason"]) == ["by us"]
+    assert result.final_state["slot"] == -1
+
+
+CASES = """
+import sys
+import numpy as np
+import nbtrade as nt
+from nbtrade.errors import StrategyError
+
+ODD = (-(2**63), -(2**62), -(2**32), -(2**31) - 1, -(2**30) - 1, -1, 2, 7, 64, 2**30 + 1, 2**31, 2**32, 2**32 + 1, 2**62, 2**63 - 1)
+N = len(ODD)
+
+@nt.strategy(state=[("got", "i8", (N, 20)), ("small", "u1"), ("wide", "u8")], wake="start", small=200, wide=2**63 + 5)
+def tries(market, features, account, state):
+    px = market.bid_px - 10
+    stands = account.submit(nt.BID, px, 1)
+    account.quote(nt.ASK, market.ask_px + 10, 2)
+    for k in range(N):
+        x, got = ODD[k], state.got[k]
+        if x < 0 or x > 2**30:
+            got[0] = account.submit(nt.BID, x, 1)
+            got[1] = account.replace(stands, x, 1)
+            got[2] = account.submit(nt.BID, px, x)
+            got[3] = account.replace(stands, px, x)
+            got[4] = account.market(nt.ASK, x)
+        if x < 0 or x > 1:
+            got[5] = account.submit(x, px, 1)
+            got[6] = account.market(x, 1)
+            got[7] = account.quote(x, px, 1)
+        if x < 0 or x > 6:
+            got[8] = account.submit(nt.BID, px, 1, x)
+        if x < 0 or x > 20:
+            got[9] = account.cancel(x)
+            got[10] = account.replace(x, px, 1)
+            got[11] = account.is_open(x)
+            got[12] = account.ahead(x)
+            got[13] = account.behind(x)
+        got[14] = market.qty_at(nt.BID, x)
+        got[15] = market.orders_at(nt.ASK, x)
+        if x >= 0:
+            got[16] = market.level(nt.BID, x)
+            got[17] = market.depth(nt.ASK, x)
+        got[18] = account.refused
+        got[19] = account.n_refused
+    for k in range(N):
+        x = ODD[k]
+        if x < -1 or x > 2**30:
+            account.quote(nt.ASK, x, 2)
+            account.quote(nt.ASK, market.ask_px + 10, x)
+    account.quote(nt.BID, px - 1, state.small)
+    account.quote(nt.BID, px - 2, state.wide)
+
+tape = nt.open_tape(sys.argv[1])
+result = nt.backtest(tape, tries)
+print(result.final_state["got"].tolist())
+print(result.refusals.to_dict(), result.orders[["side", "px", "qty", "reason"]].to_dict("records"))
+
+LOOKS = ("market.level({}, 0)", "market.depth({}, 1)", "market.qty_at({}, 5)", "market.orders_at({}, 5)", "market.on({})", "account.on({})",
+         "account.order({})", "market.level(0, {})", "market.depth(0, {})")
+for look in LOOKS:
+    for odd in (-(2**63), -1, 2**62):
+        if odd > 0 and look.endswith("(0, {})"):
+            continue
+        text = f"@nt.strategy(wake='start')\\ndef looks(market, features, account, state):\\n    {look.format(odd)}\\n"
+        scope = {"nt": nt}
+        exec(compile(text, "<looks>", "exec"), scope)
+        try:
+            nt.backtest(tape, scope["looks"])
+            print("nothing raised", look, odd)
+        except StrategyError as error:
+            print(str(error).split(" raised ")[1].splitlines()[:2])
+"""
+
+
+def test_every_entry_with_and_without_the_jit(tape, tmp_path):
+    """Each entry with integers of every width does the same in plain Python as in machine code, and no odd order leaves."""
+    script = tmp_path / "cases.py"
+    script.write_text(CASES)
+    compiled, plain = (child.run(script, tape.path, jit=jit) for jit in (True, False))
+    assert compiled == plain
+    assert not any("nothing raised" in line for line in compiled)
+    got = np.array(eval(compiled[0]))
+    refused = got[:, -1]
+    assert refused[-1] > 100
+    assert (got[:, [9, 10, 11]] == 0).all()
+    assert (got[:, 0][[0, -1]] == -1).all()
+    assert "'bad order': " in compiled[1]
+    assert compiled[1].count("'px'") == 4  # what was sent: two orders (one at -1, which is a price) and two quotes
+
+
+def test_floats_are_refused_when_compiled(tape):
+    """A float for a price, a size or a slot is no integer, whatever its value."""
+
+    @nt.strategy(wake="1s")
+    def floats(market, features, account, state):
+        account.submit(nt.BID, math.nan, 1)
+
+    with pytest.raises(StrategyError, match=r"'px' of submit is an integer, and this is float64"):
+        nt.backtest(tape, floats)

@@ -1,0 +1,259 @@
+"""`print`, and all else that needs the Python interpreter inside a compiled strategy or feature: it works, or is refused with its line."""
+
+# ruff: noqa: T201 - print is the subject
+import ctypes
+import math
+import re
+
+import child
+import numba
+import pytest
+from streams import tape_of
+
+import nbtrade as nt
+from nbtrade import synthetic
+from nbtrade.errors import FeatureError, StrategyError
+
+CASES = """
+import sys
+import numba
+import nbtrade as nt
+from numba.core import event
+
+@numba.njit
+def inner(x):
+    print("inner", x)
+
+@numba.njit
+def outer(x):
+    inner(x + 1)
+    print("outer", x)
+
+@numba.njit
+def of_array(a):
+    print(a, a[1:], a.sum())
+
+@numba.njit
+def of_record(r):
+    print(r)
+
+@numba.njit
+def apply(f, x):
+    f(x)
+
+scope = {"numba": numba}
+exec("@numba.njit\\ndef without_module(x):\\n    print('no module', x, x / 2)", scope)
+without_module = scope["without_module"]
+
+@nt.strategy(state=[("n", "i8"), ("x", "f4"), ("yes", "?"), ("w", "f8", 3), ("m", "i4", (2, 2))], wake="start", x=0.5, w=(1, 2, 3))
+def prints(market, features, account, state):
+    print(market.n_venues)
+    print("values", 7, 0.25, state.x, state.yes, None, 2j)
+    print()
+    print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])
+    print(features[0], state)
+    for i in range(2):
+        print("loop", i, state.w[i])
+    outer(4)
+    of_array(state.w)
+    of_record(state)
+    apply(inner, 8)
+    without_module(3)
+    try:
+        print(5 // state.n)
+    except Exception:
+        print("caught")
+    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).want_qty)
+
+@nt.feature.own(state=[("n", "i8"), ("w", "f8", 2)])
+def shows(market, state):
+    if state.n == 0:
+        print("feature", market.bid_px[0] > 0, state.w, state.n)
+        inner(state.w[1])
+        of_array(state.w)
+    state.n += 1
+    return 1.0
+
+with event.install_recorder("numba:compile") as recorder:
+    tape = nt.open_tape(sys.argv[1])
+    nt.backtest(tape, prints)
+    nt.features(tape, [shows()])
+print("compiled", len(recorder.buffer) > 0)
+"""
+EXPECTED = """1
+values 7 0.25 0.5 False None 2j
+
+[1. 2. 3.] [3. 2. 1.] [] [[0 0]
+ [0 0]] [0 0] [0 0]
+nan (0, 0.5, False, [1.0, 2.0, 3.0], [[0, 0], [0, 0]], 0)
+loop 0 1.0
+loop 1 2.0
+inner 5
+outer 4
+[1. 2. 3.] [2. 3.] 6.0
+(0, 0.5, False, [1.0, 2.0, 3.0], [[0, 0], [0, 0]], 0)
+inner 8
+no module 3 1.5
+caught
+order 3
+feature True [0. 0.] 0
+inner 0.0
+[0. 0.] [0.] 0.0"""
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    """A second of a market."""
+    return tape_of(synthetic.records(500, seed=3, live_orders=50, duration="1s"), tmp_path_factory.mktemp("print"))
+
+
+def test_print(tape, tmp_path):
+    """Values, strings, arrays and records print in strategies, helpers and features, when compiled just now and from the cache.
+
+    It was a process that hung for good, Ctrl-C included.
+    """
+    script = tmp_path / "cases.py"
+    script.write_text(CASES)
+    cache = child.new_cache(tmp_path / "cache")
+    nt.features(tape, [nt.feature.mid()])  # the passes' kernels are in the cache that was copied, or are compiled there
+    for run in ("True", "False"):
+        assert child.run(script, tape.path, cache=cache) == [*EXPECTED.splitlines(), f"compiled {run}"]
+
+
+@numba.njit
+def in_python(x):
+    with numba.objmode(y="int64"):
+        y = int("no number")
+    return x + y
+
+
+@numba.njit
+def calls_in_python(x):
+    return in_python(x)
+
+
+@numba.cfunc("float64(float64)")
+def callback(x):
+    print(x)
+    return x
+
+
+@numba.njit
+def raises_values(x):
+    raise ValueError("bad", x)
+
+
+@numba.njit
+def formats(x):
+    return len(f"{x}")
+
+
+@numba.njit
+def raises(x):
+    if x > 0:
+        raise ValueError("too large")
+
+
+@nt.strategy(wake="start")
+def objmode(market, features, account, state):
+    with numba.objmode():
+        print(1)
+
+
+@nt.strategy(wake="start")
+def objmode_in_helper(market, features, account, state):
+    calls_in_python(market.bid_px)
+
+
+@nt.strategy(wake="start")
+def calls_callback(market, features, account, state):
+    callback(1.0)
+
+
+@nt.strategy(wake="start")
+def raises_value(market, features, account, state):
+    raise ValueError("bad", market.bid_px)
+
+
+@nt.strategy(wake="start")
+def raises_value_in_helper(market, features, account, state):
+    raises_values(market.bid_px)
+
+
+@nt.strategy(wake="start")
+def raises_in_helper(market, features, account, state):
+    raises(market.bid_px)
+
+
+@nt.strategy(wake="start")
+def formatted(market, features, account, state):
+    print(f"{market.bid_px}")
+
+
+@nt.strategy(wake="start")
+def formatted_in_helper(market, features, account, state):
+    print(formats(market.bid_px))
+
+
+@nt.strategy(wake="start")
+def keyword(market, features, account, state):
+    print(1, 2, sep=",")
+
+
+@nt.strategy(wake="start")
+def method_not_called(market, features, account, state):
+    print(account.cancel_all)
+
+
+@nt.strategy(wake="start")
+def reads_input(market, features, account, state):
+    input()
+
+
+REFUSED = [
+    (objmode, "numba.objmode runs the Python interpreter", "with numba.objmode():"),
+    (objmode_in_helper, "numba.objmode runs the Python interpreter", 'with numba.objmode(y="int64"):'),
+    (calls_callback, "'callback' is a C callback", "callback(1.0)"),
+    (raises_value, "may not allocate", 'raise ValueError("bad", market.bid_px)'),
+    (raises_value_in_helper, "may not allocate", "raises_values(market.bid_px)"),
+    (raises_in_helper, "ValueError: too large", "raises(market.bid_px)"),
+    (formatted, "may not allocate", 'print(f"{market.bid_px}")'),
+    (formatted_in_helper, "may not allocate", "print(formats(market.bid_px))"),
+    (keyword, "no sep=, end= or file=", 'print(1, 2, sep=",")'),
+    (method_not_called, "print shows values", "print(account.cancel_all)"),
+    (reads_input, "'input'", "input()"),
+]
+
+
+@pytest.mark.parametrize(("strategy", "words", "line"), REFUSED, ids=[case[0].name for case in REFUSED])
+def test_refused(tape, strategy, words, line):
+    """What cannot work inside a strategy is an error with its own line, also where a helper has it."""
+    with pytest.raises(StrategyError) as caught:
+        nt.backtest(tape, strategy)
+    assert words in str(caught.value)
+    assert re.search(rf"test_strategy_print.py, line \d+\n    {re.escape(line)}", str(caught.value))
+    assert len(str(caught.value)) < 700
+
+
+def test_own_feature_with_objmode():
+    """Own features have the same limit."""
+
+    def leaves(market, state):
+        return float(in_python(1))
+
+    with pytest.raises(FeatureError, match=r"leaves cannot be compiled: numba.objmode[^\n]*\nIn .*test_strategy_print.py, line \d+"):
+        nt.feature.own()(leaves)
+
+
+def test_c_functions_work(tape):
+    """Functions of ctypes, with and without the GIL, stay allowed."""
+    cosine = ctypes.CDLL(None).cos
+    cosine.restype, cosine.argtypes = ctypes.c_double, [ctypes.c_double]
+
+    twice = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: 2 * x)
+
+    @nt.strategy(state=[("x", "f8")], wake="start")
+    def calls_c(market, features, account, state):
+        state.x = twice(cosine(1.0))
+
+    assert nt.backtest(tape, calls_c).final_state["x"] == 2 * math.cos(1.0)

@@ -1,0 +1,224 @@
+"""Stores into anything but the strategy's own state are refused with their line, however they are reached; stores into the state work."""
+
+import child
+import pytest
+from streams import tape_of
+
+from nbtrade import synthetic
+
+HELPERS = """
+import sys
+import numba, numpy as np
+import nbtrade as nt
+from nbtrade import feature
+from nbtrade._numba.jit import helper
+from nbtrade.engine.kernels.market import MARKET
+from nbtrade.engine.kernels.records import ACCOUNT, OWN
+from nbtrade.errors import FeatureError, StrategyError
+
+@numba.njit
+def sets(record):
+    record.position = 7  # helper
+
+@numba.njit
+def sets_deep(record):
+    sets(record)
+
+@helper
+def sets_inline(record):
+    record.px = 1  # helper
+
+@numba.njit(inline="always")
+def sets_ir(record):
+    record.bid_px = 1  # helper
+
+@numba.njit
+def sets_items(items):
+    items[0] = 1  # helper
+
+@numba.njit
+def sets_any(record, x):
+    record.x = x
+
+@numba.njit
+def fills(items):
+    items.fill(3)  # helper
+
+@numba.njit
+def first(pair):
+    return pair[0]
+
+PLAIN_STATE = np.dtype([("position", "i8"), ("x", "f8")], align=True)
+filled = np.zeros(1, PLAIN_STATE).view(np.recarray)
+sets(filled[0]); sets_items(np.zeros(2)); fills(np.zeros(2, np.int64))  # compiled before, for records that can be set
+"""
+# lines of the body; the last one is the store, unless another one ends in "# here"
+STORES = {
+    "alias": "a = account\na.free = 10**9",
+    "alias of an alias": "a = account\nb = a\nb.position += 1",
+    "alias through a tuple": "t = (account, 1)\nt[0].free = 1",
+    "unpacked tuple": "a, m = account, market\nm.bid_px = 1",
+    "conditional alias": "a = account if market.bid_px > 0 else account.on(0)\na.cash = 1",
+    "alias in a branch": "a = account\nif market.bid_px > 5:\n    a = account.on(0)\na.cash -= 5",
+    "loop variable": "for a in (account, account):\n    a.n_open = 0",
+    "through a function's result": "first((account, 1)).free = 1",
+    "other instrument": "account.on(0).free = 3",
+    "other market": "market.on(0).bid_px = 1",
+    "market's alias": "m = market\nm.ask_qty *= 2",
+    "order": "account.order(account.submit(0, market.bid_px - 9, 1)).px = 5",
+    "order's alias": "o = account.order(0)\no.leaves = 5",
+    "order, augmented": "account.order(0).want_px += 5",
+    "order of another instrument": "account.on(0).order(0).status = 5",
+    "item by name": "a = account\na['free'] = 5",
+    "item by number": "a = account\na[0] = 5",
+    "item of an order": "account.order(0)['px'] = 5",
+    "array": "account.refusals[0] = 1",
+    "array, augmented": "account.refusals[2] += 1",
+    "array, slice": "account.refusals[:] = 0",
+    "array, part of a slice": "r = account.refusals[2:]\nr[0] = 1",
+    "array, reversed": "account.refusals[::-1][0] = 1",
+    "array, whole": "a = account\na.refusals = state.w",
+    "array of another instrument": "account.on(0).refusals[1] = 1",
+    "array, filled": "account.refusals.fill(0)",
+    "array, flat": "account.refusals.flat[0] = 1",
+    "array, sorted": "account.refusals[:].sort()",
+    "array, reshaped": "account.refusals.reshape(2, 5)[0, 0] = 1",
+    "setattr": "setattr(account, 'free', 1)",
+    "inner function": "def inner(r):\n    r.free = 1  # here\ninner(account)",
+    "feature": "features.m = 1.0",
+    "feature's alias": "g = features\ng.m += 1.0",
+    "feature by name": "features['m'] = 1.0",
+    "feature by number": "features[0] = 1.0",
+    "helper": "sets(account)",
+    "helper of a helper": "sets_deep(account)",
+    "nbtrade's helper": "sets_inline(account.order(0))",
+    "helper inlined by Numba": "sets_ir(market)",
+    "helper that gets an array": "sets_items(account.refusals)",
+    "helper that gets a slice": "sets_items(account.refusals[1:])",
+    "helper that fills": "fills(account.refusals)",
+}
+FEATURE_STORES = {
+    "own feature": "market.bid_px[0] = 5.0",
+    "own feature, alias": "m = market\nm.last_px = 5.0",
+    "own feature, slice": "market.ask_px[1:3] = 5.0",
+    "own feature, helper": "sets_items(market.bid_px)",
+}
+ALLOWED = """
+@nt.strategy(state=[("x", "f8"), ("n", "i4"), ("w", "f8", 10), ("position", "i8")], wake="start")
+def own_state(market, features, account, state):
+    s = state if market.bid_px > 0 else state
+    s.x = 5
+    state["n"] = 3
+    w = state.w[2:]
+    w[0] = 7.0
+    for i in range(5, 10):
+        state.w[i] = account.refusals[i]
+    state.w.flat[1] = 4.0
+    sets(state)
+    sets_any(state, state.x + 1)
+    sets_items(state.w)
+    fills(state.w[8:])
+
+@nt.strategy(state=[(name, OWN[name]) for name in OWN.names], wake="start")
+def like_an_order(market, features, account, state):
+    slot = account.submit(0, market.bid_px - 50, 1)
+    state.px = account.order(slot).px
+    state.ahead = 5
+    sets_inline(state)
+
+@nt.strategy(state=[(name, ACCOUNT[name]) for name in ACCOUNT.names], wake="start")
+def like_an_account(market, features, account, state):
+    state.free = 10**9
+    sets(state)
+    account.submit(0, market.bid_px - 50, 1)
+
+@nt.strategy(state=[(name, MARKET[name]) for name in MARKET.names], wake="start")
+def like_the_market(market, features, account, state):
+    state.bid_px = market.bid_px + 1
+    state.self_at = 0
+
+results = [nt.backtest(tape, one) for one in (own_state, like_an_order, like_an_account, like_the_market)]
+own = results[0].final_state
+print(own["x"], own["n"], own["w"].tolist(), own["position"])
+print(results[1].final_state["px"], results[1].final_state["ahead"], len(results[1].orders))
+print(results[2].final_state["free"], results[2].final_state["position"], len(results[2].orders))
+print(results[3].final_state["self_at"])
+"""
+RUN = """
+def strategy_of(body):
+    text = "@nt.strategy(state=[('w', 'i8', 10)], wake='start', features={'m': feature.mid()})\\n"
+    text += "def mine(market, features, account, state):\\n"
+    return text + "".join(f"    {line}\\n" for line in body.split("\\n"))
+
+def feature_of(body):
+    text = "@feature.own(state=[('n', 'i8')])\\ndef mine(market, state):\\n"
+    return text + "".join(f"    {line}\\n" for line in [*body.split("\\n"), "return 1.0"])
+
+def attempt(name, source, use, error):
+    scope = {**globals()}
+    exec(compile(source, f"<{name}>", "exec"), scope)
+    try:
+        use(scope["mine"])
+    except error as found:
+        print(repr((name, str(found))))
+    else:
+        print(repr((name, "NOTHING RAISED")))
+
+tape = nt.open_tape(sys.argv[1])
+for name, body in STORES.items():
+    attempt(name, strategy_of(body), lambda one: nt.backtest(tape, one), StrategyError)
+for name, body in FEATURE_STORES.items():
+    attempt(name, feature_of(body), lambda one: nt.features(tape, [one()]), (FeatureError, TypeError, ValueError))
+"""
+
+
+@pytest.fixture(scope="module")
+def tape(tmp_path_factory):
+    """A second of a market."""
+    return tape_of(synthetic.records(500, seed=3, live_orders=50, duration="1s"), tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["JIT", "no JIT"])
+def messages(request, tape, tmp_path_factory):
+    """(JIT or not, name of a store -> the message that it gets): all in one process, which a store of the worst kind would crash."""
+    script = tmp_path_factory.mktemp("stores") / "cases.py"
+    script.write_text(HELPERS + f"STORES = {STORES!r}\nFEATURE_STORES = {FEATURE_STORES!r}\n" + RUN)
+    return request.param, dict(eval(line) for line in child.run(script, tape.path, jit=request.param, timeout=300))
+
+
+def store_line(body):
+    """(number from 0, text) of the line that stores."""
+    lines = body.split("\n")
+    at = next((i for i, line in enumerate(lines) if line.endswith("# here")), len(lines) - 1)
+    return at, lines[at].strip()
+
+
+WORDS = ("cannot be set", "read-only", "readonly", "setattr'")
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_a_store_is_refused(messages, name):
+    """The message says what cannot be set, and names the line: the helper's where a helper stores."""
+    jit, found = messages
+    message = found[name]
+    assert any(word in message for word in WORDS), message
+    assert "Record(" not in message
+    at, _ = store_line(STORES[name])
+    assert f"<{name}>, line {at + 3}" in message or (jit and "cases.py, line" in message and "# helper" in message), message
+
+
+@pytest.mark.parametrize("name", FEATURE_STORES)
+def test_a_store_of_an_own_feature_is_refused(messages, name):
+    """Own features cannot change what other features see."""
+    _, found = messages
+    assert any(word in found[name] for word in WORDS), found[name]
+
+
+@pytest.mark.parametrize("jit", [True, False])
+def test_the_state_can_be_set(tape, tmp_path, jit):
+    """Stores into the state work in the strategy and in helpers, also where it has the fields of a record of the engine's."""
+    script = tmp_path / "allowed.py"
+    script.write_text(HELPERS + "tape = nt.open_tape(sys.argv[1])\n" + ALLOWED)
+    lines = child.run(script, tape.path, jit=jit)
+    assert lines[0] == "6.0 3 [1.0, 4.0, 7.0, 0.0, 0.0, 0.0, 0.0, 0.0, 3.0, 3.0] 7"
+    assert lines[1:] == ["1 5 1", "1000000000 7 1", "0"]

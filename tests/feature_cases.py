@@ -2,12 +2,12 @@
 
 import random
 
+import numpy as np
+
 import model_features as slow
 import model_windows as windowed
-import numpy as np
 from lockstep import array_of, resolved
 from model import F_LAST, UNDEF_PRICE, Record
-
 from nbtrade import feature as f
 from nbtrade.schema import ASK, BID
 

@@ -10,8 +10,8 @@ Prices of the two are compared as raw 1e-9 units, orders by id, and priorities b
 from pathlib import Path
 
 import numpy as np
-from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
 
+from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
 from nbtrade.book.kernels import arrays
 from nbtrade.book.kernels import book as books
 from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE, TURN

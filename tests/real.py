@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+
 from model import UNDEF_PRICE, Record
 
 ROOT = Path(os.environ.get("NBTRADE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

@@ -11,17 +11,17 @@ import copy
 from typing import NamedTuple
 
 import numpy as np
-from model_backtest import WAKES
-from model_exchange import Fill
-from scripted import FIXED_PX, Look
 
 import nbtrade as nt
+from model_backtest import WAKES
+from model_exchange import Fill
 from nbtrade import schema
 from nbtrade.engine import backtest
 from nbtrade.engine.config import new_setup
 from nbtrade.engine.kernels import records
 from nbtrade.results.result import Result
 from nbtrade.schema import UNDEF_PRICE
+from scripted import FIXED_PX, Look
 
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3

@@ -1,7 +1,6 @@
 """Streams for engine tests: RECORD arrays as tapes and as the model's records."""
 
 from model import Record
-
 from nbtrade.sources.base import Source
 from nbtrade.tape import ingest
 

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
+
+import nbtrade as nt
 from model_backtest import backtest as model_backtest
+from nbtrade import synthetic
+from nbtrade.schema import ASK, BID, FOK, LIMIT, POST_ONLY, RECORD, UNDEF_PRICE
 from real import CLX5, real_path
 from scripted_engine import expected, outcome_of
 from streams import model_records, tape_of
-
-import nbtrade as nt
-from nbtrade import synthetic
-from nbtrade.schema import ASK, BID, FOK, LIMIT, POST_ONLY, RECORD, UNDEF_PRICE
 
 
 @nt.strategy(state=[("x", "i8"), ("spread", "i8"), ("crossing", "i8"), ("most", "i8")], wake="100ms", x=1, spread=4, crossing=2, most=12)

@@ -6,8 +6,8 @@ import threading
 
 import numpy as np
 import pytest
-from crash_kit import FailingDisk, LazyDisk
 
+from crash_kit import FailingDisk, LazyDisk
 from nbtrade import BlockFile
 from nbtrade.errors import BlockWriteError
 from nbtrade.storage.blockfile.index import Index

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crash_kit import RecordingDisk, torn_states
 
+from crash_kit import RecordingDisk, torn_states
 from nbtrade import BlockFile
 from nbtrade.storage.blockfile import commit
 from nbtrade.storage.blockfile.layout import PAGE

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from crash_kit import CountingDisk, FailingDisk
 
+from crash_kit import CountingDisk, FailingDisk
 from nbtrade import BlockFile
 from nbtrade.errors import BlockFileError, BlockFileLocked, BlockWriteError
 from nbtrade.storage.blockfile.layout import PAGE, VERSION, pack_slot

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 import pytest
-from crash_kit import CountingDisk
 
+from crash_kit import CountingDisk
 from nbtrade import BlockFile
 from nbtrade.errors import CorruptBlock
 from nbtrade.storage.blockfile.layout import PAGE, SLOT_SIZE

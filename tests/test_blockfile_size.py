@@ -5,8 +5,8 @@ import threading
 
 import numpy as np
 import pytest
-from crash_kit import LazyDisk
 
+from crash_kit import LazyDisk
 from nbtrade import BlockFile
 from nbtrade.storage.disk import Disk
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crash_kit import LazyDisk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from crash_kit import LazyDisk
 from nbtrade import Column
 from nbtrade.errors import NbtradeError, StoreBusy, StoreDamaged
 from nbtrade.storage import dtypes, mapping

@@ -11,8 +11,8 @@ import random
 
 import numpy as np
 import pytest
-from crash_kit import FailingDisk, LazyDisk, RebootedDisk, RecordingDisk, torn_states
 
+from crash_kit import FailingDisk, LazyDisk, RebootedDisk, RecordingDisk, torn_states
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreDamaged, StoreWriteError
 from nbtrade.storage.columns import column_file, header

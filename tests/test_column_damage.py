@@ -5,8 +5,8 @@ import itertools
 import os
 
 import pytest
-from crash_kit import RebootedDisk
 
+from crash_kit import RebootedDisk
 from nbtrade import Column
 from nbtrade.errors import StoreDamaged
 from nbtrade.storage.columns import header

@@ -10,8 +10,8 @@ import time
 
 import numpy as np
 import pytest
-from crash_kit import LazyDisk
 
+from crash_kit import LazyDisk
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreBusy
 from nbtrade.storage.search.search import lower_bound

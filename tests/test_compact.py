@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crash_kit import LazyDisk
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from crash_kit import LazyDisk
 from nbtrade import Column, CompactColumn
 from nbtrade.errors import StoreBusy, StoreDamaged
 from nbtrade.storage.columns import upgrade

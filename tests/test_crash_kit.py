@@ -4,8 +4,8 @@ import errno
 import os
 
 import pytest
-from crash_kit import CHANGES, CountingDisk, FailingDisk, RebootedDisk, RecordingDisk, torn_states
 
+from crash_kit import CHANGES, CountingDisk, FailingDisk, RebootedDisk, RecordingDisk, torn_states
 from nbtrade.storage.disk import Disk
 
 FLAGS = os.O_RDWR | os.O_CREAT

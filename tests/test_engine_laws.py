@@ -6,8 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from streams import tape_of
-from test_backtest import noise
 
 import nbtrade as nt
 from nbtrade import synthetic
@@ -17,6 +15,8 @@ from nbtrade.engine import backtest, instrument_state, simulation
 from nbtrade.engine.config import new_setup
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
 from nbtrade.tape.book_snapshot import book_arrays
+from streams import tape_of
+from test_backtest import noise
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 

@@ -2,23 +2,23 @@
 
 from typing import ClassVar
 
-import model_backtest
 import pytest
-import scripted_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import model_backtest
+import scripted_engine
 from model_backtest import backtest_days
 from model_cases import ask, bid
 from model_exchange import Exchange
+from nbtrade.engine import backtest
+from nbtrade.errors import StrategyError
+from nbtrade.results.result import Result
 from random_market import script_of
 from rules import START, buy, cancel, executed, gone, replace
 from scripted import play
 from test_random_scripts import days_of, seeds, setups, tape_of
 from test_sessions import MONDAY, SETUP, TUESDAY
-
-from nbtrade.engine import backtest
-from nbtrade.errors import StrategyError
-from nbtrade.results.result import Result
 
 RULES = st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))
 

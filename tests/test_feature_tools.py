@@ -4,20 +4,20 @@ import os
 import subprocess
 import sys
 
-import feature_cases as cases
 import numpy as np
 import pytest
-import real
 from hypothesis import strategies as st
-from streams import tape_of
 
+import feature_cases as cases
 import nbtrade as nt
+import real
 from nbtrade import feature as f
 from nbtrade import synthetic
 from nbtrade.errors import FeatureError
 from nbtrade.feature import buffers, feature_pass
 from nbtrade.feature.compute import columns_of
 from nbtrade.feature.lowering import lowered
+from streams import tape_of
 
 MS, S = cases.MS, cases.S
 SEEDS = st.integers(0, 10**6)

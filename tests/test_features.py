@@ -2,15 +2,14 @@
 
 import re
 
-import feature_cases as cases
 import numpy as np
 import pytest
-import real
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import tape_of
 
+import feature_cases as cases
 import nbtrade as nt
+import real
 from nbtrade import feature as f
 from nbtrade import synthetic
 from nbtrade.errors import FeatureError
@@ -19,6 +18,7 @@ from nbtrade.feature.compute import columns_of
 from nbtrade.feature.lowering import lowered
 from nbtrade.feature.sampling import sampling_of
 from nbtrade.schema import LAST
+from streams import tape_of
 
 MS, S = cases.MS, cases.S
 SEEDS = st.integers(0, 10**6)

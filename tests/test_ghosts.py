@@ -4,15 +4,15 @@ A synthetic day of 10 M records, once: python tests/ghosts.py 10000000
 389,730 orders were added once and executed wholly: no exception (21 November 2026).
 """
 
-import ghosts
 import numpy as np
 import pytest
-from model import Book
-from real import CLX5, dbn_records, real_path
-from streams import tape_of
 
+import ghosts
+from model import Book
 from nbtrade import synthetic
 from nbtrade.schema import EXEC, RECORD, TRADE
+from real import CLX5, dbn_records, real_path
+from streams import tape_of
 
 
 @pytest.mark.parametrize("live_orders", [60, 2000])

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import zstandard
-from lockstep import array_of, resolved
-from model import F_LAST, UNDEF_PRICE, Record
 
 import nbtrade
+from lockstep import array_of, resolved
+from model import F_LAST, UNDEF_PRICE, Record
 from nbtrade import synthetic
 from nbtrade.errors import SourceError
 from nbtrade.schema import RECORD

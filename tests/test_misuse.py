@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from streams import tape_of
 
 import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.errors import StrategyError
+from streams import tape_of
 
 HEAD = '''@nt.strategy(state=[("n", "i8"), ("x", "f8"), ("window", "f8", 3)], wake="100ms")
 def mine(market, features, account, state):

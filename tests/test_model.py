@@ -6,6 +6,7 @@ Own orders: test_rules.py, test_ghosts.py.
 import json
 
 import pytest
+
 import real
 from model import ASK, BID, F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book
 from model_cases import ask, bid, rec

@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 
 import pytest
+
 import real
 from model import ASK, BID
 from model_backtest import backtest, events_of

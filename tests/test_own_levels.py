@@ -8,23 +8,23 @@ import random
 
 import numpy as np
 import pytest
-import scripted_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import scripted_engine
 from model import UNDEF_PRICE
 from model_backtest import backtest_days
 from model_cases import rec
-from random_market import Market, script_of
-from rules import CANCEL_ALL, START, buy, buy_now, gone, sell
-from scripted import play
-from test_random_scripts import assert_equal, seeds, tape_of
-
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
 from nbtrade.engine.kernels.row_batch import BESTS, NEAR_SLOTS
 from nbtrade.results.result import Result
 from nbtrade.schema import ASK, BID, TAKEN
 from nbtrade.tape.book_snapshot import book_arrays
+from random_market import Market, script_of
+from rules import CANCEL_ALL, START, buy, buy_now, gone, sell
+from scripted import play
+from test_random_scripts import assert_equal, seeds, tape_of
 
 GAPS = ((1,), (1, 31, 32, 33), (1, 32, 1024), (1023, 1024, 1025))  # ticks between neighbours: 32 a page, 1,024 all bits again
 WAKES = (frozenset({"timer"}), frozenset({"timer", "fill"}), frozenset({"top", "ack"}))

@@ -5,20 +5,20 @@ capacities and limits on risk are drawn too. Several accounts share one pass of 
 that K accounts in one pass are K separate runs.
 """
 
-import lockstep
 import pytest
-import scripted_engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import lockstep
+import nbtrade as nt
+import scripted_engine
 from model import UNDEF_PRICE
 from model_account import Limits
 from model_backtest import WAKES, backtest, backtest_all, backtest_days
-from random_market import Market, script_of
-from scripted import play
-
-import nbtrade as nt
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
+from random_market import Market, script_of
+from scripted import play
 
 TICK = 10**7
 

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from itertools import groupby
 
-import lockstep
 import pytest
+
+import lockstep
 import real
 from lockstep import array_of, assert_lockstep, resolved
 from model import ASK, BID, UNDEF_PRICE
-
 from nbtrade._numba.jit import JIT
 from nbtrade.errors import SourceError
 from nbtrade.tape.ingest import ingest, ingest_all, open_source

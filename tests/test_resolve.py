@@ -2,14 +2,14 @@
 
 import random
 
-import lockstep
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import lockstep
 from lockstep import array_of, assert_lockstep, records_of, resolved
 from model import F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
-
 from nbtrade import synthetic
 from nbtrade._numba.jit import JIT
 from nbtrade.errors import SourceError

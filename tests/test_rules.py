@@ -1,7 +1,9 @@
 """Every rule of the table "situation, what happens", each by its smallest case (tests/rules*.py), on the oracle and on the engine."""
 
-import lockstep
 import pytest
+
+import lockstep
+import nbtrade as nt
 import rules_accounts
 import rules_clocks
 import rules_fills
@@ -11,8 +13,6 @@ from model import UNDEF_PRICE
 from model_backtest import backtest
 from rules import describe
 from scripted import play
-
-import nbtrade as nt
 
 TICK = 10**7
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_cases import I8_MAX, I8_MIN, questions, shapes
 
 from nbtrade._numba.jit import JIT, kernel
 from nbtrade.schema import NONE
@@ -17,6 +16,7 @@ from nbtrade.storage.columns.kernels import packed
 from nbtrade.storage.columns.upgrade import Packed
 from nbtrade.storage.search import search
 from nbtrade.storage.search.kernels import search as kernels
+from search_cases import I8_MAX, I8_MIN, questions, shapes
 
 HOW = search.HOW
 FINDS = {"left": search.lower_bound, "right": search.upper_bound}

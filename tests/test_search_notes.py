@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_cases import questions, shapes
 
 from nbtrade._numba.jit import JIT
 from nbtrade.storage.search import search
 from nbtrade.storage.search.kernels import cached_search
+from search_cases import questions, shapes
 
 NOTED = cached_search.EVEN_ABOVE  # values from which on notes are used
 

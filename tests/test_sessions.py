@@ -2,18 +2,18 @@
 
 import numpy as np
 import pytest
+
+import nbtrade as nt
 import scripted_engine
 from model_backtest import backtest_days
 from model_cases import ask, bid, rec
-from rules import START, buy, executed, sell
-from scripted import play
-from test_random_scripts import assert_equal, tape_of
-
-import nbtrade as nt
 from nbtrade import ASK, BID
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
 from nbtrade.results.result import Result
+from rules import START, buy, executed, sell
+from scripted import play
+from test_random_scripts import assert_equal, tape_of
 
 SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1}
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from streams import tape_of
 
 import nbtrade as nt
 from nbtrade import synthetic
@@ -23,6 +22,7 @@ from nbtrade.strategies._glft import glft
 from nbtrade.strategies._imbalance_taker import imbalance_taker
 from nbtrade.strategies._pairs_hedge import pairs_hedge
 from nbtrade.strategies._queue_joiner import queue_joiner
+from streams import tape_of
 
 SECOND = 1_000_000_000
 START = 1_736_173_800 * SECOND  # a multiple of every wake

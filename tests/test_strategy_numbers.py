@@ -2,14 +2,14 @@
 
 import math
 
-import child
 import numpy as np
 import pytest
-from streams import tape_of
 
+import child
 import nbtrade as nt
 from nbtrade import feature, synthetic
 from nbtrade.errors import StrategyError
+from streams import tape_of
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,14 @@ import ctypes
 import math
 import re
 
-import child
 import numba
 import pytest
-from streams import tape_of
 
+import child
 import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.errors import FeatureError, StrategyError
+from streams import tape_of
 
 CASES = """
 import sys

@@ -1,10 +1,10 @@
 """Stores into anything but the strategy's own state are refused with their line, however they are reached; stores into the state work."""
 
-import child
 import pytest
-from streams import tape_of
 
+import child
 from nbtrade import synthetic
+from streams import tape_of
 
 HELPERS = """
 import sys

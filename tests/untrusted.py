@@ -13,10 +13,9 @@ import sys
 
 import numpy as np
 import xxhash
-from crash_kit import LazyDisk
-from untrusted_cases import DTYPES, JUNK, NUMBERS
 
 import nbtrade
+from crash_kit import LazyDisk
 from nbtrade import BlockFile
 from nbtrade.errors import NbtradeError
 from nbtrade.storage.blockfile.folder import BlockFolder
@@ -26,6 +25,7 @@ from nbtrade.storage.columns import header
 from nbtrade.storage.columns.column import Column
 from nbtrade.storage.columns.compact import CompactColumn
 from nbtrade.storage.columns.listmmf import import_listmmf
+from untrusted_cases import DTYPES, JUNK, NUMBERS
 
 DISK = LazyDisk()
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-import prose
 import pytest
+
+import prose
 
 FILES = prose.files_under(prose.default_paths())
 

@@ -50,7 +50,19 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
         raise TapeError(f"{folder}/manifest.json is not that of a tape. Ingest the source again, or choose another folder.")
     if version > FORMAT_VERSION:
         raise TapeError(f"{folder} has tape format {manifest['format_version']}, this nbtrade reads {FORMAT_VERSION}. Upgrade nbtrade.")
+    _check_lot(folder, manifest)
     return Tape(folder, manifest, {name: _column(folder, name, manifest) for name in COLUMNS})
+
+
+def _check_lot(folder: Path, manifest: dict[str, Any]) -> None:
+    """Raise TapeError when the manifest does not say how large a lot is."""
+    instrument = manifest.get("instrument")
+    units = instrument.get("lot_units") if isinstance(instrument, dict) else None
+    if type(units) is not int or not 0 < units < 2**63:
+        raise TapeError(
+            f"{folder}/manifest.json says that a lot is {units!r} units of 1e-9; it must be an integer from 1 to 2**63 - 1 "
+            "(instrument.lot_units). The manifest was edited or is damaged: ingest the source again, with replace=True (--replace)."
+        )
 
 
 def _column(folder: Path, name: str, manifest: dict[str, Any]) -> np.ndarray:
@@ -85,7 +97,10 @@ class Tape(TapeRows):
         return audit.audit(self)
 
     def to_df(self) -> "pd.DataFrame":
-        """Rows as a DataFrame indexed by ts_recv (UTC), with the field's names and prices in currency."""
+        """Book changes and trades as a DataFrame indexed by ts_recv (UTC), with the field's names, prices in currency and sizes in lots.
+
+        One line is one change, whatever its size: the few that take several rows of the tape (schema.EVENT) are put together.
+        """
         from nbtrade.tape import frames
 
         return frames.to_df(self)

@@ -286,6 +286,15 @@ def test_a_cancelled_order_of_ours_at_a_large_level():
     assert compared([*START, bid(7, 100, LARGE, ts=8), gone(7, 100, LARGE, 30), END], {10: [buy(100, 3)], 25: [cancel(0)]}) == []
 
 
+def test_a_position_that_no_order_can_close_is_an_error():
+    """Rather than a closing order of another size."""
+    records = [START[0], ask(2, 102, LARGE, ts=5), END]
+    script = {10: [buy(102, MOST), buy(102, MOST), buy(102, MOST)]}
+    with pytest.raises(CapacityError, match=rf"account 0 has {3 * MOST:,} lots at the session's end"):
+        scripted_engine.ran([tape_of(records)], [script], flatten=True, **SETUP)
+    compared(records, {10: [buy(102, MOST)]}, flatten=True)
+
+
 # --- features --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("group", [feature_cases.instant, feature_cases.flows], ids=lambda g: g.__name__)
 @settings(max_examples=8, deadline=None)

@@ -8,13 +8,14 @@ declares unsigned are read as int64: bit for bit the same, and Numba never has t
 
 import numpy as np
 
-FORMAT_VERSION = 3  # of the tape; a reader refuses newer ones
+FORMAT_VERSION = 4  # of the tape; a reader refuses all others
 
 # --- sides and sentinels -------------------------------------------------------------------------
 BID, ASK = 0, 1
 NONE = -1  # the only "no such index"
 UNDEF_PRICE = 2**63 - 1  # Databento's "no price"; also "no px" wherever a px is int64
 PRICE_SCALE = 1_000_000_000  # raw price units in one unit of currency
+LOT_SCALE = 1_000_000_000  # units of `lot_units` in one unit of the asset: shares, contracts, coins
 
 # --- own orders and wakes ----------------------------------------------------------------------------
 # Kinds of an order. LIMIT stands until it is cancelled, DAY until the session ends. (TAKEN is no order: engine/kernels/match.py.)
@@ -56,9 +57,13 @@ RTYPE_MBO = 160
 ADD, CANCEL, EXEC, TRADE, MARK = 0, 1, 2, 3, 4
 
 # Event flags. LAST ends an exchange event: only there may the book be looked at. TURN: the row's level became empty or ceased to be.
-LAST, SNAPSHOT, GAP, NO_SIDE, OFF_TICK, CLEARED, TURN = 1, 2, 4, 8, 16, 32, 64
+# CONTINUED: the row carries more lots of the change (or trade) in the row before.
+LAST, SNAPSHOT, GAP, NO_SIDE, OFF_TICK, CLEARED, TURN, CONTINUED = 1, 2, 4, 8, 16, 32, 64, 128
 
-# One row of a tape, 16 bytes, complete in itself.
+# One row of a tape, 16 bytes, complete in itself. A change of more than MAX_ROW_LOTS is a chain of rows: the first one has the lots that
+# fit and the change of the order count, the rows behind it are flagged CONTINUED and only carry lots. All but the last are full. A chain
+# lies inside one event; its rows share price, side, kind, priority, order id and the remaining flags.
+MAX_ROW_LOTS = 2**31 - 1
 EVENT = np.dtype(
     [
         ("px", "i4"),  # ticks
@@ -66,8 +71,8 @@ EVENT = np.dtype(
         ("prio", "i4"),  # queue priority of the order: the row that put it at the back; TRADE, MARK: -1
         ("kind", "u1"),  # ADD CANCEL EXEC TRADE MARK
         ("side", "u1"),  # BID ASK: of the resting order; for TRADE the aggressor's
-        ("flags", "u1"),  # LAST SNAPSHOT GAP NO_SIDE OFF_TICK CLEARED TURN
-        ("d_orders", "i1"),  # change of the number of orders at the level: -1, 0, 1
+        ("flags", "u1"),  # LAST SNAPSHOT GAP NO_SIDE OFF_TICK CLEARED TURN CONTINUED
+        ("d_orders", "i1"),  # change of the number of orders at the level: -1, 0, 1; 0 where CONTINUED
     ],
     align=True,
 )
@@ -76,7 +81,7 @@ ROW = np.dtype([("px", "i4"), ("qty", "i4"), ("prio", "i4"), ("word", "i4")], al
 MAX_ROWS = 2**31 - 1  # `prio` is an i4
 
 # A live order in a checkpoint, ordered by prio; its id is that of row `prio`.
-LIVE = np.dtype([("prio", "i4"), ("qty", "i4"), ("px", "i4"), ("side", "i4")], align=True)
+LIVE = np.dtype([("prio", "i4"), ("px", "i4"), ("qty", "i8"), ("side", "i8")], align=True)  # no padding: every byte is hashed
 # One checkpoint: the orders live before row `row` are live[start : start + n].
 CHECKPOINT = np.dtype([("row", "i8"), ("start", "i8"), ("n", "i8")], align=True)
 CHECKPOINT_ROWS = 1 << 17  # a checkpoint's replay is then 0.5 ms at most

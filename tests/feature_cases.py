@@ -150,13 +150,16 @@ def everything(**options):
 
 
 # --- streams ---------------------------------------------------------------------------------------------
-def noise(seed, n=200):
-    """A tape of n random events: few prices, empty sides, moves, icebergs, sweeps over levels, trades without a side, equal clocks."""
+def noise(seed, n=200, unit=1):
+    """A tape of n random events: few prices, empty sides, moves, icebergs, sweeps over levels, trades without a side, equal clocks.
+
+    Sizes are 1 to 8 times `unit`.
+    """
     rng = random.Random(seed)
     live, records, ts, next_id = {}, [], 1_700_000_000 * S, 1
 
     def put(action, side, order_id=0, price=UNDEF_PRICE, size=0, last=True):
-        records.append(Record(ts, ts + 10, order_id, price, size, F_LAST if last else 0, action, side))
+        records.append(Record(ts, ts + 10, order_id, price, size * unit, F_LAST if last else 0, action, side))
 
     for _ in range(n):
         ts += rng.choice((0, 1, 1000, MS, 5 * MS, 60 * MS))

@@ -11,10 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from model import ASK, BID, F_SNAPSHOT, F_TOB, Book, Record
+from model import ASK, BID, F_SNAPSHOT, F_TOB, UNDEF_SIZE, Book, Record
 from nbtrade.book.kernels import arrays
 from nbtrade.book.kernels import book as books
-from nbtrade.schema import CHECKPOINT, CLEARED, COLUMNS, LAST, LIVE, MARK, RECORD, ROW_COLUMNS, TRADE, TURN
+from nbtrade.schema import (
+    CHECKPOINT,
+    CLEARED,
+    COLUMNS,
+    CONTINUED,
+    LAST,
+    LIVE,
+    LOT_SCALE,
+    MARK,
+    MAX_ROW_LOTS,
+    RECORD,
+    ROW_COLUMNS,
+    TRADE,
+    TURN,
+)
 from nbtrade.storage import atomic
 from nbtrade.tape import book_snapshot
 from nbtrade.tape.resolver import Resolver
@@ -23,7 +37,10 @@ from nbtrade.tape.tape import Tape
 KINDS = ("add", "cancel", "exec")
 DEEP = 4096  # levels a side that a comparison can hold
 # what the oracle counts too
-COMMON = {"duplicate_add", "zero_size", "over_cancel", "unknown_cancel", "unknown_fill", "unknown_modify", "no_level"}
+COMMON = {"duplicate_add", "zero_size", "over_cancel", "unknown_cancel", "unknown_fill", "unknown_modify", "no_level", "no_size"}
+MOST_SIZE = 2**32 - 2  # of a RECORD, whose largest number says that there is no size
+# a record whose size is an i8: what sources with more lots than Databento's will have
+WIDE = np.dtype([(name, "<i8" if name == "size" else RECORD[name]) for name in RECORD.names], align=True)
 
 
 class Kept:
@@ -67,7 +84,14 @@ class Kept:
     def tape(self):
         r = self.resolver
         manifest = {
-            "instrument": {"symbol": "TEST", "instrument_id": 1, "publisher_id": 1, "tick": r.tick, "tick_from": r.tick_from},
+            "instrument": {
+                "symbol": "TEST",
+                "instrument_id": 1,
+                "publisher_id": 1,
+                "tick": r.tick,
+                "tick_from": r.tick_from,
+                "lot_units": LOT_SCALE,
+            },
             "px": {"min": 0, "max": 0} if r.get("px_min") > r.get("px_max") else {"min": r.get("px_min"), "max": r.get("px_max")},
             "faults": r.faults(),
         }
@@ -78,12 +102,15 @@ class Kept:
 
 
 def array_of(records, instrument_id=1, publisher_id=1):
-    """Return model records as RECORD[n]."""
-    out = np.zeros(len(records), RECORD).view(np.recarray)
+    """Return model records as RECORD[n], or as WIDE[n] when a size needs it."""
+    is_wide = any(MOST_SIZE < record.size < UNDEF_SIZE for record in records)
+    out = np.zeros(len(records), WIDE if is_wide else RECORD).view(np.recarray)
     out["length"], out["rtype"] = RECORD.itemsize // 4, 160
     out["instrument_id"], out["publisher_id"] = instrument_id, publisher_id
-    for name in ("ts_event", "ts_recv", "price", "size", "flags"):
+    for name in ("ts_event", "ts_recv", "price", "flags"):
         out[name] = [getattr(record, name) for record in records]
+    undefined = np.iinfo(out["size"].dtype).max
+    out["size"] = [undefined if record.size == UNDEF_SIZE else record.size for record in records]
     out["order_id"] = np.array([record.order_id for record in records], np.uint64).view(np.int64)
     for name in ("action", "side"):
         out[name] = [ord(getattr(record, name)) for record in records]
@@ -148,6 +175,12 @@ def row_changes(tape, start, stop, places):
     for i in range(start, stop):
         row = tape.events[i]
         kind, flags = int(row["kind"]), int(row["flags"])
+        if flags & CONTINUED:
+            assert_continues(tape, i, start)
+            if kind < TRADE:
+                part = run if flags & CLEARED else changes
+                part[-1] = (*part[-1][:3], part[-1][3] + abs(int(row["qty"])), part[-1][4])
+            continue
         if kind == 0:
             assert row["prio"] == i
             places[i] = len(places)
@@ -160,15 +193,29 @@ def row_changes(tape, start, stop, places):
     return changes + sorted(run)
 
 
+def assert_continues(tape, i, start):
+    """Assert that row i carries on the change of the row before, in the same event."""
+    before, row = tape.events[i - 1], tape.events[i]
+    assert i > start
+    assert abs(int(before["qty"])) == MAX_ROW_LOTS
+    assert before["flags"] & LAST == 0
+    assert row["d_orders"] == 0
+    assert before["qty"] * np.sign(row["qty"]) > 0
+    assert before[["px", "prio", "kind", "side"]].tolist() == row[["px", "prio", "kind", "side"]].tolist()
+    assert int(before["flags"] ^ row["flags"]) & ~(CONTINUED | LAST | TURN) == 0
+    assert tape.order_id[i - 1] == tape.order_id[i]
+    assert tape.sequence[i - 1] == tape.sequence[i]
+
+
 def assert_turns(events):
-    """Assert that just those rows are flagged at which a level becomes empty or ceases to be, by a dict of counts."""
-    counts = {}
-    for i, (px, kind, side, flags, d_orders) in enumerate(events[["px", "kind", "side", "flags", "d_orders"]].tolist()):
-        before = counts.get((side, px), 0) if kind < TRADE else 0
-        after = before + d_orders if kind < TRADE else 0
-        assert (flags & TURN != 0) == ((before == 0) != (after == 0)), (i, px, kind, side)
+    """Assert that just those rows are flagged at which a level becomes empty or ceases to be, by a dict of lots and orders."""
+    levels, names = {}, ["px", "kind", "side", "flags", "qty", "d_orders"]
+    for i, (px, kind, side, flags, qty, d_orders) in enumerate(events[names].tolist()):
+        before = levels.get((side, px), (0, 0)) if kind < TRADE else (0, 0)
+        after = (before[0] + qty, before[1] + d_orders) if kind < TRADE else (0, 0)
+        assert (flags & TURN != 0) == ((before == (0, 0)) != (after == (0, 0))), (i, px, kind, side)
         if kind < TRADE:
-            counts[side, px] = after
+            levels[side, px] = after
 
 
 def queues_of(tape, row):
@@ -176,7 +223,7 @@ def queues_of(tape, row):
     at = book_snapshot.book_before(tape, row)
     queues = {}
     for order, order_id in zip(at.orders.tolist(), at.order_ids.tolist(), strict=True):
-        _, qty, px, side = order
+        _, px, qty, side = order
         queues.setdefault((side, px * tape.tick_units), []).append((order_id, qty))
     return queues
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 UNDEF_PRICE = 2**63 - 1
+UNDEF_SIZE = 2**63 - 1  # a record without a size; any other size may be as large as it likes
 F_LAST, F_TOB, F_SNAPSHOT = 128, 64, 32
 BID, ASK = 0, 1
 SIDES = {"B": BID, "A": ASK}
@@ -126,6 +127,9 @@ class Book:
     # What the records do
 
     def _add(self, record):
+        if record.size == UNDEF_SIZE:
+            self.faults["no_size"] += 1
+            return None
         side = SIDES.get(record.side)
         if record.flags & F_TOB and side is not None:
             return self._replace_side(record, side)
@@ -156,15 +160,19 @@ class Book:
         order = self._known(record, "unknown_cancel")
         if order is None:
             return
-        if record.size > order.qty:
+        size = self._size_or_all(record, order)
+        if size > order.qty:
             self.faults["over_cancel"] += 1
-        taken = min(record.size, order.qty)
+        taken = min(size, order.qty)
         executed = min(order.filled, taken)
         order.filled = 0
         self._reduce("exec", order, executed)
         self._reduce("cancel", order, taken - executed)
 
     def _modify(self, record):
+        if record.size == UNDEF_SIZE:
+            self.faults["no_size"] += 1
+            return None
         order = self._known(record, "unknown_modify")
         if order is None:
             return self._add(record)
@@ -184,10 +192,19 @@ class Book:
             return
         order = self._known(record, "unknown_fill")
         if order:
-            order.filled += record.size
+            order.filled += self._size_or_all(record, order)
             self._marked.append(order)
 
+    def _size_or_all(self, record, order):
+        """Return a record's size; without one it means all of its order."""
+        if record.size == UNDEF_SIZE:
+            self.faults["no_size"] += 1
+            return order.qty
+        return record.size
+
     def _trade(self, record):
+        if record.size == UNDEF_SIZE and record.price != UNDEF_PRICE:
+            self.faults["no_size"] += 1
         self._last_trade = record.order_id, record.side
 
     def _reset(self, record):

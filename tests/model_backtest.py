@@ -18,7 +18,7 @@ Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing of nbtra
 from collections import deque
 from dataclasses import dataclass, field
 
-from model import ASK, BID, SIDES, Book
+from model import ASK, BID, SIDES, UNDEF_SIZE, Book
 from model_account import Account
 from model_exchange import Exchange
 
@@ -169,8 +169,9 @@ class Venue:
                 self.book.apply(record)
                 self.n_records += 1
                 if record.action == "T":
-                    self.volume += record.size
-                    self.last = self.exchange.ticks(record.price), record.size, SIDES.get(record.side, -1)
+                    lots = 0 if record.size == UNDEF_SIZE else record.size
+                    self.volume += lots
+                    self.last = self.exchange.ticks(record.price), lots, SIDES.get(record.side, -1)
                     wakes.add("trade")
             self.n_events += 1
             wakes.add("event")

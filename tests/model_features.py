@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 NAN = math.nan
 ADD, CANCEL, EXEC, TRADE, MARK = range(5)
-LAST, SNAPSHOT, NO_SIDE, CLEARED = 1, 2, 8, 32
+LAST, SNAPSHOT, NO_SIDE, CLEARED, CONTINUED = 1, 2, 8, 32, 128
 
 
 class Row(NamedTuple):
@@ -46,11 +46,22 @@ class Moment:
     sweep: list = field(default_factory=lambda: [0, 0])  # so far at this ts_event
 
 
+def whole_changes(rows):
+    """Put together changes and trades that take several rows."""
+    out = []
+    for row in rows:
+        if row.flags & CONTINUED:
+            out[-1] = out[-1]._replace(qty=out[-1].qty + row.qty, flags=out[-1].flags | row.flags & ~CONTINUED)
+        else:
+            out.append(row)
+    return out
+
+
 def market(rows):
     """Replay rows into moments."""
     orders, queues = {}, [defaultdict(dict), defaultdict(dict)]
     moments, event, sweep_ts, sweep = [], [], None, [0, 0]
-    for row in rows:
+    for row in whole_changes(rows):
         event.append(row)
         if not row.flags & LAST:
             continue

@@ -17,8 +17,9 @@ OTHER = {"B": "A", "A": "B"}
 class Market:
     """Makes records, and keeps the resting orders so that they make sense: id -> [side, price, size], oldest place first."""
 
-    def __init__(self, seed, crossing=0.03, wild=0.02, start=1000):
-        self.rng = random.Random(seed)
+    def __init__(self, seed, crossing=0.03, wild=0.02, start=1000, unit=1):
+        """`unit`: all sizes are about so many times larger, give or take a lot."""
+        self.rng, self.unit = random.Random(seed), unit
         self.crossing, self.wild = crossing, wild
         self.orders, self.records = {}, []
         self.next_id, self.ts, self.local = 1, start, start
@@ -49,7 +50,7 @@ class Market:
         self._add(side, price)
 
     def _add(self, side, price):
-        size = self.rng.randint(1, 6)
+        size = self._size(1, 6)
         self.orders[self.next_id] = [side, price, size]
         self._record("A", side, price, size, self.next_id)
         self.next_id += 1
@@ -59,7 +60,7 @@ class Market:
             return self._nothing()
         id_ = self.rng.choice(list(self.orders))
         side, price, size = self.orders[id_]
-        lots = size if self.rng.random() < 0.7 else self.rng.randint(1, size)
+        lots = size if self.rng.random() < 0.7 else min(size, self._size(1, max(1, size // self.unit)))
         self._take(id_, lots)
         self._record("C", side, price, lots, id_)
 
@@ -73,7 +74,7 @@ class Market:
             price = self.rng.randint(96, 105)
             if best is not None and self.rng.random() > self.crossing:
                 price = min(price, best - 1) if side == "B" else max(price, best + 1)
-        size = max(1, size + self.rng.randint(-3, 3))
+        size = max(1, size + self._size(-3, 3))
         self.orders[id_] = [side, price, size]
         self._record("M", side, price, size, id_)
 
@@ -82,8 +83,8 @@ class Market:
         side = self.rng.choice("BA")
         best = self._best(side)
         if best is None or self.rng.random() < 0.1:
-            return self._record("T", self.rng.choice("BA"), self.rng.randint(96, 105), self.rng.randint(1, 9), 0)
-        lots, after = self.rng.randint(1, 9), []
+            return self._record("T", self.rng.choice("BA"), self.rng.randint(96, 105), self._size(1, 9), 0)
+        lots, after = self._size(1, 9), []
         self._record("T", OTHER[side], best, lots, 0)
         while lots and (best := self._best(side)) is not None and len(after) < 4:
             id_ = next(i for i, (s, p, _) in self.orders.items() if (s, p) == (side, best))
@@ -95,7 +96,7 @@ class Market:
             if size == qty or self.rng.random() < 0.5:
                 after.append(("C", side, best, qty, id_))
             else:  # an M: the rest, or an iceberg's next part, which goes to the back
-                rest = size - qty + (self.rng.random() < 0.3) * self.rng.randint(1, 4)
+                rest = size - qty + (self._size(1, 4) if self.rng.random() < 0.3 else 0)
                 self.orders[id_] = [side, best, rest]
                 after.append(("M", side, best, rest, id_))
                 break
@@ -117,6 +118,10 @@ class Market:
 
     # Insides
 
+    def _size(self, least, most):
+        size = self.rng.randint(least, most) * self.unit
+        return size if self.unit == 1 else size + self.rng.randint(-1, 1)
+
     def _best(self, side):
         prices = [price for s, price, _ in self.orders.values() if s == side]
         return (max if side == "B" else min)(prices, default=None)
@@ -136,18 +141,18 @@ class Market:
         self.local = max(self.local, self.ts + self.rng.choice((0, 0, 1, 3, 30)))
 
 
-def script_of(seed, first, last, n_actions, n_venues=1):
-    """Return n random actions at random times: mostly quotes near the touch."""
+def script_of(seed, first, last, n_actions, n_venues=1, unit=1):
+    """Return n random actions at random times: mostly quotes near the touch; `unit` as for a Market."""
     rng = random.Random(seed)
     script = {}
     for _ in range(n_actions):
         ts = rng.randint(first, last)
-        script.setdefault(ts, []).extend(_some_action(rng, n_actions, n_venues) for _ in range(rng.choice((1, 1, 2, 3))))
+        script.setdefault(ts, []).extend(_some_action(rng, n_actions, n_venues, unit) for _ in range(rng.choice((1, 1, 2, 3))))
     return script
 
 
-def _some_action(rng, n_actions, n_venues):
-    side, qty = rng.randrange(2), rng.randint(1, 7)
+def _some_action(rng, n_actions, n_venues, unit):
+    side, qty = rng.randrange(2), rng.randint(1, 7) * unit
     what = rng.choices(("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten"), (40, 4, 14, 22, 16, 1, 2))[0]
     if what in ("cancel", "replace"):
         side = rng.randrange(n_actions)  # an order's id

@@ -221,16 +221,16 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
 
 
 def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
-    """128 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
+    """512 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
     most = 2**31 - 1
-    rows = [(ADD, BID, 7, most, 1)] * 128
+    rows = [(ADD, BID, 7, most, 1)] * 512
     book = marked(rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2))
     out = [np.zeros(1, np.int64) for _ in range(3)]
     assert books.depth(book.levels, book.pages, book.words, book.tree, book.sides, BID, *out) == 1
-    assert [int(one[0]) for one in out] == [7, 128 * most, 128]
+    assert [int(one[0]) for one in out] == [7, 512 * most, 512]
     again = turn_flags.rows_of(book)
-    assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (128, 128 * most, most)
-    with pytest.raises(CapacityError, match=r"274,877,906,944 lots rest at one price \(7 ticks\)"):
+    assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (512, 512 * most, most)
+    with pytest.raises(CapacityError, match=r"1,099,511,627,776 lots or 1,048,576 orders rest at one price \(7 ticks\)"):
         marked(rows_of(*rows, rows[0]).copy(), arrays.new_book(LOW, HIGH, 2))
 
 

@@ -13,7 +13,7 @@ from model import F_LAST, F_SNAPSHOT, F_TOB, UNDEF_PRICE, Book, Record
 from nbtrade import synthetic
 from nbtrade._numba.jit import JIT
 from nbtrade.errors import SourceError
-from nbtrade.schema import ADD, CHECKPOINT_ROWS, GAP, LAST, MARK, NO_SIDE, OFF_TICK, TRADE, TURN
+from nbtrade.schema import ADD, CHECKPOINT_ROWS, EXEC, GAP, LAST, MARK, NO_SIDE, OFF_TICK, TRADE, TURN
 
 TICK = 10
 F_GAP = 4
@@ -173,14 +173,14 @@ def test_a_gap_is_counted_once_though_its_record_is_resolved_twice():
     assert kept.tape().events["flags"].tolist() == [LAST | TURN, LAST | TURN | GAP]
 
 
-def test_a_size_that_no_row_can_hold_is_counted_and_ignored():
-    """2**32 - 1 is the vendor's "no size": it must not become -1 lots."""
-    counts, tape = faults_of(
-        rec("A"), rec("A", size=2**32 - 1, order_id=2), rec("T", "A", size=2**32 - 1), rec("F", size=2**32 - 1), rec("C")
-    )
-    assert counts == {"huge_size": 1}
-    assert tape.events["qty"].tolist() == [1, 0, 2**31 - 1, 0, -1]
-    assert tape.events["kind"].tolist() == [ADD, MARK, TRADE, MARK, 2]
+def test_a_record_without_a_size_is_counted():
+    """Databento's 2**32 - 1: no add, no trade's volume; a fill or a cancel is of all of the order."""
+    array = array_of([rec("A", size=5), rec("A", order_id=2), rec("M"), rec("T", "A"), rec("F"), rec("C")])
+    array["size"][1:] = 2**32 - 1
+    kept = resolved(array, TICK)
+    assert kept.resolver.faults() == {"no_size": {"count": 5, "first": [1, 2, 3, 4, 5]}}
+    assert kept.tape().events["qty"].tolist() == [5, 0, 0, 0, 0, -5]
+    assert kept.tape().events["kind"].tolist() == [ADD, MARK, MARK, TRADE, MARK, EXEC]
 
 
 def test_a_modify_without_a_price_is_counted_and_keeps_the_order():

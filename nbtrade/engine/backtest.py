@@ -195,6 +195,11 @@ def run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool =
     odd = [tape for tape in days if tape.tick_units != days[0].tick_units]
     if odd:
         raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
+    odd = [tape for tape in days if tape.lot_units != days[0].lot_units]
+    if odd:
+        raise ValueError(
+            f"{odd[0]} has lots of {odd[0].lot:g}, {days[0]} of {days[0].lot:g}: sessions in sequence need one lot. Ingest them alike."
+        )
     simulation = run_tapes(days[:1], setup, progress)
     for tape in days[1:]:
         simulation.close_session(flatten)

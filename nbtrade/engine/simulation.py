@@ -16,6 +16,9 @@ from nbtrade.engine import diagnostics
 from nbtrade.engine.instrument_state import LOG_ROWS, Delays, Venue, joined, new_log, new_records, taken
 from nbtrade.engine.kernels import event_loop, market, order_entry, records
 from nbtrade.engine.strategy import Strategy
+from nbtrade.errors import CapacityError
+
+MOST_CLOSED = 2**31 - 1  # lots of an own order are an i4
 
 
 def shares_book(strategy: Strategy, feed: int) -> bool:
@@ -142,7 +145,9 @@ class Simulation:
         return self.venues[0].n_passed()
 
     def close_session(self, flatten: bool) -> None:
-        """DAY orders expire, and positions are closed if asked for."""
+        """DAY orders expire, and positions are closed if asked for. Raises CapacityError for one larger than an order can be."""
+        if flatten:
+            self._check_positions()
         end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
         for venue in self.venues:
             closed = self.n_accounts if flatten else 0
@@ -151,6 +156,15 @@ class Simulation:
                 venue.make_room()
                 step = order_entry.close_session(venue.records, step, venue.n_slots, closed, end)
         self.drain()
+
+    def _check_positions(self) -> None:
+        positions = np.abs(self.accounts["true_position"])
+        if positions.max(initial=0) > MOST_CLOSED:
+            k = int(positions.argmax())
+            raise CapacityError(
+                f"account {k % self.n_accounts} has {int(positions[k]):,} lots at the session's end: one order closes at most "
+                f"{MOST_CLOSED:,}. Close the position in the strategy, leave it open, or choose a larger lot."
+            )
 
     def next_session(self, books: Sequence[arrays.Book], first_ts: int) -> None:
         """Go on with other tapes: open orders are sent again and arrive when we see what is captured at `first_ts`, in the back.

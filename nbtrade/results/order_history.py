@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nbtrade.errors import StrategyError
-from nbtrade.schema import ADD, BID, CLEARED, EXEC, FOK, IOC, MARKET_ORDER, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
+from nbtrade.schema import ADD, BID, CLEARED, CONTINUED, EXEC, FOK, IOC, MARKET_ORDER, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,14 +132,24 @@ def _queue(order: Any, fills: np.ndarray, tape: "Tape", first: int, ahead: int) 
         return
     stop, joined = _end_row(order, fills, tape), first
     rows = tape.events[first - tape.start : stop - tape.start]
-    for i in np.flatnonzero((rows["px"] == order["px"]) & (rows["side"] == order["side"]) & (rows["kind"] < TRADE)):
+    here = (rows["px"] == order["px"]) & (rows["side"] == order["side"]) & (rows["kind"] < TRADE)
+    for i in np.flatnonzero(here & (rows["flags"] & CONTINUED == 0)):
         row, n = rows[i], first + int(i)
+        lots, n_rows = _whole_change(rows, int(i))
         if _is_snapshot(row):
-            joined = n + 1
+            joined = n + n_rows
         elif row["kind"] == ADD or row["prio"] >= joined:
             continue
-        ahead += int(row["qty"])
-        yield Step(int(tape.ts_event[n - tape.start]), n, _cause(row), int(row["qty"]), ahead, int(row["px"]), CHANGE)
+        ahead += lots
+        yield Step(int(tape.ts_event[n - tape.start]), n, _cause(row), lots, ahead, int(row["px"]), CHANGE)
+
+
+def _whole_change(rows: np.ndarray, i: int) -> tuple[int, int]:
+    """(lots, rows) of the change that begins with rows[i]: more than one row if it does not fit."""
+    stop = i + 1
+    while stop < len(rows) and rows["flags"][stop] & CONTINUED:
+        stop += 1
+    return int(rows["qty"][i:stop].sum(dtype=np.int64)), stop - i
 
 
 def _end_row(order: Any, fills: np.ndarray, tape: "Tape") -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from nbtrade._numba.jit import attributes
+from nbtrade.schema import LOT_SCALE
 
 # 1.8 MB: four buffers of 7 MB do not fit the caches, and the decoder, which sets the pace, took 55 ns a record instead of 51.
 BATCH_RECORDS = 1 << 15
@@ -29,6 +30,7 @@ class Source:
 
     batches : function(progress) -> iterator of RECORD[n]
     symbols : instrument_id -> symbol, as far as the source says
+    lot_units : what one lot of its sizes is, in 1e-9 units of the asset
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Source:
     n_bytes: int
     batches: Callable[[Progress], Iterator[np.ndarray]]
     symbols: dict[int, str] = field(default_factory=dict)
+    lot_units: int = LOT_SCALE
 
 
 def new_buffers(dtype: np.dtype, n: int = BATCH_RECORDS) -> list[np.ndarray]:

@@ -11,10 +11,10 @@ import numpy as np
 
 from nbtrade._numba.jit import kernel
 from nbtrade.book.kernels import arrays
-from nbtrade.schema import ADD, ASK, BID, LIVE, TRADE, UNDEF_PRICE
+from nbtrade.schema import ADD, ASK, BID, CONTINUED, LIVE, TRADE, UNDEF_PRICE
 from nbtrade.storage.search.search import upper_bound
 from nbtrade.tape.rows import TapeRows
-from nbtrade.tape.turn_flags import marked
+from nbtrade.tape.turn_flags import marked, rows_adding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def orders_at(events, first, last, live, n, out):
         out[at].qty = 0
         if row.kind >= TRADE:
             continue
-        if row.kind == ADD:
+        if row.kind == ADD and row["flags"] & CONTINUED == 0:
             out[at].prio = row.prio
             out[at].px = row.px
             out[at].side = row.side
@@ -142,8 +142,5 @@ def book_arrays(tape: TapeRows) -> arrays.Book:
     book = arrays.new_book(px["min"], px["max"])
     if tape.start:
         orders = book_before(tape, tape.start).orders
-        rows = np.zeros(len(orders), tape.whole["events"].dtype).view(np.recarray)
-        rows["px"], rows["qty"], rows["side"] = orders["px"], orders["qty"], orders["side"]
-        rows["d_orders"] = 1
-        book = marked(rows, book)
+        book = marked(rows_adding(orders["px"], orders["qty"], orders["side"]), book)
     return book

@@ -121,6 +121,7 @@ class _TapeSink:
                 "publisher_id": self.publisher_id,
                 "tick": r.tick,
                 "tick_from": how.get(r.tick_from, r.tick_from),
+                "lot_units": self.source.lot_units,
             },
             "counts": {
                 "records": r.get("n_records"),

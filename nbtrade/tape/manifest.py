@@ -87,6 +87,7 @@ _ENTRIES = {
     "instrument.publisher_id": dtypes.is_count,
     "instrument.tick": lambda value: dtypes.is_count(value) and value > 0,
     "instrument.tick_from": _is_text,
+    "instrument.lot_units": lambda value: dtypes.is_count(value) and 0 < value < 2**63,
     "source.name": _is_text,
     "source.kind": _is_text,
     "source.dataset": lambda value: value is None or isinstance(value, str),

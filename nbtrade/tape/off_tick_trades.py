@@ -7,10 +7,10 @@ for each midpoint trade of an instrument whose tick is inferred.
 
 import numpy as np
 
-from nbtrade.schema import OFF_TICK, UNDEF_PRICE
+from nbtrade.schema import CONTINUED, OFF_TICK, UNDEF_PRICE
 from nbtrade.tape.kernels.tape_rows import OFF_TICK_TRADE, PLACES
 
-# where it is on the tape, what it says, which record of the instrument it was
+# where it is on the tape, what it says, which record of the instrument it was; a trade of several rows has an entry for each
 ODD = np.dtype([("row", "i8"), ("price", "i8"), ("record", "i8")])
 
 
@@ -25,8 +25,9 @@ def odd_trades(records: np.ndarray, state: np.ndarray, first_record: int, events
     is_odd = mine & (records["action"] == ord("T")) & (records["price"] != UNDEF_PRICE) & (records["price"] % state["tick"][0] != 0)
     numbers = np.cumsum(mine) - 1
     rows = np.flatnonzero(events["flags"] & OFF_TICK)
+    trade = np.cumsum(events["flags"][rows] & CONTINUED == 0) - 1
     out = np.empty(len(rows), ODD)
-    out["row"], out["price"], out["record"] = rows + first_row, records["price"][is_odd], numbers[is_odd] + first_record
+    out["row"], out["price"], out["record"] = rows + first_row, records["price"][is_odd][trade], numbers[is_odd][trade] + first_record
     return out
 
 
@@ -42,7 +43,7 @@ def put_right(events: np.ndarray, first_row: int, odd: np.ndarray, tick: int) ->
 def still_odd(odd: np.ndarray, state: np.ndarray, tick: int) -> np.ndarray:
     """Those that are off the finer tick too; the fault's count and places become theirs."""
     odd = odd[odd["price"] % tick != 0]
-    state["faults"][0, OFF_TICK_TRADE] = len(odd)
-    places = odd["record"][:PLACES]
-    state["places"][0, OFF_TICK_TRADE, : len(places)] = places
+    trades = np.unique(odd["record"])
+    state["faults"][0, OFF_TICK_TRADE] = len(trades)
+    state["places"][0, OFF_TICK_TRADE, : len(trades[:PLACES])] = trades[:PLACES]
     return odd

@@ -11,14 +11,16 @@ import numpy as np
 
 from nbtrade._numba.jit import attributes
 from nbtrade.book.kernels import arrays
-from nbtrade.errors import SourceError
-from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROWS, PRICE_SCALE
+from nbtrade.book.kernels.book import MOST_LOTS
+from nbtrade.errors import CapacityError, SourceError
+from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROW_LOTS, MAX_ROWS, PRICE_SCALE
 from nbtrade.tape import off_tick_trades, ticks, turn_flags
+from nbtrade.tape.kernels import pending_fills, tape_rows
 from nbtrade.tape.kernels import resolve as kernels
-from nbtrade.tape.kernels import tape_rows
 
 FIRST_ROWS = 1 << 16
 FIRST_ORDERS = 1 << 12
+FIRST_PENDING = 1 << 8
 N_OUT = 2  # sets of out buffers in turn: what a sink leaves over stays where it is while its rows come again
 
 
@@ -59,10 +61,12 @@ class Resolver:
         self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
         self.turn = 0
         self.orders = attributes(np.zeros(FIRST_ORDERS, tape_rows.ORDER))
+        self.pending = attributes(np.zeros(FIRST_PENDING, pending_fills.PENDING))
         self.state = attributes(np.zeros(1, tape_rows.STATE))
         self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
         self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
-        self.state["next_checkpoint"] = CHECKPOINT_ROWS
+        self.state["next_checkpoint"], self.state["most_lots"] = CHECKPOINT_ROWS, MAX_ROW_LOTS
+        self.state["moment"] = 1  # 0 is that of unused slots
         self.book: arrays.Book | None = None  # after the rows that have their TURN flags
         self.n_marked = 0  # of the out rows
         self.waiting: list[np.ndarray] = []  # RECORD[n]s from before the first price that rests
@@ -88,22 +92,23 @@ class Resolver:
         self.state["inverse"] = 1.0 / tick if tick else 0.0
 
     def feed(self, records: np.ndarray) -> None:
-        """Resolve RECORD[n]; hand all whole events to the sink.
+        """Resolve RECORD[n], or the same with sizes as i8; hand all whole events to the sink.
 
-        Raises SourceError for a price off the given tick, or beyond 2**31 ticks.
+        Raises SourceError for a price off the given tick, or beyond 2**31 ticks; CapacityError for more lots than a level can hold.
         """
+        self.state["undef_size"] = ticks.undef_size(records)
         if self.tick == 0:
             records = self._wait_for_tick(records)
         at = 0
         while at < len(records):
             before = at, self.get("n_records"), self.get("n_out"), self.get("base_row"), self._n_odd()
-            status, at = kernels.resolve(records, at, self.orders, self.state, *self.out)
+            status, at = kernels.resolve(records, at, self.orders, self.pending, self.state, *self.out)
             self._note_odd_trades(records, at, *before)
             self._flush()
             if status == kernels.CHECKPOINT_DUE:
                 self._checkpoint()
-            elif status == kernels.ORDERS_FULL:
-                self._grow_orders()
+            elif status == kernels.TABLE_FULL:
+                self._grow_tables()
             elif status == kernels.OUT_FULL:
                 self._make_room()
             elif status != kernels.DONE:
@@ -202,14 +207,19 @@ class Resolver:
         self.sink.checkpoint(row, live)
         self.state["next_checkpoint"] = row + CHECKPOINT_ROWS
 
-    def _grow_orders(self) -> None:
-        larger = attributes(np.zeros(len(self.orders) * 4, tape_rows.ORDER))
-        tape_rows.rehash(self.orders, larger)
-        self.orders = larger
+    def _grow_tables(self) -> None:
+        if 4 * (self.get("n_live") + 1) > len(self.orders):
+            larger = attributes(np.zeros(len(self.orders) * 4, tape_rows.ORDER))
+            tape_rows.rehash(self.orders, larger)
+            self.orders = larger
+        if 4 * (self.get("n_pending_slots") + 1) > len(self.pending):
+            more = attributes(np.zeros(len(self.pending) * 4, pending_fills.PENDING))
+            pending_fills.rehash(self.pending, more, self.get("moment"))
+            self.pending = more
 
     def _make_room(self) -> None:
         """Nothing to flush frees enough: an event, or the removals of one R, are longer than the buffers."""
-        needed = self.get("n_out") + self.get("n_live") + FIRST_ROWS
+        needed = self.get("n_out") + self.get("room") + FIRST_ROWS
         if needed > len(self.out[0]):
             larger = _out(2 * needed)
             for old, new in zip(self.out, larger, strict=True):
@@ -225,6 +235,11 @@ class Resolver:
             raise SourceError(
                 f"{where}: price {price / PRICE_SCALE} is {price / self.tick:.3g} ticks of {self.tick / PRICE_SCALE:g}, more than "
                 "2**31. The price is damaged, or the tick too fine: give a coarser tick=."
+            )
+        if status == kernels.TOO_LARGE:
+            raise CapacityError(
+                f"{where}: {records['size'][at]:,} lots are more than the {MOST_LOTS:,} that one price can hold. Most likely the size is "
+                "damaged; if it is right, choose a larger lot."
             )
         if self.tick_from == "given":
             raise SourceError(

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from nbtrade.prices import TickSize
-from nbtrade.schema import ROW_COLUMNS
+from nbtrade.schema import LOT_SCALE, ROW_COLUMNS
 from nbtrade.storage.search import search
 from nbtrade.times import all_to_ns, to_ns
 
@@ -42,6 +42,16 @@ class TapeRows:
     def tick_units(self) -> int:
         """Price of one tick in 1e-9 units, exact."""
         return int(self.manifest["instrument"]["tick"])
+
+    @property
+    def lot(self) -> float:
+        """Size of one lot in units of the asset (shares, contracts, coins)."""
+        return self.lot_units / LOT_SCALE
+
+    @property
+    def lot_units(self) -> int:
+        """Size of one lot in 1e-9 units of the asset, exact."""
+        return int(self.manifest["instrument"]["lot_units"])
 
     @property
     def content_hash(self) -> str:

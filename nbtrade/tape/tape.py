@@ -74,7 +74,10 @@ class Tape(TapeRows):
         return audit.audit(self)
 
     def to_df(self) -> "pd.DataFrame":
-        """Rows as a DataFrame indexed by ts_recv (UTC), with the field's names and prices in currency."""
+        """Book changes and trades as a DataFrame indexed by ts_recv (UTC), with the field's names, prices in currency and sizes in lots.
+
+        One line is one change, whatever its size: the few that take several rows of the tape (schema.EVENT) are put together.
+        """
         from nbtrade.tape import frames
 
         return frames.to_df(self)

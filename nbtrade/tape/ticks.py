@@ -44,6 +44,11 @@ def looked_up(dataset: str, symbol: str) -> int | None:
     return GLBX_TICKS.get(match[1]) if match and dataset == "GLBX.MDP3" else None
 
 
+def undef_size(records: np.ndarray) -> int:
+    """What stands for "no size" in RECORD[n]: the largest number of the field, as Databento has it."""
+    return int(np.iinfo(records.dtype["size"]).max)
+
+
 def inferred(records: np.ndarray, so_far: int = 0) -> int:
     """Greatest common divisor (1e-9 units) of the prices in RECORD[n] that will rest for certain and of `so_far`; 0 when there are none.
 
@@ -52,7 +57,7 @@ def inferred(records: np.ndarray, so_far: int = 0) -> int:
     action, side = records["action"], records["side"]
     rests = ((action == ord("A")) | (action == ord("M"))) & ((side == ord("A")) | (side == ord("B")))
     size = records["size"]
-    prices = records["price"][rests & (size > 0) & (size < 2**31) & (records["price"] != UNDEF_PRICE)]
+    prices = records["price"][rests & (size > 0) & (size != undef_size(records)) & (records["price"] != UNDEF_PRICE)]
     return int(np.gcd.reduce(np.unique(prices), initial=so_far))
 
 

@@ -5,35 +5,45 @@ import numpy as np
 from nbtrade.book.kernels import arrays
 from nbtrade.book.kernels import book as books
 from nbtrade.errors import CapacityError
-from nbtrade.schema import ASK, BID, EVENT
+from nbtrade.schema import ASK, BID, CONTINUED, EVENT, MAX_ROW_LOTS
 
 
 def marked(events: np.ndarray, book: arrays.Book) -> arrays.Book:
     """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up.
 
-    Raises CapacityError when more lots rest at one price than a level can hold.
+    Raises CapacityError when more lots or orders rest at one price than a level can hold.
     """
     at = 0
     while (at := books.mark(events, at, len(events), *book)) < len(events):
         if book.sides["n_free"][0]:
             raise CapacityError(
-                f"more than {books.MOST_LOTS:,} lots rest at one price ({events['px'][at]:,} ticks): a level does not hold them. "
-                "Most likely sizes are damaged; if they are right, they need a larger unit."
+                f"more than {books.MOST_LOTS:,} lots or {books.MOST_ORDERS:,} orders rest at one price ({events['px'][at]:,} ticks): a "
+                "level does not hold them. Most likely sizes are damaged; if they are right, choose a larger lot."
             )
         book = arrays.grown(book)
     return book
 
 
+def rows_adding(px: np.ndarray, qty: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """EVENT rows that add one order for each element: i8[n] ticks and lots, sides[n]."""
+    n_rows = -(-qty // MAX_ROW_LOTS)
+    order = np.repeat(np.arange(len(qty)), n_rows)
+    k = np.arange(len(order)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)  # number of the row in its chain
+    rows = np.zeros(len(order), EVENT).view(np.recarray)
+    rows["px"], rows["side"], rows["d_orders"] = px[order], side[order], k == 0
+    rows["flags"] = np.where(k == 0, 0, CONTINUED)
+    rows["qty"] = np.minimum(qty[order] - k * MAX_ROW_LOTS, MAX_ROW_LOTS)
+    return rows
+
+
 def rows_of(book: arrays.Book) -> np.ndarray:
-    """EVENT[orders] that make an equal book of an empty one; each level's orders are equally large, but for the first."""
+    """EVENT rows that turn an empty book into an equal one; a level's orders are equally large, but for the first."""
     levels, pages, words, tree, _, sides = book
     parts = []
     for side in (BID, ASK):
         px, qty, n = (np.zeros(int(sides["n_levels"][side]), np.int64) for _ in range(3))
         books.depth(levels, pages, words, tree, sides, side, px, qty, n)
-        rows = np.zeros(int(n.sum()), EVENT).view(np.recarray)
-        rows["px"], rows["side"], rows["d_orders"] = np.repeat(px, n), side, 1
-        rows["qty"] = np.repeat(qty // n, n)
-        rows["qty"][np.cumsum(n) - n] += qty % n
-        parts.append(rows)
+        each = np.repeat(qty // n, n)
+        each[np.cumsum(n) - n] += qty % n
+        parts.append(rows_adding(np.repeat(px, n), each, np.full(len(each), side)))
     return np.concatenate(parts).view(np.recarray)

@@ -29,8 +29,9 @@ from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.schema import ASK, BID, LAST, TRADE, TURN
 
 BELOW_ALL = 2**62 + 2**40  # takes any key below NO_KEY
-LOTS_BITS = 40  # of LEVEL.held: the lots, signed; the orders are above them. An order has 31 bits of lots, 1 at least
-MOST_LOTS = 1 << LOTS_BITS - 2  # at one price, which `mark` makes sure of: a level holds 0 when it is empty, and only then
+LOTS_BITS = 42  # of LEVEL.held: the lots, signed; the orders are above them
+MOST_LOTS = 1 << LOTS_BITS - 2  # at one price, as `mark` checks at ingest; so a level holds 0 when it is empty, and only then
+MOST_ORDERS = 1 << 64 - LOTS_BITS - 2  # at one price
 
 
 @helper
@@ -325,7 +326,7 @@ def apply_and_tell(row, levels, pages, words, tree, free, sides):
 def mark(events, start, stop, levels, pages, words, tree, free, sides):
     """`replay` of rows that do not have their TURN flags yet: they get them.
 
-    Returns as `replay`; also the first row (applied) after which a level has more than MOST_LOTS.
+    Returns as `replay`; also the first row (applied) after which a level has more than MOST_LOTS or MOST_ORDERS.
     """
     for i in range(start, stop):
         row = events[np.uint64(i)]
@@ -335,7 +336,7 @@ def mark(events, start, stop, levels, pages, words, tree, free, sides):
                 return i
             if turned:
                 row["flags"] |= TURN
-            if abs(lots_of(levels[at])) > MOST_LOTS:
+            if abs(lots_of(levels[at])) > MOST_LOTS or orders_of(levels[at]) > MOST_ORDERS:
                 return i
     return stop
 

@@ -17,7 +17,7 @@ from nbtrade.engine.kernels.match import at_level, meet_both, trade_through
 from nbtrade.engine.kernels.order_entry import arrive, has_room
 from nbtrade.engine.kernels.records import BY_REPORT, NEVER, messages_at, orders_at, own_levels
 from nbtrade.engine.kernels.row_batch import AT_ONCE, BESTS, D_ORDERS_BIT, FLAGS_BIT, GROUP, KIND, NO_OWN, SIDE_BIT, first_bits, place_rows
-from nbtrade.schema import ADD, ASK, BID, EXEC, LAST, SNAPSHOT, TAKEN, TRADE, TURN
+from nbtrade.schema import ADD, ASK, BID, CONTINUED, EXEC, LAST, MAX_ROW_LOTS, SNAPSHOT, TAKEN, TRADE, TURN
 
 REACHED, OURS, MET, PAGES_FULL = 0, 1, 2, 3
 ENDS = LAST << FLAGS_BIT
@@ -165,14 +165,30 @@ def quiet_rows(venue, until):
 
 
 @helper
+def lots_to_share(venue, event):
+    """Lots of the execution that begins with row x, whose event is at hand: all of its rows. 0 for a row that continues one."""
+    if event["flags"] & CONTINUED != 0:
+        return np.int64(0)
+    lots, rows, x = -np.int64(event.qty), events_at(venue.events_at), venue.x
+    while -rows[x].qty == MAX_ROW_LOTS and rows[x]["flags"] & LAST == 0 and rows[x + 1]["flags"] & CONTINUED != 0:
+        x += 1
+        lots -= rows[x].qty
+    return lots
+
+
+@helper
 def touch_orders(venue, event, i, ts, row):
-    """A row that concerns us: better-priced orders first, then those at its level."""
+    """A row that concerns us: better-priced orders first, then those at its level.
+
+    An execution of several rows is shared out at the first of them, so that it fills an order once; each row moves queues by its own lots.
+    """
     side = np.int64(event.side)
     key = key_of(side, np.int64(event.px))
-    if event.kind == EXEC and own_levels(venue)[2][side].best > key:
-        trade_through(venue, side, key, -np.int64(event.qty), ts, row)
+    lots = lots_to_share(venue, event) if event.kind == EXEC else np.int64(0)
+    if lots > 0 and own_levels(venue)[2][side].best > key:
+        trade_through(venue, side, key, lots, ts, row)
     if exchange_book(venue)[0][i].own != 0:
-        at_level(venue, event, i, ts, row)
+        at_level(venue, event, i, lots, ts, row)
 
 
 @helper

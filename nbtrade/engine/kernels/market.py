@@ -15,7 +15,7 @@ from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.records import seen_book, venue_at
-from nbtrade.schema import ASK, BID, LAST, NO_SIDE, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, CONTINUED, LAST, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
 # volume and n_events count from the first session's beginning on.
@@ -184,7 +184,10 @@ def note_trades(events, start, stop, market):
     market.volume += volume
     if last >= 0:
         market.last_px = events[last].px
-        market.last_qty = events[last].qty
+        market.last_qty = np.int64(events[last].qty)
+        while events[last]["flags"] & CONTINUED != 0:  # rows come as whole events: the trade begins among them
+            last -= 1
+            market.last_qty += events[last].qty
         market.last_side = -1 if events[last]["flags"] & NO_SIDE != 0 else np.int64(events[last].side)
 
 

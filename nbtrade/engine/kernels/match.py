@@ -155,7 +155,7 @@ def available(venue, k, side, limit, enough):
         px = key_of(opposite, key)
         i = level_index(pages, sides, opposite, px)
         t = taken_entry(levels, orders, i, k)
-        lots += max(0, lots_of(levels[i]) - (orders[t].qty if t >= 0 else 0))
+        lots += max(0, lots_of(levels[i]) - (orders[t].ahead if t >= 0 else 0))
         key = next_level(pages, words, tree, sides, opposite, px)
     return lots
 
@@ -178,7 +178,7 @@ def take(venue, o, limit, maker, ts, row):
         px = key_of(opposite, key)
         i = level_index(pages, sides, opposite, px)
         t = taken_entry(levels, orders, i, own.account)
-        free = lots_of(levels[i]) - (orders[t].qty if t >= 0 else 0)
+        free = lots_of(levels[i]) - (orders[t].ahead if t >= 0 else 0)
         qty = min(own.leaves - passive, free)
         if qty > 0:
             if not maker and own_sides[opposite].best >= key:
@@ -233,8 +233,11 @@ def trade_through(venue, side, key, lots, ts, row):
 
 
 @kernel
-def at_level(venue, event, i, ts, row):
-    """A row changed level `i`, where we have entries: queues move up, executions fill, what we took is refreshed."""
+def at_level(venue, event, i, shared, ts, row):
+    """A row changed level `i`, where we have entries: queues move up, executions fill, what we took is refreshed.
+
+    shared : lots of the execution that begins with this row, all of its rows; 0 for others
+    """
     apart()
     levels = exchange_book(venue)[0]
     orders = orders_at(venue.orders_at)
@@ -255,9 +258,9 @@ def at_level(venue, event, i, ts, row):
         after = own.next
         if own.kind == TAKEN:
             if is_exec:
-                own.qty -= lots
-            own.qty = min(own.qty, lots_of(levels[i]))
-            if own.qty <= 0:
+                own.ahead -= lots
+            own.ahead = min(own.ahead, lots_of(levels[i]))
+            if own.ahead <= 0:
                 drop_taken(venue, levels, orders, o)
         elif event.kind == ADD:  # a snapshot's: it was before us already
             own.ahead -= 0 if own.rule == OPTIMISTIC else lots
@@ -265,8 +268,8 @@ def at_level(venue, event, i, ts, row):
             own.stamp = own.joined if own.rule == 0 else own.stamp
         elif prio < own.stamp:
             own.ahead -= lots if prio < own.joined else 0
-        elif is_exec:
-            fill_share(venue, o, lots, ts, row)
+        elif shared > 0:
+            fill_share(venue, o, shared, ts, row)
         if o == last:
             break
         o = after

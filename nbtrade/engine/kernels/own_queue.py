@@ -2,7 +2,8 @@
 
     levels[i].own ──> entry <──> entry <──> entry      circular, in order of arrival; OWN records of all accounts
 
-A TAKEN entry is an account's liquidity that it took from the level; see engine/kernels/match.py for what becomes of it.
+A TAKEN entry is an account's liquidity that it took from the level, `ahead` says how many lots (an order's `qty` is an i4, and orders may
+add up to more); see engine/kernels/match.py for what becomes of it.
 """
 
 import numpy as np
@@ -98,9 +99,9 @@ def note_taken(venue, levels, orders, i, side, px, k, qty):
         orders[o].account = k
         orders[o].side = side
         orders[o].px = px
-        orders[o].qty = 0
+        orders[o].ahead = 0
         link(venue, levels, orders, i, o)
-    orders[o].qty += qty
+    orders[o].ahead += qty
 
 
 @helper

@@ -43,7 +43,7 @@ BY_MARKET = EVENT_END | TOP | TRADES
 BY_REPORT = OWN_ACK | OWN_FILL
 NEVER = 2**62
 CONSTANT, RANDOM, MEASURED = 0, 1, 2  # kinds of latency
-MAX_PX = 1 << 30  # ticks an own order's price may have
+MAX_PX = 1 << 30  # ticks an own order's price may have, and lots its size
 
 OWN = np.dtype(
     [
@@ -69,7 +69,7 @@ OWN = np.dtype(
         ("next", "i4"),  # list of our entries at the level, circular; free list of the account
         ("prev", "i4"),
         ("account", "i4"),
-        ("ahead", "i8"),  # lots of the market before us at our price
+        ("ahead", "i8"),  # lots of the market before us at our price; of a TAKEN entry: lots taken
         ("stamp", "i8"),  # row of the tape when we joined: rows with an earlier prio are before us
         ("at", "i8"),  # index of its level
         ("ahead_first", "i8"),  # `ahead` on arrival

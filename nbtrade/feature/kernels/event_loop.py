@@ -20,34 +20,26 @@ from nbtrade._numba.records import call_strategy as call
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, key_of, level_index
 from nbtrade.book.kernels.pointers import events_at, exchange_book
+from nbtrade.feature.kernels.event_flows import AT_END, BEGUN, CHAINED, FLAGS, NOBODYS, ORDERED, TRADED, note_order, note_trade
 from nbtrade.feature.kernels.snapshot import (
     ABSORB,
     ADDS,
     ADVANCE,
     BUY_QTY,
-    CANCELS,
     DONE,
     FAILED,
     FAR,
     FLOWS,
     FLOWS_END,
-    LAST_PX,
-    LAST_QTY,
     LAST_QUOTE,
-    LAST_SIGN,
-    LAST_TRADE,
     MID_BEFORE,
-    MODIFIES,
     N_EVENTS,
     N_TRADES,
     NOW,
     OLD_PX,
     OUT_FULL,
     PAGES_FULL,
-    REFILLED,
-    REFILLS,
     RINGS_FULL,
-    RUN,
     SAMPLE_EVENTS,
     SAMPLE_QUOTES,
     SAMPLE_TIME,
@@ -57,10 +49,7 @@ from nbtrade.feature.kernels.snapshot import (
     SAMPLE_VOLUME,
     SCANS,
     SELL_QTY,
-    SIGNED_VALUE,
     SINCE,
-    SWEEP,
-    SWEPT,
     TRADE_VALUE,
     UNSIGNED_QTY,
     VOLUME,
@@ -73,103 +62,17 @@ from nbtrade.feature.kernels.snapshot import (
 )
 from nbtrade.feature.kernels.streaming_stores import unload, unload_all
 from nbtrade.feature.kernels.top_levels import TURNED, measure_anew, quote_moved, scan, settle, touch
-from nbtrade.schema import ADD, BID, CANCEL, CLEARED, EXEC, LAST, NO_SIDE, NONE, SNAPSHOT, TRADE
+from nbtrade.schema import LAST, NONE, TRADE
 
-# What is known of the event under way, one number in a register: bits 0..32 are of feature/kernels/top_levels.py, from FLAGS on
-# stand its rows' flags. 0 between events.
-BEGUN, AT_END, TRADED, ORDERED, CHAINED = (1 << k for k in range(33, 38))
-FLAGS = 40
-NOBODYS = (SNAPSHOT | CLEARED) << FLAGS
 AHEAD = 16  # rows: by then what a row needs is in the cache
 
 
 # --- rows ------------------------------------------------------------------------------------------
 @helper
-def note_trade(row, now, obs, w):
-    """Take in a trade: the event's flows, and the last trade."""
-    qty = float(row.qty)
-    value = qty * row.px
-    obs[N_TRADES] += 1.0
-    obs[TRADE_VALUE] += value
-    obs[LAST_PX] = float(row.px)
-    obs[LAST_QTY] = qty
-    obs[LAST_TRADE] = float(now)
-    if row["flags"] & NO_SIDE:
-        obs[UNSIGNED_QTY] += qty
-        return
-    sign = 1.0 if row.side == BID else -1.0
-    obs[BUY_QTY if row.side == BID else SELL_QTY] += qty
-    obs[SIGNED_VALUE] += sign * value
-    run = obs[RUN]
-    obs[RUN] = run + sign if run * sign > 0.0 else sign
-    obs[LAST_SIGN] = sign
-
-
-@kernel
-def note_execution(px, side, emptied, i, w):
-    """An order was executed: what a refill is known by, and levels that executions empty. Out of line: rare."""
-    apart()
-    w.exec_id = i8_at(w.order_id_at)[i]
-    w.exec_px = px
-    w.exec_side = side
-    if w.follow_sweeps:
-        note_sweep(side, emptied, i8_at(w.ts_event_at)[i], w)
-
-
-@helper
-def note_sweep(side, emptied, ts_event, w):
-    """Count the levels that the executions of one ts_event empty."""
-    obs = floats(w.observed_at)
-    if ts_event != w.sweep_ts:
-        w.sweep_ts = ts_event
-        obs[SWEEP] = 0.0
-        obs[SWEEP + 1] = 0.0
-    if emptied:
-        obs[SWEPT + side] += 1.0
-        obs[SWEEP + side] += 1.0
-
-
-@kernel
-def note_return(px, side, qty, order_id, w):
-    """An order came back right after its removal: it was moved or made larger, or is an iceberg's refill. Out of line: rare."""
-    apart()
-    obs = floats(w.observed_at)
-    if w.prev_kind == CANCEL:
-        obs[CANCELS + w.prev_side] -= 1.0
-    if w.exec_id == order_id and w.exec_px == px and w.exec_side == side:
-        obs[REFILLS + side] += 1.0
-        obs[REFILLED + side] += qty
-    else:
-        obs[MODIFIES + side] += 1.0
-
-
-@helper
-def note_order(row, i, level, obs, w):
-    """Count what a row does to an order; its marks. Adds and cancels without a branch: they alternate."""
-    if row["flags"] & (SNAPSHOT | CLEARED):  # nobody's doing
-        return 0
-    side = int(row.side)
-    kind = int(row.kind)
-    if kind == EXEC:
-        note_execution(int(row.px), side, level.held == 0, i, w)
-    elif w.prev_kind != NONE and kind == ADD and w.prev_id == i8_at(w.order_id_at)[i]:
-        note_return(int(row.px), side, float(row.qty), w.prev_id, w)
-    else:
-        removal = CANCELS if row.d_orders != 0 else MODIFIES
-        obs[(ADDS if kind == ADD else removal) + side] += 1.0
-    if kind != EXEC and row["flags"] & LAST:
-        return ORDERED
-    w.prev_kind = kind
-    w.prev_side = side
-    w.prev_id = i8_at(w.order_id_at)[i]
-    return ORDERED | CHAINED
-
-
-@helper
 def note_age(row, at, now, w):
     """Keep the sum of arrival times of the level's orders, ns since t0."""
     since = i8_at(w.since_at)
-    if row.kind == ADD:
+    if row.d_orders > 0:
         since[at] += now
     elif row.d_orders < 0:
         since[at] -= i8_at(w.first_seen_at)[row.prio] - w.t0

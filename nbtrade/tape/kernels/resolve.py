@@ -1,6 +1,6 @@
 """Resolve raw market-by-order records into tape rows: everything messy about a day, settled once.
 
-    RECORD[n] ──> orders (hash by id: px, side, lots left, priority, lots filled in this event)
+    RECORD[n] ──> orders (hash by id: px, side, lots left, priority), fills announced at this moment
               ──> rows out: EVENT, both clocks, order id, sequence
 
 The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq) and are written out, slowly, in tests/model.py:
@@ -9,6 +9,8 @@ The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq) and are written
 - A modify keeps its place only if side and price stay and the new size is at most what the fills of this event left.
 - R, a first snapshot record without R, and a top-of-book add become the removals that they mean.
 - All rows of an event get the clocks of its last record; both clocks never run backwards.
+- Sizes enter at one place, `size_of`, and are int64 from there, whatever width the records have. A record may lack a size: an A or M is
+  then counted and ignored, a T has 0 lots, a C or F means all of its order.
 
 Rows are written only while all that one record may need fits; else the kernel returns a status and the record's index, and
 goes on from there when it is called again: the same bytes for any batch size.
@@ -18,8 +20,9 @@ The arrays, and the only functions that make rows of them, are in tape/kernels/t
 
 import numpy as np
 
-from nbtrade._numba.jit import helper, kernel
+from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade._numba.prefetch import prefetch
+from nbtrade.book.kernels.book import MOST_LOTS
 from nbtrade.schema import (
     ASK,
     BID,
@@ -32,6 +35,7 @@ from nbtrade.schema import (
     F_TOB,
     GAP,
     MARK,
+    MAX_ROW_LOTS,
     NO_SIDE,
     NONE,
     OFF_TICK,
@@ -41,13 +45,14 @@ from nbtrade.schema import (
     UNDEF_PRICE,
 )
 from nbtrade.tape.kernels.order_table import find, slot_of
+from nbtrade.tape.kernels.pending_fills import announce_fills, explain_fills
 from nbtrade.tape.kernels.tape_rows import (
     CLOCK_BACKWARDS,
     DUPLICATE_ADD,
     FILL_WITHOUT_CHANGE,
     GAP_SEEN,
-    HUGE_SIZE,
     NO_LEVEL,
+    NO_SIZE,
     OFF_TICK_TRADE,
     OTHER_RTYPE,
     OVER_CANCEL,
@@ -60,17 +65,18 @@ from nbtrade.tape.kernels.tape_rows import (
     close_event,
     fault,
     put,
+    rows_to_clear,
     take,
 )
 
-DONE, OUT_FULL, ORDERS_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH = 0, 1, 2, 3, 4, 5, 6
+DONE, OUT_FULL, TABLE_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH, TOO_LARGE = range(8)
 RECORD_WORDS = 14
 ROWS_PER_RECORD = 4
 AHEAD = 12  # records: by then the slot of an order is in the cache (10 k live orders: 100 ns a record without, 39 with)
 TOB_ID = -(2**63) + 1  # plus the side: the one order of a top-of-book feed's side
 A, C, M, F, T, R = 65, 67, 77, 70, 84, 82  # ASCII actions
 PX_LIMIT = 2**31 - 2**22  # leaves room for a book's margin
-MAX_QTY = 2**31 - 1  # an event's qty is an i4, a record's size a u4 with 2**32 - 1 for "none"
+NONE_GIVEN = -1  # a record without a size
 
 
 @helper
@@ -93,27 +99,33 @@ def px_of(st, price):
 
 
 @helper
-def fills_of(st, orders, i):
-    """Lots of the order in slot `i` that F records of this moment have taken; they count as matched from here."""
-    if orders[i].filled == 0 or orders[i].moment != st.moment:
-        return 0
-    filled = min(orders[i].filled, orders[i].qty)
-    orders[i].filled = 0
-    st.n_pending -= 1
-    return filled
+def size_of(record, st):
+    """The size of a record in lots, NONE_GIVEN if it has none: the only place where sizes enter."""
+    size = np.int64(record["size"])
+    return np.int64(NONE_GIVEN) if size < 0 or size == st.undef_size else size
 
 
 @helper
-def cancel(out, st, orders, order_id, size, flags, sequence):
+def given_or_all(st, orders, i, size):
+    """`size`, or all of the order in slot `i` where the record has none, which is counted."""
+    if size == NONE_GIVEN:
+        fault(st, NO_SIZE)
+        return orders[i].qty
+    return size
+
+
+@helper
+def cancel(out, st, orders, pending, order_id, size, flags, sequence):
     """C: take `size` lots off; as an execution as far as F records announced it."""
     i = find(orders, order_id)
     if orders[i].qty == 0:
         fault(st, UNKNOWN_CANCEL)
         return
+    size = given_or_all(st, orders, i, size)
     if size > orders[i].qty:
         fault(st, OVER_CANCEL)
     size = min(size, orders[i].qty)
-    filled = min(fills_of(st, orders, i), size)
+    filled = min(explain_fills(st, pending, order_id), size)
     if filled > 0:
         take(out, st, orders, i, filled, EXEC, flags, sequence)
     if size > filled:
@@ -121,11 +133,11 @@ def cancel(out, st, orders, order_id, size, flags, sequence):
 
 
 @helper
-def modify(out, st, orders, i, order_id, side, px, size, flags, sequence):
+def modify(out, st, orders, pending, i, order_id, side, px, size, flags, sequence):
     """M of the order in slot `i`: new size, price or side; what F records announced is an execution; priority as the venue keeps it."""
     side = orders[i].side if side < 0 else side  # a modify without a side keeps it
     same = orders[i].px == px and orders[i].side == side
-    filled = fills_of(st, orders, i)
+    filled = min(explain_fills(st, pending, order_id), orders[i].qty)
     left = orders[i].qty - filled
     if filled > 0:
         take(out, st, orders, i, filled, EXEC, flags, sequence)
@@ -136,11 +148,11 @@ def modify(out, st, orders, i, order_id, side, px, size, flags, sequence):
     if left > 0:
         take(out, st, orders, i, left, CANCEL, flags, sequence)
     if size > 0:
-        add(out, st, orders, find(orders, order_id), order_id, side, px, size, flags, sequence)
+        add(out, st, orders, pending, find(orders, order_id), order_id, side, px, size, flags, sequence)
 
 
 @helper
-def mark_fill(st, orders, record):
+def mark_fill(st, orders, pending, record, size):
     """F: remember the lots for the C or M that follows; an aggressor's own F is skipped."""
     if record.order_id == st.trade_id and record.side == st.trade_side:
         return
@@ -148,25 +160,26 @@ def mark_fill(st, orders, record):
     if orders[i].qty == 0:
         fault(st, UNKNOWN_FILL)
         return
-    if record["size"] == 0:
-        return
-    if orders[i].filled == 0 or orders[i].moment != st.moment:
-        orders[i].filled = 0
-        orders[i].moment = st.moment
-        st.n_pending += 1
-    orders[i].filled = min(np.int64(orders[i].filled) + np.int64(record["size"]), MAX_QTY)
+    size = given_or_all(st, orders, i, size)
+    if size != 0:
+        announce_fills(st, pending, record.order_id, min(size, MOST_LOTS), MOST_LOTS)
 
 
 @helper
-def trade(out, st, record, flags):
-    """T: a row that does not change the book; a price between ticks is rounded down, flagged and counted."""
+def trade(out, st, record, size, flags):
+    """T: a row that does not change the book; a price between ticks is rounded down, flagged and counted. Returns DONE or why not."""
     st.trade_id = record.order_id
     st.trade_side = record.side
     if record.price == UNDEF_PRICE:
-        return True
+        return DONE
     px, exact = px_of(st, record.price)
     if abs(px) > PX_LIMIT:
-        return False
+        return TOO_FINE
+    if size > MOST_LOTS:
+        return TOO_LARGE
+    if size == NONE_GIVEN:
+        fault(st, NO_SIZE)
+        size = np.int64(0)
     if not exact:
         fault(st, OFF_TICK_TRADE)
         flags |= OFF_TICK
@@ -175,8 +188,8 @@ def trade(out, st, record, flags):
     side = max(side_of(record), BID)
     st.px_min = min(st.px_min, px)
     st.px_max = max(st.px_max, px)
-    put(out, st, px, min(np.int64(record["size"]), MAX_QTY), -1, TRADE, side, 0, record.order_id, flags, record.sequence)
-    return True
+    put(out, st, px, size, -1, TRADE, side, 0, record.order_id, flags, record.sequence)
+    return DONE
 
 
 @helper
@@ -186,7 +199,7 @@ def is_top(record):
 
 
 @helper
-def new_order(out, st, orders, record, side, px, size, flags):
+def new_order(out, st, orders, pending, record, side, px, size, flags):
     """An A, or the M of an unknown order: add it if it has a size and a level."""
     if size == 0:
         fault(st, ZERO_SIZE)
@@ -198,38 +211,39 @@ def new_order(out, st, orders, record, side, px, size, flags):
             fault(st, DUPLICATE_ADD)
             take(out, st, orders, i, orders[i].qty, CANCEL, flags, record.sequence)
             i = find(orders, record.order_id)
-        add(out, st, orders, i, record.order_id, side, px, size, flags, record.sequence)
+        add(out, st, orders, pending, i, record.order_id, side, px, size, flags, record.sequence)
 
 
 @helper
-def change(out, st, orders, record, known, px, size, flags):
+def change(out, st, orders, pending, record, known, px, size, flags):
     """A or M whose price is on a tick, if it will rest."""
     side = side_of(record)
-    if size > MAX_QTY:
-        fault(st, HUGE_SIZE)
+    if size == NONE_GIVEN:
+        fault(st, NO_SIZE)
     elif is_top(record):
         clear(out, st, orders, side, flags, record.sequence)
         if record.price != UNDEF_PRICE and size == 0:
             fault(st, ZERO_SIZE)
         elif record.price != UNDEF_PRICE:
-            add(out, st, orders, find(orders, TOB_ID + side), TOB_ID + side, side, px, size, flags, record.sequence)
+            add(out, st, orders, pending, find(orders, TOB_ID + side), TOB_ID + side, side, px, size, flags, record.sequence)
     elif not known:
         if record.action == M:
             fault(st, UNKNOWN_MODIFY)
-        new_order(out, st, orders, record, side, px, size, flags)
+        new_order(out, st, orders, pending, record, side, px, size, flags)
     elif size > 0 and record.price == UNDEF_PRICE:
         fault(st, NO_LEVEL)
     else:
-        modify(out, st, orders, find(orders, record.order_id), record.order_id, side, px, size, flags, record.sequence)
+        modify(out, st, orders, pending, find(orders, record.order_id), record.order_id, side, px, size, flags, record.sequence)
 
 
 @helper
-def add_or_modify(out, st, orders, record, flags):
+def add_or_modify(out, st, orders, pending, record, size, flags):
     """Check the price of an A or M that will rest, then apply it. Returns DONE or why not (then neither changed nor counted)."""
-    size = np.int64(record["size"])
+    if size > MOST_LOTS:
+        return TOO_LARGE
     known = record.action == M and orders[find(orders, record.order_id)].qty != 0
     px = np.int64(0)
-    if 0 < size <= MAX_QTY and record.price != UNDEF_PRICE and (known or side_of(record) != NONE):
+    if size > 0 and record.price != UNDEF_PRICE and (known or side_of(record) != NONE):
         px, exact = px_of(st, record.price)
         if not exact:
             return OFF_TICK_PRICE
@@ -237,7 +251,7 @@ def add_or_modify(out, st, orders, record, flags):
             return TOO_FINE
         st.px_min = min(st.px_min, px)
         st.px_max = max(st.px_max, px)
-    change(out, st, orders, record, known, px, size, flags)
+    change(out, st, orders, pending, record, known, px, size, flags)
     return DONE
 
 
@@ -260,7 +274,8 @@ def begin_record(st, record):
         if st.n_pending != 0:
             fault(st, FILL_WITHOUT_CHANGE)
             st.n_pending = 0
-        st.moment = (st.moment + 1) & 0x7FFFFFFF
+        st.n_pending_slots = 0
+        st.moment += 1
         st.trade_id = 0
         st.trade_side = 0
     st.event_open = 1
@@ -278,7 +293,7 @@ def keep_clocks(st, record):
 
 
 @helper
-def dispatch(out, st, orders, record):
+def dispatch(out, st, orders, pending, record, size):
     """Apply one record of the wanted instrument. Returns DONE or why not (then at most a snapshot's clear is done)."""
     flags = 0
     if record["flags"] & F_SNAPSHOT:
@@ -288,29 +303,38 @@ def dispatch(out, st, orders, record):
     if record.action == R or starts_snapshot(st, record):
         clear(out, st, orders, -1, flags, record.sequence)
     if record.action == C:
-        cancel(out, st, orders, record.order_id, np.int64(record["size"]), flags, record.sequence)
+        cancel(out, st, orders, pending, record.order_id, size, flags, record.sequence)
     elif record.action == A or record.action == M:
-        return add_or_modify(out, st, orders, record, flags)
+        return add_or_modify(out, st, orders, pending, record, size, flags)
     elif record.action == F:
-        mark_fill(st, orders, record)
+        mark_fill(st, orders, pending, record, size)
     elif record.action == T:
-        return DONE if trade(out, st, record, flags) else TOO_FINE
+        return trade(out, st, record, size, flags)
     elif record.action == R:
         put(out, st, 0, 0, -1, MARK, BID, 0, 0, flags | CLEARED, record.sequence)
     return DONE
 
 
 @kernel
-def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequences):
+def room_for_chains(s, orders, size, clears_all):
+    """Rows that a record may need where it, or an order so far, is larger than a row. Out of line: rare."""
+    apart()
+    chains = 2 * (s.most_lots // MAX_ROW_LOTS) + max(size, 0) // MAX_ROW_LOTS
+    return ROWS_PER_RECORD + chains + (rows_to_clear(orders) if clears_all else 0)
+
+
+@kernel
+def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids, sequences):
     """Resolve records[start:] into the out arrays, from row st.n_out on.
 
-    records : RECORD[n]          orders  : ORDER[power of two], at most a quarter full
+    records : RECORD[n], or the same with sizes as i8
+    orders  : ORDER, pending : PENDING [power of two], both at most a quarter full
     st      : STATE[1]           events  : EVENT[m]
     ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
 
-    Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow), ORDERS_FULL (rehash),
-    OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), CHECKPOINT_DUE (all rows so far are closed: take one), BAD_LENGTH (not 56
-    bytes: the stream is out of step).
+    Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow to `st.room` more), TABLE_FULL
+    (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MOST_LOTS lots), CHECKPOINT_DUE (all rows so far
+    are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step).
     Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.
     """
     s = st[0]
@@ -329,13 +353,17 @@ def resolve(records, start, orders, st, events, ts_event, ts_recv, ids, sequence
         if record.instrument_id != s.instrument_id or (s.publisher_id >= 0 and record.publisher_id != s.publisher_id):
             s.n_skipped += 1
             continue
+        size = size_of(record, s)
         room = ROWS_PER_RECORD + (s.n_live if clears(s, record) else 0)
+        if max(size, s.most_lots) > MAX_ROW_LOTS:
+            room = room_for_chains(s, orders, min(size, MOST_LOTS), clears(s, record))
         if s.n_out + room > len(events):
+            s.room = room
             return OUT_FULL, k
-        if 4 * (s.n_live + 1) > len(orders):
-            return ORDERS_FULL, k
+        if 4 * (s.n_live + 1) > len(orders) or 4 * (s.n_pending_slots + 1) > len(pending):
+            return TABLE_FULL, k
         begin_record(s, record)
-        status = dispatch(out, s, orders, record)
+        status = dispatch(out, s, orders, pending, record, size)
         if status != DONE:
             return status, k
         if record["flags"] & F_MAYBE_BAD_BOOK:

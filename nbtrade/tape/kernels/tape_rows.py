@@ -1,29 +1,30 @@
 """What a resolve keeps and writes: live orders, its state, and the only functions that make tape rows.
 
     ORDER[power of two]   live orders, hashed by id (tape/kernels/order_table.py)
+    PENDING[power of two] fills announced by F records, hashed by order id (tape/kernels/pending_fills.py)
     STATE[1]              what one event must remember, counters, clocks, faults with their first places
     out                   (EVENT[m], order ids i8[m], sequences u4[m]): rows not handed over yet
 
 Every row passes `put`; the orders change only in `take` and `add`, each with its row, so that rows and orders cannot
-disagree. The rules of what to put, take and add are in tape/kernels/resolve.py.
+disagree. The rules of what to put, take and add are in tape/kernels/resolve.py. Lots are int64 throughout; only `put` knows that a row
+holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line).
 """
 
 import numpy as np
 
-from nbtrade._numba.jit import helper, kernel
-from nbtrade.schema import ADD, BID, CANCEL, CLEARED, LAST, MARK
+from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade.schema import ADD, BID, CANCEL, CLEARED, CONTINUED, LAST, MARK, MAX_ROW_LOTS
 from nbtrade.tape.kernels.order_table import delete, find
+from nbtrade.tape.kernels.pending_fills import forget_fills
 
 # A live order; the slot is free when qty is 0. 32 bytes: two to a cache line.
 ORDER = np.dtype(
     [
         ("order_id", "i8"),
+        ("qty", "i8"),  # lots left
         ("px", "i4"),  # ticks
-        ("qty", "i4"),  # lots left
         ("prio", "i4"),  # row that put it at the back of its level
-        ("filled", "i4"),  # lots of F records not yet matched by a C or M
-        ("moment", "i4"),  # STATE.moment that `filled` belongs to
-        ("side", "i4"),
+        ("side", "i8"),
     ],
     align=True,
 )
@@ -41,7 +42,7 @@ FAULTS = (
     "gap",
     "no_level",
     "other_rtype",
-    "huge_size",
+    "no_size",
 )
 (
     DUPLICATE_ADD,
@@ -56,7 +57,7 @@ FAULTS = (
     GAP_SEEN,
     NO_LEVEL,
     OTHER_RTYPE,
-    HUGE_SIZE,
+    NO_SIZE,
 ) = range(len(FAULTS))
 PLACES = 5  # first places kept of each fault
 
@@ -75,6 +76,7 @@ STATE = np.dtype(
         ("n_live", "i8"),
         ("most_live", "i8"),
         ("n_pending", "i8"),  # F records whose C or M has not come
+        ("n_pending_slots", "i8"),  # slots of PENDING that this moment has used
         ("in_snapshot", "i8"),
         ("moment", "i8"),  # counts the ts_event at which events begin
         ("last_ts", "i8"),  # ts_event of the record before
@@ -86,6 +88,9 @@ STATE = np.dtype(
         ("px_min", "i8"),
         ("px_max", "i8"),
         ("next_checkpoint", "i8"),  # row
+        ("undef_size", "i8"),  # what stands for "no size" in the source's records
+        ("most_lots", "i8"),  # of a change so far, MAX_ROW_LOTS at least
+        ("room", "i8"),  # rows that the record which found OUT_FULL may need
         ("faults", "i8", (len(FAULTS),)),
         ("places", "i8", (len(FAULTS), PLACES)),  # record numbers
     ],
@@ -104,7 +109,31 @@ def fault(st, kind):
 
 @helper
 def put(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
-    """Write one row; `prio` -2 stands for this row's own number."""
+    """Write a change of `qty` lots: one row, or a chain. `prio` -2 stands for the row's own number. Returns the number of the first row."""
+    if abs(qty) > MAX_ROW_LOTS:
+        return put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
+    return put_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
+
+
+@kernel
+def put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
+    """Write a change of more than MAX_ROW_LOTS lots: full rows, then the rest. Room for them must be there. Out of line: rare."""
+    apart()
+    st.most_lots = max(st.most_lots, abs(qty))
+    most = np.int64(MAX_ROW_LOTS if qty > 0 else -MAX_ROW_LOTS)
+    first = put_row(out, st, px, most, prio, kind, side, d_orders, order_id, flags, sequence)
+    prio = first if prio == -2 else prio
+    left = qty - most
+    while left != 0:
+        lots = most if abs(left) > MAX_ROW_LOTS else left
+        put_row(out, st, px, lots, prio, kind, side, 0, order_id, flags | CONTINUED, sequence)
+        left -= lots
+    return first
+
+
+@helper
+def put_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
+    """Write one row."""
     events, ids, sequences = out
     n = st.n_out
     row = st.base_row + n
@@ -133,14 +162,15 @@ def take(out, st, orders, i, qty, kind, flags, sequence):
 
 
 @helper
-def add(out, st, orders, i, order_id, side, px, qty, flags, sequence):
+def add(out, st, orders, pending, i, order_id, side, px, qty, flags, sequence):
     """Put an order at the back of its level; `i` is its free slot, from `find`."""
+    if st.n_pending != 0:
+        forget_fills(st, pending, order_id)
     row = put(out, st, px, qty, -2, ADD, side, 1, order_id, flags, sequence)
     orders[i].order_id = order_id
     orders[i].px = px
     orders[i].qty = qty
     orders[i].prio = row
-    orders[i].filled = 0
     orders[i].side = side
     st.n_live += 1
     st.most_live = max(st.most_live, st.n_live)
@@ -148,13 +178,23 @@ def add(out, st, orders, i, order_id, side, px, qty, flags, sequence):
 
 @kernel
 def clear(out, st, orders, side, flags, sequence):
-    """Remove every order of `side` (both when -1). Room for n_live rows must be there."""
+    """Remove every order of `side` (both when -1). Room for their rows must be there."""
     # A delete moves later slots back, so a slot is looked at again until it is free or stays; a run that
     # wraps around the end is why it takes a second pass.
     for _ in range(2):
         for i in range(len(orders)):
             while orders[i].qty != 0 and (side < 0 or orders[i].side == side):
                 take(out, st, orders, i, orders[i].qty, CANCEL, flags | CLEARED, sequence)
+
+
+@kernel
+def rows_to_clear(orders):
+    """Rows that `clear` may need when some orders are larger than a row."""
+    apart()
+    n = 0
+    for i in range(len(orders)):
+        n += (orders[i].qty + MAX_ROW_LOTS - 1) // MAX_ROW_LOTS
+    return n
 
 
 @helper

@@ -1,0 +1,69 @@
+"""Fills that F records announced and no C or M has explained yet, by order id.
+
+    PENDING[power of two]   order_id, lots, moment        open addressing, at most a quarter full, nothing is ever deleted
+
+A slot belongs to the moment that it was written at (STATE.moment) and is free at any other, so a new moment empties the table by counting
+on. An ordinary event uses one or two slots, so the table stays in the first cache; and where no fill is pending, which STATE.n_pending
+tells, nothing is looked up. Kept apart from the order table, whose slots thus hold 64-bit sizes and are still two to a cache line.
+"""
+
+import numpy as np
+
+from nbtrade._numba.jit import helper, kernel
+from nbtrade.tape.kernels.order_table import slot_of
+
+PENDING = np.dtype([("order_id", "i8"), ("lots", "i8"), ("moment", "i8")], align=True)
+
+
+@helper
+def find_fills(pending, moment, order_id):
+    """Slot of the order's fills at this moment, or the free slot where they would go: look at `moment`."""
+    mask = len(pending) - 1
+    i = slot_of(order_id, mask)
+    while pending[i].moment == moment and pending[i].order_id != order_id:
+        i = (i + 1) & mask
+    return i
+
+
+@helper
+def announce_fills(st, pending, order_id, lots, most):
+    """Note that `lots` of an order were executed: they count, up to `most`, for its next C or M of this moment."""
+    i = find_fills(pending, st.moment, order_id)
+    if pending[i].moment != st.moment:
+        pending[i].moment = st.moment
+        pending[i].order_id = order_id
+        pending[i].lots = 0
+        st.n_pending_slots += 1
+    if pending[i].lots == 0:
+        st.n_pending += 1
+    pending[i].lots = min(pending[i].lots + lots, most)
+
+
+@helper
+def explain_fills(st, pending, order_id):
+    """Lots that were announced for an order; from here they count as explained."""
+    if st.n_pending == 0:
+        return np.int64(0)
+    i = find_fills(pending, st.moment, order_id)
+    if pending[i].moment != st.moment or pending[i].lots == 0:
+        return np.int64(0)
+    lots = pending[i].lots
+    pending[i].lots = 0
+    st.n_pending -= 1
+    return lots
+
+
+@helper
+def forget_fills(st, pending, order_id):
+    """The order is a new one: what was announced for an earlier one of its id does not concern it (and stays unexplained)."""
+    i = find_fills(pending, st.moment, order_id)
+    if pending[i].moment == st.moment:
+        pending[i].lots = 0
+
+
+@kernel
+def rehash(old, new, moment):
+    """Move this moment's fills into the larger, empty table `new`."""
+    for i in range(len(old)):
+        if old[i].moment == moment:
+            new[find_fills(new, moment, old[i].order_id)] = old[i]

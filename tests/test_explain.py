@@ -17,8 +17,8 @@ from test_random_scripts import days_of, seeds, setups, tape_of
 from test_sessions import MONDAY, SETUP, TUESDAY
 
 from nbtrade.engine import backtest
+from nbtrade.engine.outcome import result_of
 from nbtrade.errors import StrategyError
-from nbtrade.results.result import Result
 
 RULES = st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))
 
@@ -45,7 +45,7 @@ class Noting(Exchange):
 def engine_result(days, script, rule, *, flatten=False, **setup):
     setup = scripted_engine.setup_of([script], rule=rule, **setup)
     tapes = [tape_of(records) for records in days]
-    return Result(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
+    return result_of(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
 
 
 def at_the_end_of(frame, ts):

@@ -13,7 +13,7 @@ import nbtrade as nt
 from nbtrade import ASK, BID
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 
 SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1}
 
@@ -147,4 +147,4 @@ def test_many_accounts_close_together(tmp_path):
     assert not together.accounts["true_position"].any()
     for k in (0, 1, 777, 2499):
         alone, _, _ = closed(values[k : k + 1])
-        assert Result(alone, setup, "", 1).hash == Result(together, setup, "", 1, 0, k).hash
+        assert result_of(alone, setup, "", 1).hash == result_of(together, setup, "", 1, 0, k).hash

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nbtrade.errors import StrategyError
-from nbtrade.schema import ADD, BID, CLEARED, EXEC, FOK, IOC, MARKET_ORDER, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
+from nbtrade.schema import ADD, BID, CLEARED, EXEC, FOK, IOC, MARKET_ORDER, NONE, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape | Sequence[Tape]") -> "pd.DataFrame":
-    """The life of one order. orders : OWN[n] by id   fills : FILL[m]
+    """The life of one order. orders : ORDER[n] by id   fills : FILL[m]
 
     Returns ts (exchange clock), row (of the tape), what, lots, ahead (after it; -1 before it is in a queue), px.
     Raises StrategyError for an unknown order, and for a tape that is not the order's.
@@ -45,7 +45,9 @@ def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape |
     if at == len(orders) or orders["id"][at] != order_id:
         raise StrategyError(f"there is no order {order_id}: the run has {len(orders):,}, numbered from 0")
     order = orders[at]
-    mine = fills[(fills["order_id"] == order["id"]) & (fills["account"] == order["account"])]
+    if order["joined"] == NONE:
+        raise StrategyError(f"where order {order_id} stood in its queue is unknown: the result was made from frames, not by a run")
+    mine = fills[fills["order_id"] == order["id"]]
     earlier, mine = mine[mine["ts"] < order["arrived"]], mine[mine["ts"] >= order["arrived"]]
     tape = _tape_of(order, tapes)
     first, ahead = _beginning(order, mine, tape)
@@ -78,7 +80,7 @@ def _rests(order: Any, fills: np.ndarray) -> bool:
 
 
 def _moved(order: Any) -> bool:
-    return bool(order["moved"] and order["arrived"])  # the slot's last order may have left its mark
+    return bool(order["requeued"])
 
 
 def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
@@ -93,8 +95,8 @@ def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
     if not _moved(order):
         if joined != came and before == joined:
             _refuse(order, tape, came)
-        return came, int(order["ahead_first"])
-    return (joined, int(order["ahead_first"])) if before == joined else (before, 0)
+        return came, int(order["ahead"])
+    return (joined, int(order["ahead"])) if before == joined else (before, 0)
 
 
 def _refuse(order: Any, tape: "Tape", came: int) -> None:
@@ -111,7 +113,7 @@ def _is_snapshot(row: Any) -> bool:
 # --- its steps ------------------------------------------------------------------------------------------
 def _sent(order: Any) -> Step:
     side = "buy" if order["side"] == BID else "sell"
-    return Step(int(order["sent"]), -1, f"sent: {side} {int(order['qty'])}", int(order["qty"]), -1, int(order["want_px"]), ARRIVAL)
+    return Step(int(order["sent"]), -1, f"sent: {side} {int(order['qty'])}", int(order["qty"]), -1, int(order["px"]), ARRIVAL)
 
 
 def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]:
@@ -182,7 +184,7 @@ def _met(order: Any, fill: Any, tape: "Tape") -> str:
 
 def _ended(order: Any, tape: "Tape") -> list[Step]:
     state, reason = STATES[order["state"]], REASONS[order["reason"]]
-    px, leaves, ahead = int(order["px"]), int(order["leaves"]), int(order["ahead"])
+    px, leaves, ahead = int(order["px"]), int(order["leaves"]), int(order["ahead_last"])
     if order["done"] == 0:
         where = f", {ahead} ahead" if state == "working" else ""
         return [Step(int(tape.ts_event[-1]), tape.stop, f"at the end: {state}, {leaves} lots open{where}", 0, -1, px, END)]

@@ -13,7 +13,7 @@ from nbtrade import ASK, BID, UNDEF_PRICE
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
 from nbtrade.engine.outcome import result_of
-from nbtrade.sweeps.sweep import sweep
+from nbtrade.sweeps import sweep
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 GRID = {"half_spread": [0.5, 1.0, 2.0], "max_position": [2, 10], "fill_rule": ["fifo", "optimistic", "conservative"]}
@@ -217,7 +217,7 @@ def test_two_instruments_are_two_backtests(tape, tmp_path):
         together = results[name].fills
         assert together[together.index.asi8 < last].equals(alone.fills[alone.fills.index.asi8 < last])
         assert len(alone.fills) > 20
-    assert results.equity["net"].iloc[-1] == pytest.approx(sum(r.equity["net"].iloc[-1] for r in results.values()))
+    assert results.total_equity["net"].iloc[-1] == pytest.approx(sum(r.equity["net"].iloc[-1] for r in results.values()))
     assert list(results.summary.columns) == ["one", "two"]
 
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from nbtrade.engine.simulation import Simulation
 from nbtrade.engine.strategy import Strategy
 from nbtrade.engine.strategy_features import feature_rows
 from nbtrade.errors import SourceError
+from nbtrade.results.result import Result
 from nbtrade.results.results import Results
 from nbtrade.results.run_info import Session
 from nbtrade.schema import TIMER
@@ -38,6 +39,10 @@ SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then ma
 Data = Tape | str | os.PathLike[str]
 
 
+@overload
+def backtest(data: Mapping[str, Data], strategy: Strategy, **options: Any) -> Results: ...
+@overload
+def backtest(data: Data | Sequence[Data], strategy: Strategy, **options: Any) -> Result: ...
 def backtest(
     data: Data | Sequence[Data] | Mapping[str, Data],
     strategy: Strategy,
@@ -57,7 +62,7 @@ def backtest(
     symbol: str | None = None,
     progress: bool = False,
     **state: Any,
-) -> Any:
+) -> Result | Results:
     """Backtest one strategy. Returns a Result; with several instruments a Results: a dict of them.
 
     data       : a Tape, a tape's folder, or a source file (.dbn, .dbn.zst, .csv), which is then decoded on the way;

@@ -30,7 +30,7 @@ from nbtrade.tape.rows import TapeRows
 def session_of(tape: TapeRows) -> Session:
     """The rows of a tape that a run used."""
     first, last = (int(tape.ts_recv[0]), int(tape.ts_recv[-1])) if len(tape) else (0, 0)
-    return Session(str(tape.path), tape.content_hash, tape.start, len(tape), first, last)
+    return Session(str(tape.path), str(tape.manifest.get("content_hash", "")), tape.start, len(tape), first, last)
 
 
 def result_of(simulation: Simulation, setup: Setup, symbol: str = "", tick_units: int = 1, v: int = 0, k: int = 0) -> Result:
@@ -98,7 +98,7 @@ class Outcome:
         self.venue, self.n_accounts = simulation.venues[v], simulation.n_accounts
         self.symbol, self.tick_units, self.sessions, self.at_close = symbol, tick_units, tuple(sessions), at_close
         self.tick_lot = tick_units / PRICE_SCALE * self.setup.instrument.multiplier
-        self.market = np.array(simulation.market[v].tolist()[: len(LAST_MARKET.names or ())], LAST_MARKET)[()]
+        self.market: Any = np.array(simulation.market[v].tolist()[: len(LAST_MARKET.names or ())], LAST_MARKET)[()]
 
     # --- results -----------------------------------------------------------------------------------
     def result(self, k: int = 0) -> Result:

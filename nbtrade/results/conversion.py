@@ -56,6 +56,11 @@ def frame_of(given: Frame, name: str, index: str) -> "pd.DataFrame":
         raise ResultError(f"{name}: {error}") from None
 
 
+def is_text(values: "pd.Series") -> bool:
+    """True for a column of text: it is read as ISO 8601, because guesses differ from machine to machine."""
+    return any(isinstance(value, str) for value in values)
+
+
 class _Columns:
     """The columns of one frame, checked as they are taken."""
 
@@ -84,7 +89,7 @@ class _Columns:
         try:
             if values.dtype.kind in "iu":
                 return values.to_numpy(np.int64)
-            stamps = pd.DatetimeIndex(pd.to_datetime(values, utc=True)).as_unit("ns")
+            stamps = pd.DatetimeIndex(pd.to_datetime(values, utc=True, format="ISO8601" if is_text(values) else None)).as_unit("ns")
         except (ValueError, TypeError) as error:
             raise ResultError(f"{self.name}: column {column}: {error}. Give times (UTC unless they say otherwise) or ns.") from None
         out = all_to_ns(stamps.tz_localize(None).to_numpy())

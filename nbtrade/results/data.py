@@ -93,9 +93,9 @@ class ResultData:
         self.sample_rows = _array(sample_rows, SAMPLE)
         self.sample_fees = _array(sample_fees, np.dtype("f8"))
         self.record_rows = _array(np.zeros(0, NO_RECORDS) if record_rows is None else record_rows, None)
-        self.account = _record(np.zeros((), TOTALS) if account is None else account)
-        self.market = _record(ONE_SIDED if market is None else market)
-        self.final_state = _record(np.zeros((), NO_STATE) if final_state is None else final_state)
+        self.account: np.void = _record(np.zeros((), TOTALS) if account is None else account)
+        self.market: np.void = _record(ONE_SIDED if market is None else market)
+        self.final_state: np.void = _record(np.zeros((), NO_STATE) if final_state is None else final_state)
         self.info = RunInfo() if info is None else info
         if len(self.sample_rows) != len(self.sample_fees):
             raise ValueError(f"{len(self.sample_rows):,} samples and {len(self.sample_fees):,} fees: give one fee for each")
@@ -304,12 +304,11 @@ def _made(given: Later) -> np.ndarray:
     return given if isinstance(given, np.ndarray) else given()
 
 
-def _record(one: np.ndarray | np.void) -> np.void:
+def _record(one: Any) -> Any:
     """A read-only copy of one record."""
     copy = np.array(one)
     copy.flags.writeable = False
-    record: np.void = copy[()]
-    return record
+    return copy[()]
 
 
 def _same(a: np.ndarray | np.void, b: np.ndarray | np.void) -> bool:

@@ -47,7 +47,7 @@ class Results(dict[str, Result]):
     >>> fills = {"ts": ["2025-01-06 14:30", "2025-01-06 14:31"], "side": ["B", "A"], "price": [100.0, 100.5], "size": [2, 2]}
     >>> one = nbtrade.Result.from_frames(fills=fills, symbol="ES", tick=0.25, multiplier=50)
     >>> both = nbtrade.Results({"ES": one, "NQ": one})
-    >>> both.totals["net_pnl"]
+    >>> float(both.totals["net_pnl"])
     100.0
     >>> both.fills["instrument"].tolist()
     ['ES', 'NQ', 'ES', 'NQ']

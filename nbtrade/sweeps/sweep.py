@@ -79,7 +79,8 @@ def sweep(
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
         if store is not None:
-            work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, {**options, "at_close": at_close, "metrics": dict(metrics.USER_METRICS)})))
+            asked = {**options, "at_close": at_close, "metrics": dict(metrics.USER_METRICS)}
+            work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, asked)))
             advance(work.take_kept())
         work.run(workers or os.cpu_count() or 1, block, advance)
     places = itertools.product(range(len(tapes)), range(len(sets)))

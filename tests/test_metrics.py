@@ -173,6 +173,19 @@ def test_kept_rows_know_their_metrics(tape, tmp_path):
         assert table["level"].tolist() == (factor * table["n_fills"]).tolist()
 
 
+def test_rows_of_unknown_code_are_not_kept(tape, tmp_path):
+    """A metric whose code cannot be compared with that of an earlier run is refused where rows are kept."""
+    odd = object()
+
+    @metric
+    def opaque(result):
+        return float(odd is None)
+
+    with pytest.raises(nt.errors.StrategyError, match="the metric opaque uses something"):
+        nt.sweep(tape, nt.market_maker, GRID, store=tmp_path / "rows.blocks", progress=False)
+    assert (nt.sweep(tape, nt.market_maker, GRID, progress=False)["opaque"] == 0).all()
+
+
 def test_schedules_have_the_same_fees_in_a_sweep(tape):
     """A fee schedule gives a sweep the fees of a backtest, with samples and without."""
     fees = nt.Fees(schedule=lambda fills: np.where(fills["traded"] <= 10, 0.3, 0.1) * fills["size"])

@@ -184,9 +184,22 @@ def test_where_it_comes_from(tape, result):
 
 def test_columns(result):
     """Sizes in lots, prices in currency, ticks under px: nothing outside is called qty."""
-    assert list(result.fills.columns) == "order_id side price px size maker fee row average_price realised".split()
-    assert list(result.orders.columns) == "sent arrived done side type price px size filled state reason ahead".split()
-    assert list(result.equity.columns) == "mid position gross fees net realised".split()
+    assert list(result.fills.columns) == ["order_id", "side", "price", "px", "size", "maker", "fee", "row", "average_price", "realised"]
+    assert list(result.orders.columns) == [
+        "sent",
+        "arrived",
+        "done",
+        "side",
+        "type",
+        "price",
+        "px",
+        "size",
+        "filled",
+        "state",
+        "reason",
+        "ahead",
+    ]
+    assert list(result.equity.columns) == ["mid", "position", "gross", "fees", "net", "realised"]
     assert not any("qty" in name for name in result.summary.index)
 
 
@@ -286,6 +299,19 @@ def rewritten(folder, name, change):
     edit(folder, lambda m: m["xxh3_128"].update({name: xxhash.xxh3_128_hexdigest(path.read_bytes())}))
 
 
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def no_parquet(folder):
+    import xxhash
+
+    (folder / "fills.parquet").write_bytes(pickle.dumps([1]))
+    edit(folder, lambda m: m["xxh3_128"].update(fills=xxhash.xxh3_128_hexdigest(pickle.dumps([1]))))
+
+
 DAMAGE = {
     "no metadata": (lambda f: (f / "metadata.json").unlink(), "has no metadata.json"),
     "no JSON": (lambda f: (f / "metadata.json").write_text("{"), "cannot be read"),
@@ -307,7 +333,7 @@ DAMAGE = {
     "records": (lambda f: edit(f, lambda m: m["dtypes"].update(records=[["t", "<i8", []]])), "records.parquet has the columns"),
     "a file less": (lambda f: (f / "orders.parquet").unlink(), "orders.parquet cannot be read"),
     "a flipped byte": (lambda f: flip(f / "fills.parquet"), "checksum differs"),
-    "no Parquet": (lambda f: no_parquet(f), "is not a Parquet file"),
+    "no Parquet": (no_parquet, "is not a Parquet file"),
     "a column less": (lambda f: rewritten(f, "fills", lambda t: t.drop_columns(["px"])), "fills.parquet has the columns"),
     "no fee": (lambda f: rewritten(f, "fills", lambda t: t.drop_columns(["fee"])), "column fee is missing"),
     "another order": (lambda f: rewritten(f, "fills", lambda t: t.select(t.column_names[::-1])), "fills.parquet has the columns"),
@@ -315,21 +341,16 @@ DAMAGE = {
     "times as text": (lambda f: rewritten(f, "fills", lambda t: cast(t, "ts", pa.string())), "column ts is string"),
     "nulls": (lambda f: rewritten(f, "fills", lambda t: nulled(t, "px")), "column px has empty values"),
     "two accounts": (lambda f: rewritten(f, "account", lambda t: pa.concat_tables([t, t])), "2 rows instead of one"),
+    "a code": (lambda f: rewritten(f, "orders", lambda t: filled(t, "kind", 77)), "column kind, row 0 is 77; codes are 0 to 6"),
+    "a negative code": (lambda f: rewritten(f, "fills", lambda t: filled(t, "side", -1)), "column side, row 0 is -1"),
+    "backwards": (lambda f: rewritten(f, "orders", lambda t: t.take(list(range(t.num_rows))[::-1])), "row 1 is not in order of id"),
     "no account": (lambda f: rewritten(f, "account", lambda t: t.slice(0, 0)), "0 rows instead of one"),
 }
 
 
-def flip(path):
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-def no_parquet(folder):
-    import xxhash
-
-    (folder / "fills.parquet").write_bytes(pickle.dumps([1]))
-    edit(folder, lambda m: m["xxh3_128"].update(fills=xxhash.xxh3_128_hexdigest(pickle.dumps([1]))))
+def filled(table, name, value):
+    at = table.column_names.index(name)
+    return table.set_column(at, name, pa.array([value] * table.num_rows, table.schema.field(name).type))
 
 
 def cast(table, name, kind):
@@ -414,8 +435,8 @@ def test_a_results_frames_make_it_again(result):
     bid, ask = int(result.market["bid_px"]), int(result.market["ask_px"])
     frames = {name: getattr(result, name) for name in ("fills", "orders", "equity", "records")}
     again = nt.Result.from_frames(**frames, **options, mid=(bid + ask) / 2 * result.tick)
-    for name in frames:
-        pd.testing.assert_frame_equal(getattr(again, name), frames[name], check_dtype=False)
+    for name, frame in frames.items():
+        pd.testing.assert_frame_equal(getattr(again, name), frame, check_dtype=False)
     inside = ["n_wakes", "n_rows", "n_late", "n_refused"]
     pd.testing.assert_series_equal(again.summary.drop(inside).astype(float), result.summary.drop(inside).astype(float))
     fewer = nt.Result.from_frames(fills=result.fills, equity=result.equity[["mid"]], **options)
@@ -497,7 +518,7 @@ def test_other_bad_frames():
 def test_results_have_all_that_a_result_has(pair, tape):
     """Frames with the instrument's name, and the same methods."""
     public = {name for name in dir(nt.Result) if not name.startswith("_")}
-    inside = public & {name for name in dir(nt.ResultData)} - {"fills", "orders", "equity", "records", "hash", "currency"}
+    inside = public & set(dir(nt.ResultData)) - {"fills", "orders", "equity", "records", "hash", "currency"}
     assert public - inside - {"from_frames"} <= set(dir(nt.Results))
     for name in ("fills", "orders", "equity", "records"):
         frame = getattr(pair, name)

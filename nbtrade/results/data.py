@@ -106,7 +106,7 @@ class ResultData:
     @cached_property
     def fill_fees(self) -> np.ndarray:
         """Fee of each fill: f8[n], currency."""
-        fees = _array(_made(self._given.pop("fill_fees")), np.dtype("f8"))
+        fees = _array(self._made("fill_fees"), np.dtype("f8"))
         if len(fees) != len(self.fill_rows):
             raise ValueError(f"{len(self.fill_rows):,} fills and {len(fees):,} fees: give one fee for each")
         return fees
@@ -114,7 +114,13 @@ class ResultData:
     @cached_property
     def order_rows(self) -> np.ndarray:
         """ORDER[m] by id."""
-        return _array(_made(self._given.pop("order_rows")), ORDER)
+        return _array(self._made("order_rows"), ORDER)
+
+    def _made(self, name: str) -> np.ndarray:
+        """A given array; made now if a function was given, which is then released."""
+        given = self._given[name]
+        self._given[name] = made = given if isinstance(given, np.ndarray) else given()
+        return made
 
     # --- where it comes from -----------------------------------------------------------------------
     @property
@@ -298,10 +304,6 @@ def _array(rows: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
     view = rows.view(np.ndarray)
     view.flags.writeable = False
     return view
-
-
-def _made(given: Later) -> np.ndarray:
-    return given if isinstance(given, np.ndarray) else given()
 
 
 def _record(one: Any) -> Any:

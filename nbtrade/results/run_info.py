@@ -104,7 +104,7 @@ class RunInfo:
         checked = _checked(values, JSON_TYPES, where)
         sessions = tuple(Session(**_checked(one, SESSION_TYPES, f"{where}: sessions")) for one in checked.pop("sessions"))
         mappings = {name: from_json(checked[name]) for name in ("parameters", "configuration", "versions")}
-        if checked["tick_units"] <= 0 or not 0 < checked["multiplier"] < math.inf:
+        if not 0 < checked["tick_units"] < 2**63 or not 0 < checked["multiplier"] < 1e300:
             raise ResultError(f"{where}: tick_units {checked['tick_units']} and multiplier {checked['multiplier']} must be positive")
         return cls(**{**checked, **mappings, "multiplier": float(checked["multiplier"])}, sessions=sessions)
 

@@ -25,7 +25,7 @@ import xxhash
 from nbtrade.errors import ResultError, ResultExists
 from nbtrade.results.data import ResultData
 from nbtrade.results.run_info import RunInfo
-from nbtrade.schema import FILL, LAST_MARKET, ORDER, SAMPLE, TOTALS
+from nbtrade.schema import FILL, FILL_RULES, KINDS, LAST_MARKET, ORDER, REASONS, SAMPLE, STATES, TOTALS
 from nbtrade.storage import atomic
 from nbtrade.storage.disk import DISK
 
@@ -40,6 +40,11 @@ WITH_FEE = {"fills": "fill_fees", "samples": "sample_fees"}
 TABLES = {"fills": FILL, "orders": ORDER, "samples": SAMPLE, "account": TOTALS, "market": LAST_MARKET}
 FREE_TABLES = {"records": "record_rows", "state": "final_state"}  # their dtypes are in metadata.json
 ATTRIBUTES = {"fills": "fill_rows", "orders": "order_rows", "samples": "sample_rows", "account": "account", "market": "market"}
+CODES = {
+    "fills": {"side": 2, "maker": 2},
+    "orders": {"side": 2, "kind": len(KINDS), "state": len(STATES), "reason": len(REASONS), "rule": len(FILL_RULES), "requeued": 2},
+}
+SORTED_BY = {"fills": "ts", "orders": "id", "samples": "ts"}
 ONE_ROW = {"account", "market", "state"}
 FIELD_TYPES = {np.dtype(code).str for code in ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"]}
 
@@ -65,7 +70,7 @@ def new_folder(path: StrPath, replace: bool) -> Iterator[Path]:
     if os.path.lexists(target):
         if not replace:
             raise ResultExists(f"{target} already exists. Pass replace=True or another name.")
-        if not (target / METADATA).is_file() or _format_of(target / METADATA) != FORMAT:
+        if target.is_symlink() or not (target / METADATA).is_file() or _format_of(target / METADATA) != FORMAT:
             raise ResultExists(f"{target} is not a result of nbtrade, so it is not replaced. Choose another name.")
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target} cannot be written: the folder {target.parent} does not exist")
@@ -167,7 +172,20 @@ def read_data(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
         arguments[attribute] = _only(rows, bool(table.column_names), path) if name in ONE_ROW else rows
     if arguments["record_rows"].dtype.names[:1] != ("ts",):
         raise ResultError(f"{where}: dtypes: records must begin with the field ts")
+    for name in ATTRIBUTES:
+        _check_values(arguments[ATTRIBUTES[name]], name, folder / f"{name}.parquet")
     return arguments
+
+
+def _check_values(rows: np.ndarray, name: str, path: Path) -> None:
+    """Raise ResultError for a code without a meaning, and for rows out of order."""
+    for field, n in CODES.get(name, {}).items():
+        wrong = np.flatnonzero((rows[field] < 0) | (rows[field] >= n))
+        if len(wrong):
+            raise ResultError(f"{path}: column {field}, row {wrong[0]:,} is {rows[field][wrong[0]]}; codes are 0 to {n - 1}")
+    key = SORTED_BY.get(name)
+    if key and (np.diff(rows[key]) < 0).any():
+        raise ResultError(f"{path}: row {int(np.argmax(np.diff(rows[key]) < 0)) + 1:,} is not in order of {key}")
 
 
 def _only(rows: np.ndarray, has_columns: bool, path: Path) -> np.ndarray | np.void:

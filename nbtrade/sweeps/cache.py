@@ -62,6 +62,18 @@ class Kept:
             self.blocks.flush()
 
 
+def fingerprints(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The code of user-defined metrics by name. Raises StrategyError for code that cannot be told from another version's."""
+    found = {name: fingerprint(function) for name, function in metrics.items()}
+    unknown = [name for name, code in found.items() if code is None]
+    if unknown:
+        raise StrategyError(
+            f"the metric {unknown[0]} uses something whose code cannot be told from another version's, so its results cannot be kept. "
+            "Leave store= out, or use plain functions, numbers and arrays in it."
+        )
+    return {name: code for name, code in found.items() if code is not None}
+
+
 def feature_keys(strategy: Strategy) -> list[str]:
     """The features a strategy asks for, as text that says what they are."""
     from nbtrade.feature.cache import stable_key

@@ -24,7 +24,7 @@ from nbtrade.engine.strategy import Strategy
 from nbtrade.engine.strategy_features import feature_rows
 from nbtrade.results import metrics
 from nbtrade.storage.blockfile.blockfile import BlockFile
-from nbtrade.sweeps.cache import Kept
+from nbtrade.sweeps.cache import Kept, fingerprints
 from nbtrade.tape.tape import Tape
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def sweep(
               with it the table has peak_position, max_drawdown and sharpe
 
     Metrics registered with `nbtrade.metric` are columns too; for them, and for a fee schedule, every set keeps its fills and orders and
-    has a Result of its own: about 0.3 ms a set, where the built-in totals take 1 us.
+    a Result is built for it: about 0.1 ms a set, where the built-in totals take 2 us.
 
     Raises StrategyError for unknown fields, ValueError for an empty grid. Ctrl-C stops it within a moment.
     """
@@ -79,7 +79,7 @@ def sweep(
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
         if store is not None:
-            asked = {**options, "at_close": at_close, "metrics": dict(metrics.USER_METRICS)}
+            asked = {**options, "at_close": at_close, "metrics": fingerprints(metrics.USER_METRICS)}
             work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, asked)))
             advance(work.take_kept())
         work.run(workers or os.cpu_count() or 1, block, advance)

@@ -1,8 +1,8 @@
-"""Rows of a result from frames of a user's own: another backtester's fills, a broker's report, a live account.
+"""Rows of a result from user-provided frames: another backtester's fills, a broker's report, a live account.
 
     fills, orders, equity, records (frames or dicts of columns)  ──>  FILL, ORDER, SAMPLE, records, TOTALS
 
-The frames of a Result are accepted as they are. Everything that can be computed from fills is; columns that contradict each other are
+The frames of a Result are accepted unchanged. Everything that can be computed from fills is; columns that contradict each other are
 refused, naming the column and the first row.
 """
 

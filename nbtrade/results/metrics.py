@@ -223,7 +223,7 @@ def _plain(name: str, value: Any) -> Number:
 
 @cache
 def _labels(names: tuple[str, ...]) -> "pd.Index":
-    """The labels of a summary, made once: pandas takes 0.2 ms. Views of it are handed out, because an index has a name to be set."""
+    """The labels of a summary, made once: pandas takes 0.2 ms. Callers receive views: an index has a name that can be set."""
     import pandas as pd
 
     return pd.Index(names)

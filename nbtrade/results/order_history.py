@@ -2,8 +2,8 @@
 
     sent ──> arrived ──> queue: every row that moved it up, and the executions it met ──> filled, cancelled, rejected, or still there
 
-Nothing is noted while the engine runs: an order's record says when it arrived and where it joined its queue, and the tape has every
-change at that price. A replace to the back of a queue begins a new life there: what is shown is the last one. `ahead` follows the
+The engine records nothing for this: an order's record has its arrival and the row where it joined its queue, and the tape has every
+change at that price. A replace to the back of a queue starts a new life there, and only the last one is shown. `ahead` follows the
 engine's own rule, change by change, and tests compare it with the oracle's queues.
 """
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from nbtrade.tape.tape import Tape
 
-ARRIVAL, TAKEN, CHANGE, MADE, END = range(5)  # what comes first at one row
+ARRIVAL, TAKEN, CHANGE, MADE, END = range(5)  # the order of steps at one row
 
 
 class Step(NamedTuple):
     ts: int  # exchange's clock
-    row: int  # of the tape; of what comes between two rows, the later one
+    row: int  # of the tape; for a step between two rows, the later one
     what: str
     lots: int
     ahead: int  # after it; -1: not known, or it is in no queue
@@ -46,7 +46,7 @@ def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape |
         raise StrategyError(f"there is no order {order_id}: the run has {len(orders):,}, numbered from 0")
     order = orders[at]
     if order["joined"] == NONE:
-        raise StrategyError(f"where order {order_id} stood in its queue is unknown: the result was made from frames, not by a run")
+        raise StrategyError(f"the queue position of order {order_id} is unknown: the result was made from frames, not by a run")
     mine = fills[fills["order_id"] == order["id"]]
     earlier, mine = mine[mine["ts"] < order["arrived"]], mine[mine["ts"] >= order["arrived"]]
     tape = _tape_of(order, tapes)
@@ -129,7 +129,7 @@ def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]
 
 
 def _queue(order: Any, fills: np.ndarray, tape: "Tape", first: int, ahead: int) -> Iterator[Step]:
-    """The rows that changed what was ahead, from when it joined its last queue to its end."""
+    """The rows that changed the lots ahead, from when it joined its last queue to its end."""
     if not _rests(order, fills) or order["rule"] == OPTIMISTIC:
         return
     stop, joined = _end_row(order, fills, tape), first
@@ -194,7 +194,7 @@ def _ended(order: Any, tape: "Tape") -> list[Step]:
 
 
 def _with_ahead(steps: list[Step]) -> list[Step]:
-    """Fills and the end with what was ahead just then."""
+    """Steps with the lots ahead filled in for fills and the end."""
     out, ahead = [], -1
     for step in steps:
         ahead = step.ahead if step.rank in (ARRIVAL, CHANGE) else ahead

@@ -184,7 +184,7 @@ class Result(ResultData):
         Parameters
         ----------
         path : path
-            The new folder. Its name never stands for half a result.
+            The new folder. It appears under this name only when it is complete.
         replace : bool
             Replace a saved result of that name.
 
@@ -232,7 +232,7 @@ class Result(ResultData):
         Parameters
         ----------
         folder : path
-            Created if it does not exist; files of these names are replaced, each in one step.
+            Created if it does not exist; files of these names are replaced, each atomically.
 
         Returns
         -------
@@ -262,7 +262,7 @@ class Result(ResultData):
         strategy: str = "",
         parameters: dict[str, Any] | None = None,
     ) -> Self:
-        """A result from frames: another backtester's fills, a broker's report. The frames of a Result are accepted as they are.
+        """A result from frames: another backtester's fills, a broker's report. The frames of a Result are accepted unchanged.
 
         Parameters
         ----------

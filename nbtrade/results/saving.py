@@ -3,10 +3,10 @@
     NAME/ metadata.json   fills  orders  samples  records  account  market  state .parquet        one Result
     NAME/ metadata.json   0/  1/  ...                                                             Results, one folder per instrument
 
-Parquet and JSON because every other tool reads them, and because reading them runs no code: nothing is unpickled. Rows are kept as they
-are (ticks, lots, tick-lots, ns), so a loaded result equals the saved one bit for bit; `to_parquet` writes the frames in currency instead.
+Parquet and JSON because every other tool reads them, and because reading them runs no code: nothing is unpickled. Rows are kept unchanged
+(ticks, lots, tick-lots, ns), so a loaded result equals the saved one bit for bit; `to_parquet` writes the frames in currency instead.
 
-A folder is built under another name and renamed when it is complete, so its name never stands for half a result. `metadata.json` has the
+A folder is built under another name and renamed when it is complete, so a crash leaves no partial result. `metadata.json` has the
 xxh3-128 of every file: damage is noticed, and so is a file that was edited. Weak case: both need pyarrow (the extra "parquet").
 """
 
@@ -154,7 +154,7 @@ def write_data(data: ResultData, folder: Path) -> None:
 
 
 def read_data(folder: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ResultData of a saved result. Raises ResultError, saying which file and what is wrong in it."""
+    """The arguments of ResultData of a saved result. Raises ResultError that names the file and the fault."""
     where = folder / METADATA
     info = RunInfo.from_json(metadata.get("info"), f"{where}: info")
     dtypes, digests = metadata.get("dtypes"), metadata.get("xxh3_128")
@@ -203,7 +203,7 @@ def _read_table(path: Path, digest: Any) -> "pa.Table":
     except OSError as error:
         raise ResultError(f"{path} cannot be read: {error.strerror}. The copy is incomplete; save the result again.") from None
     if xxhash.xxh3_128_hexdigest(content) != digest:
-        raise ResultError(f"{path} is not what was saved: its checksum differs. It is damaged, or another program has written it.")
+        raise ResultError(f"{path} differs from the saved file: its checksum is wrong. It is damaged, or another program has written it.")
     try:
         return pa.parquet.ParquetFile(pa.BufferReader(content)).read()
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -247,7 +247,7 @@ def table_of(rows: np.ndarray) -> "pa.Table":
 
 
 def _columns_of(dtype: np.dtype) -> list[str]:
-    """The fields that have bytes: a list of length 0 is no column."""
+    """The fields that have bytes: a list of length 0 is left out."""
     return [name for name in dtype.names or () if dtype[name].itemsize]
 
 
@@ -291,7 +291,7 @@ def _is_type(found: Any, expected: Any) -> bool:
 
 # --- frames ------------------------------------------------------------------------------------------------
 def write_frames(tables: Mapping[str, "pa.Table"], folder: StrPath) -> Path:
-    """Write tables as NAME.parquet, each in one step; returns the folder."""
+    """Write tables as NAME.parquet, each atomically; returns the folder."""
     pa, target = pyarrow(), Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():

@@ -21,7 +21,7 @@ def public_orders(own, rows, at, out):
 
 @kernel
 def public_totals(accounts, out):
-    """Write the totals of accounts at the exchange; `fees` stays as it is.
+    """Write the totals of accounts at the exchange; `fees` is not written.
 
     accounts : ACCOUNT[k]   out : TOTALS[k] out
     """

@@ -173,6 +173,20 @@ def test_kept_rows_know_their_metrics(tape, tmp_path):
         assert table["level"].tolist() == (factor * table["n_fills"]).tolist()
 
 
+fills = object()  # a global with an attribute's name, as notebooks have them
+
+
+def test_globals_called_like_columns_do_not_matter(tape, tmp_path):
+    """A metric that reads `result.fills` does not use a global `fills`."""
+
+    @metric
+    def mean_fill(result):
+        return sum(size for size in result.fills["size"]) / max(1, len(result.fills))
+
+    options = {"store": tmp_path / "rows.blocks", "progress": False}
+    assert nt.sweep(tape, nt.market_maker, GRID, **options).equals(nt.sweep(tape, nt.market_maker, GRID, **options))
+
+
 def test_rows_of_unknown_code_are_not_kept(tape, tmp_path):
     """A metric whose code cannot be compared with that of an earlier run is refused where rows are kept."""
     odd = object()

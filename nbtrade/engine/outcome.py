@@ -7,7 +7,7 @@ Logs of several accounts are sorted by account once. Fees become amounts here: o
 """
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -248,8 +248,13 @@ def _latency(latency: Latency) -> dict[str, Any]:
 
 def _state(state: np.void) -> np.ndarray:
     """The strategy's fields of a state record, without gaps and without the engine's own field."""
-    names = [name for name in state.dtype.names or () if name != "_"]
-    out = np.zeros((), [(name, state.dtype[name]) for name in names])
-    for name in names:
+    out = np.zeros((), _state_dtype(state.dtype))
+    for name in out.dtype.names or ():
         out[name] = state[name]
     return out
+
+
+@cache
+def _state_dtype(dtype: np.dtype) -> np.dtype:
+    """The strategy's fields without gaps."""
+    return np.dtype([(name, dtype[name]) for name in dtype.names or () if name != "_"])

@@ -6,8 +6,10 @@ The name covers all that a result depends on, so a changed strategy, fee or tape
 """
 
 import dataclasses
+import dis
 import json
 import os
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +66,7 @@ class Kept:
 
 def fingerprints(metrics: Mapping[str, Any]) -> dict[str, str]:
     """The code of user-defined metrics by name. Raises StrategyError for code that cannot be told from another version's."""
-    found = {name: fingerprint(function) for name, function in metrics.items()}
+    found = {name: fingerprint(_with_used_globals(function)) for name, function in metrics.items()}
     unknown = [name for name, code in found.items() if code is None]
     if unknown:
         raise StrategyError(
@@ -72,6 +74,21 @@ def fingerprints(metrics: Mapping[str, Any]) -> dict[str, str]:
             "Leave store= out, or use plain functions, numbers and arrays in it."
         )
     return {name: code for name, code in found.items() if code is not None}
+
+
+def _with_used_globals(function: Any) -> Any:
+    """The function with only those globals that it loads: `result.fills` is not the global `fills`, which `fingerprint` would include."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return function
+    codes = [code]
+    for one in codes:
+        codes += [const for const in one.co_consts if isinstance(const, types.CodeType)]
+    loaded = {step.argval for one in codes for step in dis.get_instructions(one) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    scope = {name: value for name, value in function.__globals__.items() if name in loaded}
+    trimmed = types.FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
+    trimmed.__kwdefaults__, trimmed.__module__, trimmed.__qualname__ = function.__kwdefaults__, function.__module__, function.__qualname__
+    return trimmed
 
 
 def feature_keys(strategy: Strategy) -> list[str]:

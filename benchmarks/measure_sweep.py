@@ -13,7 +13,7 @@ import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 from nbtrade.schema import FORMAT_VERSION
 
 PER_WAKE = 32  # events in 100 ms of an ordinary ES day
@@ -46,7 +46,7 @@ def sweep_rate(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) ->
     together, setup = one_pass(short, values, latency, keep_log=True)
     for k in range(0, n_sets, max(n_sets // 7, 1)):
         alone, _ = one_pass(short, values[k : k + 1], latency, keep_log=True)
-        assert Result(alone, setup, "", 1).hash == Result(together, setup, "", 1, 0, k).hash
+        assert result_of(alone, setup, "", 1).hash == result_of(together, setup, "", 1, 0, k).hash
     seconds, wakes = [], 0
     for _ in range(repeats):
         start = time.perf_counter()

@@ -27,6 +27,10 @@ _HOMES = {
     "Risk": "nbtrade.engine.models",
     "Instrument": "nbtrade.engine.models",
     "Result": "nbtrade.results.result",
+    "Results": "nbtrade.results.results",
+    "ResultData": "nbtrade.results.data",
+    "load_result": "nbtrade.results.results",
+    "metric": "nbtrade.results.metrics",
     "strategy": "nbtrade.engine.strategy",
     "Strategy": "nbtrade.engine.strategy",
     "features": "nbtrade.feature.compute",
@@ -61,7 +65,10 @@ __all__ = list(_HOMES)
 
 if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.engine.kernels.random import normal as normal, uniform as uniform
+    from nbtrade.results.data import ResultData as ResultData
+    from nbtrade.results.metrics import metric as metric
     from nbtrade.results.result import Result as Result
+    from nbtrade.results.results import Results as Results, load_result as load_result
     from nbtrade.engine.backtest import backtest as backtest
     from nbtrade.schema import (
         FILL_RULES as FILL_RULES,

@@ -116,13 +116,13 @@ def _stage(name: str) -> Iterator[list[tuple[int, str]]]:
 
 def _show(result: Result) -> None:
     s = result.summary
-    print(f"The market maker: {result.strategy}")
+    print(f"The market maker: {result.info.described_strategy()}")
     print(f"latency {LATENCY.entry} in, {LATENCY.response} out; fees {FEES.maker:g} a lot as maker, {FEES.taker:g} as taker\n")
     for name, text in SHOWN.items():
         value = s[name]
         print(f"  {text:16}{value:>12,.2f}" if isinstance(value, float) else f"  {text:16}{value:>12,}")
-    traded = int(s["traded_qty"])
-    print(f"  {'maker share':16}{int(s['maker_qty']) / traded if traded else 0:>12.1%}  of {traded:,} lots\n")
+    traded = int(s["traded_size"])
+    print(f"  {'maker share':16}{int(s['maker_size']) / traded if traded else 0:>12.1%}  of {traded:,} lots\n")
     first = result.fills.head(5)
     print("The first fills\n" + first.drop(columns=["px"]).to_string() if len(first) else "No fills.")
 

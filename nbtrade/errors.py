@@ -74,3 +74,11 @@ class CorruptBlock(BlockFileError):
 
 class FeatureError(NbtradeError, ValueError):
     """A feature set cannot be compiled or computed as it was asked for."""
+
+
+class ResultError(NbtradeError, ValueError):
+    """A result cannot be built, loaded or combined: the message names the file or column and the expected value."""
+
+
+class ResultExists(NbtradeError, FileExistsError):
+    """The folder for a result already exists."""

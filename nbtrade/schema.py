@@ -149,3 +149,72 @@ SAMPLE = np.dtype(
     ],
     align=True,
 )
+
+# --- what a result holds (results/data.py) ----------------------------------------------------------------
+# One order of the account, at the end of the run. No gaps between the fields: rows are compared and hashed as bytes.
+ORDER = np.dtype(
+    [
+        ("id", "i8"),  # the account's orders are numbered from 0
+        ("sent", "i8"),  # ts on our clock; 0: not yet, here and in the next two
+        ("arrived", "i8"),  # ts at the exchange
+        ("done", "i8"),  # ts at the exchange
+        ("joined", "i8"),  # tape row before which it joined its last queue; -1: unknown
+        ("ahead", "i8"),  # lots ahead of it when it joined
+        ("ahead_last", "i8"),  # lots ahead of it at the end of the run
+        ("px", "i4"),  # ticks, at the exchange
+        ("qty", "i4"),  # lots ordered
+        ("leaves", "i4"),  # lots not filled
+        ("side", "i1"),  # BID ASK
+        ("kind", "i1"),  # index into KINDS
+        ("state", "i1"),  # index into STATES
+        ("reason", "i1"),  # index into REASONS
+        ("rule", "i4"),  # FIFO OPTIMISTIC CONSERVATIVE
+        ("requeued", "i4"),  # 1: a replace sent it to the back of a queue after its arrival
+    ]
+)
+
+# Totals of one account on one instrument, at the exchange.
+TOTALS = np.dtype(
+    [
+        ("position", "i8"),  # lots
+        ("cash", "i8"),  # tick-lots
+        ("maker_qty", "i8"),  # lots
+        ("taker_qty", "i8"),
+        ("maker_value", "i8"),  # tick-lots
+        ("taker_value", "i8"),
+        ("sell_qty", "i8"),  # maker and taker together
+        ("sell_value", "i8"),
+        ("n_fills", "i8"),
+        ("n_orders", "i8"),
+        ("n_cancelled", "i8"),
+        ("n_rejected", "i8"),
+        ("n_refused", "i8"),  # orders and changes that were not sent
+        ("n_late", "i8"),  # cancels and replaces that arrived after the order was done
+        ("refusals", "i8", (len(REFUSALS),)),  # refused orders and changes by cause
+        ("realised", "f8"),  # tick-lots, as the account knew it
+        ("fees", "f8"),  # currency
+    ]
+)
+
+# The market as the strategy last saw it. Prices in ticks, UNDEF_PRICE without one; `last_side` is the aggressor's, -1: unknown.
+LAST_MARKET = np.dtype(
+    [
+        (name, "i8")
+        for name in (
+            "ts",
+            "bid_px",
+            "ask_px",
+            "bid_qty",
+            "ask_qty",
+            "bid_orders",
+            "ask_orders",
+            "last_px",
+            "last_qty",
+            "last_side",
+            "volume",
+            "n_events",
+        )
+    ]
+)
+
+NO_RECORDS = np.dtype([("ts", "i8")])  # of a strategy that records nothing; recorded fields follow as f8

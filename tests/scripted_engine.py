@@ -19,7 +19,7 @@ from nbtrade import schema
 from nbtrade.engine import backtest
 from nbtrade.engine.config import new_setup
 from nbtrade.engine.kernels import records
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 from nbtrade.schema import UNDEF_PRICE
 from scripted import FIXED_PX, Look
 
@@ -195,7 +195,7 @@ def ran(tapes, scripts, *, flatten=False, **setup):
     simulation = backtest.run_tapes(tapes, setup)
     simulation.close_session(flatten)
     return [
-        [outcome_of(Result(simulation, setup, tape.symbol, tape.tick_units, v, k), v) for k in range(len(scripts))]
+        [outcome_of(result_of(simulation, setup, tape.symbol, tape.tick_units, v, k), v) for k in range(len(scripts))]
         for v, tape in enumerate(tapes)
     ]
 
@@ -203,21 +203,21 @@ def ran(tapes, scripts, *, flatten=False, **setup):
 def ran_days(tapes, script, *, flatten=False, **setup):
     """Run one account's script over tapes in sequence; return its Outcome."""
     setup = setup_of([script], **setup)
-    return outcome_of(Result(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units))
+    return outcome_of(result_of(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units))
 
 
 def outcome_of(result, v=0, *, with_looks=True):
-    f, o, a = result._fills, result._orders, result.account
+    f, o, a = result.fill_rows, result.order_rows, result.account
     columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
     fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
     names = ("id", "side", "kind", "px", "qty", "leaves", "state", "reason")
     orders = [order_of(*row) for row in zip(*(o[name].tolist() for name in names), strict=True)]
-    s = result._samples
+    s = result.sample_rows
     samples = [
         (ts, none(bid), none(ask), position, cash)
         for ts, bid, ask, position, cash in zip(*(s[n].tolist() for n in ("ts", "bid_px", "ask_px", "position", "cash")), strict=True)
     ]
-    totals = tuple(int(a[name]) for name in ("true_position", "true_cash", "maker_qty", "taker_qty", "n_late"))
+    totals = tuple(int(a[name]) for name in ("position", "cash", "maker_qty", "taker_qty", "n_late"))
     return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
 
 

@@ -13,6 +13,7 @@ from nbtrade._numba.jit import attributes
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import backtest, instrument_state, simulation
 from nbtrade.engine.config import new_setup
+from nbtrade.engine.outcome import result_of
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
 from nbtrade.tape.book_snapshot import book_arrays
 from streams import tape_of
@@ -44,7 +45,7 @@ def in_pieces(tape, rows, strategy=noise, **options):
     simulation.venues[0].record["base_row"] = tape.start
     for stop in [*range(rows, len(tape), rows), len(tape)]:
         start += simulation.feed(*(column[start:stop] for column in columns), tape.start + start, final=stop == len(tape))
-    return nt.Result(simulation, setup, tape.symbol, tape.tick_units)
+    return result_of(simulation, setup, tape.symbol, tape.tick_units)
 
 
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
@@ -93,7 +94,7 @@ def test_records_of_logs_are_written_in_full(tape, monkeypatch):
         monkeypatch.setattr(instrument_state, "new_log", dirty)
         monkeypatch.setattr(simulation, "new_log", dirty)
         result = run(tape, busy)
-        logs.append([log.tobytes() for log in (result._fills, result._done, result._samples)])
+        logs.append([log.tobytes() for log in (result.fill_rows, result.order_rows, result.sample_rows)])
     assert logs[0] == logs[1]
     assert min(map(len, logs[0])) > 1000
 
@@ -125,11 +126,11 @@ def test_summaries_share_no_names(tape):
 
 def test_prefix(tape):
     """No look-ahead: the fills of a prefix are the prefix of the fills."""
-    whole = run(tape)._fills
+    whole = run(tape).fill_rows
     for k in (1000, 3333, 6000):
         part = tape.between(end=tape.ts_recv[k])
         until = part.ts_event[-1]
-        mine = run(part)._fills
+        mine = run(part).fill_rows
         np.testing.assert_array_equal(mine[mine["ts"] <= until], whole[whole["ts"] <= until])
 
 
@@ -144,10 +145,10 @@ def test_money_is_conserved(tape):
     """Cash and position are the sums of the fills; maker and taker lots add up."""
     result = run(tape)
     f, sign = result.fills, np.where(result.fills["side"] == "B", 1, -1)
-    assert (sign * f["qty"]).sum() == result.summary["position"]
-    assert -(sign * f["px"] * f["qty"]).sum() == result.account["true_cash"]
-    assert f["qty"].sum() == result.summary["traded_qty"]
-    assert result.orders["filled"].sum() == f["qty"].sum()
+    assert (sign * f["size"]).sum() == result.summary["position"]
+    assert -(sign * f["px"] * f["size"]).sum() == result.account["cash"]
+    assert f["size"].sum() == result.summary["traded_size"]
+    assert result.orders["filled"].sum() == f["size"].sum()
 
 
 def test_fees(tape):
@@ -208,8 +209,8 @@ def test_ghosts(tmp_path):
         n += 1
         order = {"side": int(e["side"][row]), "px": int(e["px"][row]), "qty": int(e["qty"][row])}
         rows = np.flatnonzero((e["prio"] == row) & (np.arange(len(e)) != row))
-        before = nt.backtest(tape, ghost, after=int(events_before[row]), **order)._fills
-        behind = nt.backtest(tape, ghost, after=int(events_before[row]) + 1, **order)._fills
+        before = nt.backtest(tape, ghost, after=int(events_before[row]), **order).fill_rows
+        behind = nt.backtest(tape, ghost, after=int(events_before[row]) + 1, **order).fill_rows
         assert before["row"].tolist() == rows.tolist(), row
         assert before["qty"].tolist() == (-mine["qty"]).tolist()
         assert len(behind) == 0 or behind["row"].min() >= rows[-1], row
@@ -246,4 +247,4 @@ def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     simulation = backtest.run_tapes([tape], setup)
     simulation.close_session(False)
     for k, value in enumerate(values):
-        assert nt.Result(simulation, setup, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash
+        assert result_of(simulation, setup, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash

@@ -12,8 +12,8 @@ from model_backtest import backtest_days
 from model_cases import ask, bid
 from model_exchange import Exchange
 from nbtrade.engine import backtest
+from nbtrade.engine.outcome import result_of
 from nbtrade.errors import StrategyError
-from nbtrade.results.result import Result
 from random_market import script_of
 from rules import START, buy, cancel, executed, gone, replace
 from scripted import play
@@ -45,7 +45,7 @@ class Noting(Exchange):
 def engine_result(days, script, rule, *, flatten=False, **setup):
     setup = scripted_engine.setup_of([script], rule=rule, **setup)
     tapes = [tape_of(records) for records in days]
-    return Result(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
+    return result_of(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
 
 
 def at_the_end_of(frame, ts):

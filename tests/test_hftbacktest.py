@@ -76,7 +76,7 @@ class Ours:
 
     def __init__(self, tape):
         result = nt.backtest(tape, maker, latency=nt.Latency(entry=LATENCY, response=LATENCY))
-        self.events, self.fills, self.orders = tape.events, result._fills, result._orders
+        self.events, self.fills, self.orders = tape.events, result.fill_rows, result.order_rows
         self.by_key = {key: i for i, key in enumerate(zip(self.orders["sent"].tolist(), self.orders["side"].tolist(), strict=True))}
         self.fills_of = [[] for _ in self.orders]
         for fill in self.fills:

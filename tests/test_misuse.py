@@ -191,7 +191,7 @@ def mine(m, f, a, s):
     exec(compile(source, "<other>", "exec"), scope)
     result = nt.backtest(tape, scope["mine"])
     assert result.final_state["yes"]
-    assert (result.orders["qty"] == 1).all()
+    assert (result.orders["size"] == 1).all()
 
 
 NO_JIT_CODE = """

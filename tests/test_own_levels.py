@@ -18,7 +18,7 @@ from model_cases import rec
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
 from nbtrade.engine.kernels.row_batch import BESTS, NEAR_SLOTS
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 from nbtrade.schema import ASK, BID, TAKEN
 from nbtrade.tape.book_snapshot import book_arrays
 from random_market import Market, script_of
@@ -88,7 +88,7 @@ def spread_script(script, px_of, rng):
 
 
 def kept(result):
-    return [array.tobytes() for array in (result._fills, result._done, result._samples)]
+    return [array.tobytes() for array in (result.fill_rows, result.order_rows, result.sample_rows)]
 
 
 def played(tapes, setup, flatten, rows):
@@ -99,7 +99,7 @@ def played(tapes, setup, flatten, rows):
         if tape is not tapes[0]:
             one.close_session(flatten)
             assert_bits(v)
-            earlier.append(Result(one, setup, "", 1))
+            earlier.append(result_of(one, setup, "", 1))
             earlier.append(kept(earlier[-1]))
             one.next_session([book_arrays(tape)], int(tape.ts_recv[0]))
             assert assert_bits(v) == 0
@@ -151,7 +151,7 @@ def test_bits_are_those_of_the_levels(seed, rules, gaps, n_days, wakes, flatten,
         setup = scripted_engine.setup_of(scripts, rule=rules, **terms)
         one = played([tape_of(day) for day in days], setup, flatten, rows)
     for k, (script, rule) in enumerate(zip(scripts, rules, strict=True)):
-        looks, got = [], scripted_engine.outcome_of(Result(one, setup, "", 1, 0, k))
+        looks, got = [], scripted_engine.outcome_of(result_of(one, setup, "", 1, 0, k))
         result = backtest_days(days, play(script, looks), tick=1, rule=rule, flatten=flatten, **terms)
         assert_equal(got, scripted_engine.expected(result, looks), (k, rule))
 

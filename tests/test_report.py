@@ -49,7 +49,7 @@ def test_hours_add_up(result):
 
     hours = _hours(result)
     assert hours["net PnL"].sum() == pytest.approx(result.equity["net"].ffill().iloc[-1])
-    assert hours["lots"].sum() == result.summary["traded_qty"]
+    assert hours["lots"].sum() == result.summary["traded_size"]
 
 
 def test_markouts_are_averages_over_fills(result):
@@ -62,21 +62,19 @@ def test_markouts_are_averages_over_fills(result):
             later = equity.index.searchsorted(ts + np.timedelta64(int(horizon[:-1]), "s"))
             if later < len(equity) and not np.isnan(equity["mid"].iloc[later]):
                 gains.append((1 if fill["side"] == "B" else -1) * (equity["mid"].iloc[later] - fill["price"]) / result.tick)
-                lots.append(fill["qty"])
+                lots.append(fill["size"])
         assert got.loc["maker", horizon] == pytest.approx(np.average(gains, weights=lots))
-    assert got["lots"].sum() == result.summary["traded_qty"]
+    assert got["lots"].sum() == result.summary["traded_size"]
 
 
 def test_wild_marks_leave_the_panel(result):
     """A stub quote's mark does not flatten the day; the panel says what it leaves out. An ordinary day has all in view."""
-    from nbtrade.results.report import plot
-
-    whole = plot(result).axes[0]
+    whole = result.plot().axes[0]
     assert whole.get_ylim()[1] >= result.equity["mid"].max()
     assert not any("outside" in text.get_text() for text in whole.texts)
     mid = result.equity["mid"].copy()
     result.equity.loc[result.equity.index[7], "mid"] = 199_999.99
-    price = plot(result).axes[0]
+    price = result.plot().axes[0]
     result.equity["mid"] = mid
     assert price.get_ylim()[1] < 6000
     assert any("1 of" in text.get_text() and "199,999.99" in text.get_text() for text in price.texts)

@@ -10,7 +10,7 @@ from model_cases import ask, bid, rec
 from nbtrade import ASK, BID
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 from rules import START, buy, executed, sell
 from scripted import play
 from test_random_scripts import assert_equal, tape_of
@@ -147,4 +147,4 @@ def test_many_accounts_close_together(tmp_path):
     assert not together.accounts["true_position"].any()
     for k in (0, 1, 777, 2499):
         alone, _, _ = closed(values[k : k + 1])
-        assert Result(alone, setup, "", 1).hash == Result(together, setup, "", 1, 0, k).hash
+        assert result_of(alone, setup, "", 1).hash == result_of(together, setup, "", 1, 0, k).hash

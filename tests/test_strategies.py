@@ -15,7 +15,7 @@ import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 from nbtrade.strategies._avellaneda_stoikov import avellaneda_stoikov
 from nbtrade.strategies._execution import U_CURVE, twap, vwap
 from nbtrade.strategies._glft import glft
@@ -78,7 +78,7 @@ def log_of(result):
 
 def positions(result):
     """The position after each fill."""
-    return np.cumsum(np.where(result.fills["side"] == "B", 1, -1) * result.fills["qty"].to_numpy())
+    return np.cumsum(np.where(result.fills["side"] == "B", 1, -1) * result.fills["size"].to_numpy())
 
 
 # --- all of them -------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_twap_is_passive_first(tape):
     assert 0 < maker.sum() < len(maker)
     assert maker[into < 0.3].all()
     taken = nt.backtest(tape, twap, total=150, slices=5, duration=15.0, passive=0.0, begin=begin, latency=latency)
-    assert taken.summary["maker_qty"] < result.summary["maker_qty"]
+    assert taken.summary["maker_size"] < result.summary["maker_size"]
 
 
 @pytest.mark.parametrize("total", [26, -131])
@@ -315,7 +315,7 @@ def test_pairs_with_delay(pair, most):
     held = positions(both["A"])
     assert np.abs(held).max() == most
     assert np.abs(positions(both["B"])).max() <= most
-    assert both["B"].summary["traded_qty"] <= both["A"].summary["traded_qty"]
+    assert both["B"].summary["traded_size"] <= both["A"].summary["traded_size"]
 
 
 def test_pairs_as_accounts_of_one_run(pair):
@@ -326,5 +326,5 @@ def test_pairs_as_accounts_of_one_run(pair):
     for k, values in enumerate(sets):
         alone = nt.backtest(pair, pairs_hedge, max_orders=16, **values)
         for v, name in enumerate(pair):
-            one = Result(simulation, setup, name, pair[name].tick_units, v=v, k=k)
+            one = result_of(simulation, setup, name, pair[name].tick_units, v=v, k=k)
             assert (one.hash, one.summary["n_fills"] > 0) == (alone[name].hash, True)

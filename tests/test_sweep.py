@@ -12,7 +12,7 @@ import nbtrade as nt
 from nbtrade import ASK, BID, UNDEF_PRICE
 from nbtrade.engine.backtest import run_tapes
 from nbtrade.engine.config import new_setup
-from nbtrade.results.result import Result
+from nbtrade.engine.outcome import result_of
 from nbtrade.sweeps import sweep
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
@@ -51,7 +51,7 @@ def hashes(tapes, values, latency=LATENCY, **options):
     """The result hashes of accounts that run together."""
     setup = new_setup(noisy, values, latency=latency, sample="1s", max_orders=8, **options)
     simulation = run_tapes(tapes, setup)
-    return [Result(simulation, setup, "", tapes[0].tick_units, v, k).hash for v in range(len(tapes)) for k in range(len(values))]
+    return [result_of(simulation, setup, "", tapes[0].tick_units, v, k).hash for v in range(len(tapes)) for k in range(len(values))]
 
 
 # --- accounts ----------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_two_instruments_are_two_backtests(tape, tmp_path):
         together = results[name].fills
         assert together[together.index.asi8 < last].equals(alone.fills[alone.fills.index.asi8 < last])
         assert len(alone.fills) > 20
-    assert results.equity["net"].iloc[-1] == pytest.approx(sum(r.equity["net"].iloc[-1] for r in results.values()))
+    assert results.total_equity["net"].iloc[-1] == pytest.approx(sum(r.equity["net"].iloc[-1] for r in results.values()))
     assert list(results.summary.columns) == ["one", "two"]
 
 
@@ -250,7 +250,7 @@ def test_days_carry_position_and_state(tape):
     fills = carried.fills
     n = len(first.fills)
     assert fills.iloc[:n].drop(columns="row").equals(first.fills.drop(columns="row"))
-    signed = np.where(fills["side"] == "B", fills["qty"], -fills["qty"])
+    signed = np.where(fills["side"] == "B", fills["size"], -fills["size"])
     assert signed.sum() == carried.summary["position"]
     assert len(fills) > n
     flat = nt.backtest(days, nt.market_maker, latency=LATENCY, at_close="flatten")
@@ -264,8 +264,8 @@ def positions_before_close(days):
     flat = nt.backtest(days, nt.market_maker, latency=LATENCY, at_close="flatten")
     closing = flat.fills[flat.fills["order_id"].isin(flat.orders.index[flat.orders["type"] == "market"])]
     yield first
-    second = closing.iloc[abs(first) and (closing["qty"].cumsum() <= abs(first)).sum() :]
-    yield second["qty"].sum()
+    second = closing.iloc[abs(first) and (closing["size"].cumsum() <= abs(first)).sum() :]
+    yield second["size"].sum()
 
 
 def test_day_orders_expire(tape):
@@ -309,13 +309,13 @@ def test_average_price_and_realised(tape):
     result = nt.backtest(tape, nt.market_maker, latency=nt.Latency(), instrument=nt.Instrument(multiplier=50))
     position, cost, realised = 0, 0.0, 0.0
     for fill in result.fills.itertuples():
-        signed = fill.qty if fill.side == "B" else -fill.qty
+        signed = fill.size if fill.side == "B" else -fill.size
         if position * signed >= 0:
-            cost = (cost * abs(position) + fill.price * fill.qty) / (abs(position) + fill.qty)
+            cost = (cost * abs(position) + fill.price * fill.size) / (abs(position) + fill.size)
         else:
-            closed = min(fill.qty, abs(position))
+            closed = min(fill.size, abs(position))
             realised += closed * (fill.price - cost) * np.sign(position) * 50
-            cost = fill.price if fill.qty > abs(position) else cost if fill.qty < abs(position) else 0.0
+            cost = fill.price if fill.size > abs(position) else cost if fill.size < abs(position) else 0.0
         position += signed
         assert fill.realised == pytest.approx(realised, abs=1e-6)
         assert fill.average_price == pytest.approx(cost, abs=1e-6)
@@ -326,15 +326,15 @@ def test_average_price_and_realised(tape):
 
 def test_fee_schedule_and_sales(tape):
     """Tiers by a function of the fills, and fees on sales, reach fills, equity and summary."""
-    fees = nt.Fees(schedule=lambda fills: np.where(fills["traded"] <= 10, 0.3, 0.1) * fills["qty"])
+    fees = nt.Fees(schedule=lambda fills: np.where(fills["traded"] <= 10, 0.3, 0.1) * fills["size"])
     result = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=fees)
-    qty = result.fills["qty"].to_numpy()
+    qty = result.fills["size"].to_numpy()
     expected = (np.where(qty.cumsum() <= 10, 0.3, 0.1) * qty).sum()
     assert result.summary["fees"] == pytest.approx(expected)
     assert result.equity["fees"].iloc[-1] == pytest.approx(expected)
     sold = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=nt.Fees(sell=0.01, sell_rate=1e-5))
     sells = sold.fills[sold.fills["side"] == "A"]
-    assert sold.summary["fees"] == pytest.approx((0.01 * sells["qty"] + 1e-5 * sells["price"] * sells["qty"]).sum())
+    assert sold.summary["fees"] == pytest.approx((0.01 * sells["size"] + 1e-5 * sells["price"] * sells["size"]).sum())
     assert sold.fills["fee"].sum() == pytest.approx(sold.summary["fees"])
 
 

@@ -14,7 +14,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -22,11 +22,14 @@ from nbtrade._progress import progress_bar
 from nbtrade.book.kernels import arrays
 from nbtrade.engine.config import Setup, check_strategy, for_each, new_setup
 from nbtrade.engine.models import Fees, Instrument, Latency, Risk
+from nbtrade.engine.outcome import Outcome, session_of
 from nbtrade.engine.simulation import Simulation
 from nbtrade.engine.strategy import Strategy
 from nbtrade.engine.strategy_features import feature_rows
 from nbtrade.errors import SourceError
-from nbtrade.results.result import Result, Results
+from nbtrade.results.result import Result
+from nbtrade.results.results import Results
+from nbtrade.results.run_info import Session
 from nbtrade.schema import TIMER
 from nbtrade.tape.book_snapshot import book_arrays
 from nbtrade.tape.tape import Tape, open_tape
@@ -36,6 +39,10 @@ SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then ma
 Data = Tape | str | os.PathLike[str]
 
 
+@overload
+def backtest(data: Mapping[str, Data], strategy: Strategy, **options: Any) -> Results: ...
+@overload
+def backtest(data: Data | Sequence[Data], strategy: Strategy, **options: Any) -> Result: ...
 def backtest(
     data: Data | Sequence[Data] | Mapping[str, Data],
     strategy: Strategy,
@@ -55,7 +62,7 @@ def backtest(
     symbol: str | None = None,
     progress: bool = False,
     **state: Any,
-) -> Any:
+) -> Result | Results:
     """Backtest one strategy. Returns a Result; with several instruments a Results: a dict of them.
 
     data       : a Tape, a tape's folder, or a source file (.dbn, .dbn.zst, .csv), which is then decoded on the way;
@@ -94,22 +101,25 @@ def backtest(
     flatten = at_close == "flatten"
     if isinstance(data, Mapping):
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
-        return _side_by_side(tapes, _featured(setup, features, list(tapes.values())[:1]), flatten, progress)
+        return _side_by_side(tapes, _featured(setup, features, list(tapes.values())[:1]), at_close, progress)
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
         setup = _featured(setup, features, days)
-        return Result(run_days(days, setup, flatten, progress), setup, days[0].symbol, days[0].tick_units)
+        simulation = run_days(days, setup, flatten, progress)
+        sessions = [session_of(day) for day in days]
+        return Outcome(simulation, setup, days[0].symbol, days[0].tick_units, sessions=sessions, at_close=at_close).result()
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
         setup = _featured(setup, features, None)
         simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
+        session = Session(path=os.fspath(data), n_rows=simulation.n_rows(), first_ts=int(simulation.run["first_ts"][0]))
     else:
         tape = open_part(data, start, end)
         setup = _featured(setup, features, [tape])
-        simulation, name, tick_units = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units
+        simulation, name, tick_units, session = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units, session_of(tape)
     simulation.close_session(flatten)
-    return Result(simulation, setup, name, tick_units)
+    return Outcome(simulation, setup, name, tick_units, sessions=[session], at_close=at_close).result()
 
 
 def _featured(setup: Setup, given: Any, tapes: Sequence[Tape] | None) -> Setup:
@@ -117,13 +127,17 @@ def _featured(setup: Setup, given: Any, tapes: Sequence[Tape] | None) -> Setup:
     return replace(setup, features=feature_rows(setup.strategy, given, tapes, setup.latency.delays().feed))
 
 
-def _side_by_side(tapes: dict[Any, Tape], setup: Setup, flatten: bool, progress: bool) -> Results:
+def _side_by_side(tapes: dict[Any, Tape], setup: Setup, at_close: str, progress: bool) -> Results:
     """One session of several instruments."""
     if not tapes:
         raise ValueError("the dict of tapes is empty: there is nothing to run on")
     simulation = run_tapes(list(tapes.values()), setup, progress)
-    simulation.close_session(flatten)
-    return Results({name: Result(simulation, setup.on(v), tape.symbol, tape.tick_units, v) for v, (name, tape) in enumerate(tapes.items())})
+    simulation.close_session(at_close == "flatten")
+    outcomes = {
+        name: Outcome(simulation, setup, tape.symbol, tape.tick_units, v, [session_of(tape)], at_close)
+        for v, (name, tape) in enumerate(tapes.items())
+    }
+    return Results({name: outcome.result() for name, outcome in outcomes.items()})
 
 
 def is_tape(data: Any) -> bool:

@@ -1,7 +1,7 @@
 """What a run is set up with: the strategy, its accounts' first states, and the terms; all of it checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,17 +35,18 @@ class Setup:
     max_orders: int = 64
     keep_log: bool = True
     features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
+    values: Sequence[Mapping[str, Any]] = ()  # state fields of each account that differ from the strategy's defaults
 
     def on(self, v: int) -> "Setup":
         """The setup of instrument v alone."""
+        if not any(isinstance(one, tuple) for one in (self.fees, self.risk, self.instrument)):
+            return self
         fees, risk, instrument = (one[v] if isinstance(one, tuple) else one for one in (self.fees, self.risk, self.instrument))
         return replace(self, fees=fees, risk=risk, instrument=instrument)
 
-    def terms(self, k: int) -> dict[str, str]:
-        """What account k's result rests on, as text."""
-        rule = self.fill_rule if isinstance(self.fill_rule, str) else self.fill_rule[k]
-        given = {"latency": self.latency, "fees": self.fees, "risk": self.risk, "instrument": self.instrument}
-        return {**{name: described(one) for name, one in given.items()}, "fill rule": rule, "order slots": f"{self.max_orders:,}"}
+    def parameters(self, k: int) -> dict[str, Any]:
+        """Initial values of account k's state fields, as they were given."""
+        return {**self.strategy.defaults, **(self.values[k] if self.values else {})}
 
     def limits(self, tick_units: int) -> dict[str, Any]:
         """ACCOUNT fields of one instrument that are not zero at the beginning."""
@@ -90,7 +91,7 @@ def new_setup(strategy: Strategy, values: list[dict[str, Any]], **options: Any) 
         given["sample"] = ns_of(given["sample"])
         if given["sample"] < 0:
             raise ValueError(f"sample={options['sample']!r}: the time between points of the equity curve is not negative (0: none)")
-    return Setup(strategy, strategy.states(values), **given)
+    return Setup(strategy, strategy.states(values), **given, values=values)
 
 
 def _check_kinds(strategy: Any, given: Mapping[str, Any]) -> None:
@@ -103,14 +104,6 @@ def _check_kinds(strategy: Any, given: Mapping[str, Any]) -> None:
     unknown = [name for name in given if name not in Setup.__dataclass_fields__]
     if unknown:
         raise TypeError(f"there is no option {unknown[0]!r}. Options: {', '.join(name for name in Setup.__dataclass_fields__)}")
-
-
-def described(one: Any) -> str:
-    """The fields of a dataclass that are not as by default: "maker 0.5, taker 1"."""
-    said = [f"{f.name} {getattr(one, f.name)}" for f in fields(one) if f.repr and getattr(one, f.name) != f.default]
-    if getattr(one, "varying", None) is not None:
-        said.append("ns on average: it varies")
-    return ", ".join(said) or "none"
 
 
 def check_strategy(strategy: Any) -> None:

@@ -89,8 +89,8 @@ class Fees:
 
     maker, taker : per lot             maker_rate, taker_rate : fraction of the traded value
     sell, sell_rate : on what is sold, on top (as the SEC's and FINRA's fees)
-    schedule : instead of all of them, a function (fills) -> currency for each fill, for tiers; fills has the columns of
-               `Result.fills` but `fee`, and `traded`, the lots traded up to and with this fill
+    schedule : instead of all of them, a function (fills) -> currency for each fill, for tiers; fills is a frame by time with the columns
+               order_id, side, price, px, size, maker, row, and `traded`, the lots traded up to and with this fill
     """
 
     maker: float = 0.0

@@ -2,8 +2,8 @@
 
     sent ──> arrived ──> queue: every row that moved it up, and the executions it met ──> filled, cancelled, rejected, or still there
 
-Nothing is noted while the engine runs: an order's record says when it arrived and where it joined its queue, and the tape has every
-change at that price. A replace to the back of a queue begins a new life there: what is shown is the last one. `ahead` follows the
+The engine records nothing for this: an order's record has its arrival and the row where it joined its queue, and the tape has every
+change at that price. A replace to the back of a queue starts a new life there, and only the last one is shown. `ahead` follows the
 engine's own rule, change by change, and tests compare it with the oracle's queues.
 """
 
@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nbtrade.errors import StrategyError
-from nbtrade.schema import ADD, BID, CLEARED, CONTINUED, EXEC, FOK, IOC, MARKET_ORDER, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
+from nbtrade.schema import ADD, BID, CLEARED, CONTINUED, EXEC, FOK, IOC, MARKET_ORDER, NONE, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from nbtrade.tape.tape import Tape
 
-ARRIVAL, TAKEN, CHANGE, MADE, END = range(5)  # what comes first at one row
+ARRIVAL, TAKEN, CHANGE, MADE, END = range(5)  # the order of steps at one row
 
 
 class Step(NamedTuple):
     ts: int  # exchange's clock
-    row: int  # of the tape; of what comes between two rows, the later one
+    row: int  # of the tape; for a step between two rows, the later one
     what: str
     lots: int
     ahead: int  # after it; -1: not known, or it is in no queue
@@ -34,7 +34,7 @@ class Step(NamedTuple):
 
 
 def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape | Sequence[Tape]") -> "pd.DataFrame":
-    """The life of one order. orders : OWN[n] by id   fills : FILL[m]
+    """The life of one order. orders : ORDER[n] by id   fills : FILL[m]
 
     Returns ts (exchange clock), row (of the tape), what, lots, ahead (after it; -1 before it is in a queue), px.
     Raises StrategyError for an unknown order, and for a tape that is not the order's.
@@ -45,7 +45,9 @@ def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape |
     if at == len(orders) or orders["id"][at] != order_id:
         raise StrategyError(f"there is no order {order_id}: the run has {len(orders):,}, numbered from 0")
     order = orders[at]
-    mine = fills[(fills["order_id"] == order["id"]) & (fills["account"] == order["account"])]
+    if order["joined"] == NONE:
+        raise StrategyError(f"the queue position of order {order_id} is unknown: the result was made from frames, not by a run")
+    mine = fills[fills["order_id"] == order["id"]]
     earlier, mine = mine[mine["ts"] < order["arrived"]], mine[mine["ts"] >= order["arrived"]]
     tape = _tape_of(order, tapes)
     first, ahead = _beginning(order, mine, tape)
@@ -78,7 +80,7 @@ def _rests(order: Any, fills: np.ndarray) -> bool:
 
 
 def _moved(order: Any) -> bool:
-    return bool(order["moved"] and order["arrived"])  # the slot's last order may have left its mark
+    return bool(order["requeued"])
 
 
 def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
@@ -93,8 +95,8 @@ def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
     if not _moved(order):
         if joined != came and before == joined:
             _refuse(order, tape, came)
-        return came, int(order["ahead_first"])
-    return (joined, int(order["ahead_first"])) if before == joined else (before, 0)
+        return came, int(order["ahead"])
+    return (joined, int(order["ahead"])) if before == joined else (before, 0)
 
 
 def _refuse(order: Any, tape: "Tape", came: int) -> None:
@@ -111,7 +113,7 @@ def _is_snapshot(row: Any) -> bool:
 # --- its steps ------------------------------------------------------------------------------------------
 def _sent(order: Any) -> Step:
     side = "buy" if order["side"] == BID else "sell"
-    return Step(int(order["sent"]), -1, f"sent: {side} {int(order['qty'])}", int(order["qty"]), -1, int(order["want_px"]), ARRIVAL)
+    return Step(int(order["sent"]), -1, f"sent: {side} {int(order['qty'])}", int(order["qty"]), -1, int(order["px"]), ARRIVAL)
 
 
 def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]:
@@ -127,7 +129,7 @@ def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]
 
 
 def _queue(order: Any, fills: np.ndarray, tape: "Tape", first: int, ahead: int) -> Iterator[Step]:
-    """The rows that changed what was ahead, from when it joined its last queue to its end."""
+    """The rows that changed the lots ahead, from when it joined its last queue to its end."""
     if not _rests(order, fills) or order["rule"] == OPTIMISTIC:
         return
     stop, joined = _end_row(order, fills, tape), first
@@ -192,7 +194,7 @@ def _met(order: Any, fill: Any, tape: "Tape") -> str:
 
 def _ended(order: Any, tape: "Tape") -> list[Step]:
     state, reason = STATES[order["state"]], REASONS[order["reason"]]
-    px, leaves, ahead = int(order["px"]), int(order["leaves"]), int(order["ahead"])
+    px, leaves, ahead = int(order["px"]), int(order["leaves"]), int(order["ahead_last"])
     if order["done"] == 0:
         where = f", {ahead} ahead" if state == "working" else ""
         return [Step(int(tape.ts_event[-1]), tape.stop, f"at the end: {state}, {leaves} lots open{where}", 0, -1, px, END)]
@@ -202,7 +204,7 @@ def _ended(order: Any, tape: "Tape") -> list[Step]:
 
 
 def _with_ahead(steps: list[Step]) -> list[Step]:
-    """Fills and the end with what was ahead just then."""
+    """Steps with the lots ahead filled in for fills and the end."""
     out, ahead = [], -1
     for step in steps:
         ahead = step.ahead if step.rank in (ARRIVAL, CHANGE) else ahead

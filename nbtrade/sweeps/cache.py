@@ -6,8 +6,10 @@ The name covers all that a result depends on, so a changed strategy, fee or tape
 """
 
 import dataclasses
+import dis
 import json
 import os
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +73,33 @@ class Kept:
 
 def _not_a_row(name: str, reason: str) -> CorruptBlock:
     return CorruptBlock(f"block {name!r} is not a row of a sweep: {reason}. Delete it, or use another file for store=.", name)
+
+
+def fingerprints(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """The code of user-defined metrics by name. Raises StrategyError for code that cannot be told from another version's."""
+    found = {name: fingerprint(_with_used_globals(function)) for name, function in metrics.items()}
+    unknown = [name for name, code in found.items() if code is None]
+    if unknown:
+        raise StrategyError(
+            f"the metric {unknown[0]} uses something whose code cannot be told from another version's, so its results cannot be kept. "
+            "Leave store= out, or use plain functions, numbers and arrays in it."
+        )
+    return {name: code for name, code in found.items() if code is not None}
+
+
+def _with_used_globals(function: Any) -> Any:
+    """The function with only those globals that it loads: `result.fills` is not the global `fills`, which `fingerprint` would include."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return function
+    codes = [code]
+    for one in codes:
+        codes += [const for const in one.co_consts if isinstance(const, types.CodeType)]
+    loaded = {step.argval for one in codes for step in dis.get_instructions(one) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    scope = {name: value for name, value in function.__globals__.items() if name in loaded}
+    trimmed = types.FunctionType(code, scope, function.__name__, function.__defaults__, function.__closure__)
+    trimmed.__kwdefaults__, trimmed.__module__, trimmed.__qualname__ = function.__kwdefaults__, function.__module__, function.__qualname__
+    return trimmed
 
 
 def feature_keys(strategy: Strategy) -> list[str]:

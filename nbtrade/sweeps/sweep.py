@@ -19,11 +19,12 @@ from nbtrade._progress import progress_bar
 from nbtrade.engine.backtest import Data, open_part, run_tapes
 from nbtrade.engine.config import Setup, check_strategy, new_setup
 from nbtrade.engine.models import Latency
+from nbtrade.engine.outcome import Outcome, session_of
 from nbtrade.engine.strategy import Strategy
 from nbtrade.engine.strategy_features import feature_rows
-from nbtrade.results.result import Result
+from nbtrade.results import metrics
 from nbtrade.storage.blockfile.blockfile import BlockFile
-from nbtrade.sweeps.cache import Kept
+from nbtrade.sweeps.cache import Kept, fingerprints
 from nbtrade.tape.tape import Tape
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def sweep(
     options : as for `backtest`: latency, fees, risk, instrument, fill_rule, max_orders, sample, features. `sample` is 0 by default;
               with it the table has peak_position, max_drawdown and sharpe
 
+    Metrics registered with `nbtrade.metric` are columns too; for them, and for a fee schedule, every set keeps its fills and orders and
+    a Result is built for it: about 0.1 ms a set, where the built-in totals take 2 us.
+
     Raises StrategyError for unknown fields, ValueError for an empty grid. Ctrl-C stops it within a moment.
     """
     import pandas as pd
@@ -68,13 +72,15 @@ def sweep(
     several = isinstance(data, Sequence) and not isinstance(data, str)
     all_data: Any = data if several else [data]
     tapes = [open_part(one, start, end) for one in all_data]
-    options = {"sample": 0, "max_orders": 16, "keep_log": False, **options}
+    options = {"sample": 0, "max_orders": 16, **options}
+    options["keep_log"] = bool(metrics.USER_METRICS) or getattr(options.get("fees"), "schedule", None) is not None  # they read fills
     setup_of(strategy, sets[:1], {**options, "features": None})  # what is wrong is said before anything runs
     work = _Work(strategy, dict(options), at_close, tapes, sets)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
         if store is not None:
-            work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, {**options, "at_close": at_close})))
+            asked = {**options, "at_close": at_close, "metrics": fingerprints(metrics.USER_METRICS)}
+            work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, asked)))
             advance(work.take_kept())
         work.run(workers or os.cpu_count() or 1, block, advance)
     places = itertools.product(range(len(tapes)), range(len(sets)))
@@ -172,4 +178,5 @@ class _Work:
         tape = self.tapes[t]
         simulation = run_tapes([tape], setup, watch=self._watch)
         simulation.close_session(self.flatten)
-        return Result.table(simulation, setup, tape.symbol, tape.tick_units).to_dict("records")
+        at_close = "flatten" if self.flatten else "carry"
+        return Outcome(simulation, setup, tape.symbol, tape.tick_units, sessions=[session_of(tape)], at_close=at_close).rows()

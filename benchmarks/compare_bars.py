@@ -12,6 +12,7 @@ first. Files in FOLDER: SIZE.dbn and values.npy are both trees'; KEY.* are one t
 """
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -319,7 +320,8 @@ def main() -> None:
     assert Path(nbtrade.__file__).is_relative_to(tree), f"{nbtrade.__file__} is not of {tree}"
     if options.prepare:
         bars.prepare()
-    serve(bars, CLOCKS[options.clock])
+    with contextlib.suppress(BrokenPipeError):  # the other side has ended, and has said why
+        serve(bars, CLOCKS[options.clock])
 
 
 if __name__ == "__main__":

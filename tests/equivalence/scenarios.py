@@ -47,7 +47,7 @@ DAYS: dict[str, dict[str, Any]] = {
         "live_orders": 100,
         "duration": "20s",
         "mid": 10_000,
-        "then": {"seed": 20, "mid": 10_002},
+        "then": {"seed": 20, "mid": 9_988},
     },
     "zipped": {"n_records": 30_000, "seed": 18, "live_orders": 250, "suffix": ".dbn.zst"},
 }

@@ -34,6 +34,7 @@ from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
 
 JIT = not numba.config.DISABLE_JIT
+FORM = 2  # of a cache file: another form is another name, so versions of nbtrade can share a folder
 KEEP = 8  # entries of one function kept on disk; older ones are stale edits
 
 # Methods added to record types with `overload_method`: name -> the functions that implement it.
@@ -214,7 +215,7 @@ class _Cache(caching.NullCache):
         if self.stamp is None:
             return None
         names = [f"{type(one).__name__} {one}" for one in getattr(sig, "args", sig)]  # a subclass of Record has its name
-        key = repr((self.stamp, self.options, names, codegen.magic_tuple())).encode()
+        key = repr((FORM, self.stamp, self.options, names, codegen.magic_tuple())).encode()
         name = "".join(c if c.isalnum() else "_" for c in self.function.__qualname__)[-60:]
         return cache_dir() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.nbc"
 
@@ -232,7 +233,7 @@ class _Cache(caching.NullCache):
             found = {name: _environment(name, consts) for name, consts in held.items()}
             parts[ENVIRONMENT], parts[REFERENCED] = found[name], tuple(found.values())
             return compiler.CompileResult._rebuild(target_context, *parts)
-        except (OSError, ValueError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
+        except (OSError, ValueError, TypeError, LookupError, EOFError, pickle.UnpicklingError, AttributeError, ImportError):
             return None
 
     def save_overload(self, sig: Any, data: Any) -> None:

@@ -121,9 +121,10 @@ def _publish(building: Path, target: Path) -> None:
             raise
         _check_replaceable(target)
         atomic.exchange(building, target)
-        if _unexpected(building) is not None:  # somebody put a file there meanwhile
+        extra = _unexpected(building)
+        if extra is not None:
             atomic.exchange(building, target)
-            _check_replaceable(target)
+            raise ResultExists(f"{target} was changed while the new result was written: {extra.name} appeared. It was not replaced.")
     DISK.sync_folder(target.parent)
 
 

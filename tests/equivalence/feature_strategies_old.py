@@ -1,7 +1,8 @@
 """The strategies of the equivalence runs that read features, and the matrices that some of them get, in the API of the reference commit."""
 
-from nbtrade import ASK, BID, IOC, feature, strategy
 from strategies_old import is_two_sided
+
+from nbtrade import ASK, BID, IOC, feature, strategy
 
 
 @strategy(

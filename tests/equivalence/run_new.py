@@ -31,7 +31,7 @@ STRATEGIES = {one.name: one for one in (*SHIPPED, *OWN.values()) if isinstance(o
 
 def tiered(fills):
     """Currency for each fill: makers are paid, takers pay less once 50 lots are traded."""
-    return fills["qty"] * np.where(fills["maker"], -0.001, np.where(fills["traded"] > 50, 0.002, 0.004))
+    return fills["size"] * np.where(fills["maker"], -0.001, np.where(fills["traded"] > 50, 0.002, 0.004))
 
 
 def new_days(folder):
@@ -100,8 +100,8 @@ def data_of(scenario, days):
 def outcome_of(result):
     """What is kept of a Result."""
     account = result.account
-    records = result._fills, result._orders, result._samples
-    return instrument_outcome(*records, account["true_cash"], account["true_position"], result.summary["net_pnl"])
+    records = result.fill_rows, result.order_rows, result.sample_rows
+    return instrument_outcome(*records, account["cash"], account["position"], result.summary["net_pnl"])
 
 
 def run(scenario, days):

@@ -9,11 +9,13 @@ import sys
 
 sys.path.insert(0, os.getcwd())  # before an nbtrade that is installed
 
-import numpy as np
-
 import feature_strategies_old
-import nbtrade as nt
+import numpy as np
 import strategies_old
+from outcomes import Days, exponential, instrument_outcome, main, start_of, sweep_outcome
+from scenarios import DAYS
+
+import nbtrade as nt
 from nbtrade.strategies.avellaneda_stoikov import avellaneda_stoikov
 from nbtrade.strategies.execution import twap, vwap
 from nbtrade.strategies.glft import glft
@@ -21,8 +23,6 @@ from nbtrade.strategies.imbalance_taker import imbalance_taker
 from nbtrade.strategies.market_maker import market_maker
 from nbtrade.strategies.pairs_hedge import pairs_hedge
 from nbtrade.strategies.queue_joiner import queue_joiner
-from outcomes import Days, exponential, instrument_outcome, main, start_of, sweep_outcome
-from scenarios import DAYS
 
 SHIPPED = (market_maker, avellaneda_stoikov, glft, imbalance_taker, queue_joiner, twap, vwap, pairs_hedge)
 OWN = {**vars(strategies_old), **vars(feature_strategies_old)}

@@ -11,7 +11,7 @@ from nbtrade._numba import jit
 ROOT = Path(__file__).parents[1]
 
 
-def run(script, *arguments, cache=None, jit=True, timeout=120):
+def run(script, *arguments, cache=None, jit=True, timeout=300):
     """The output lines of a Python script. Fails when it crashes, or when it has not ended after `timeout` seconds."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, sys.path)])}
     env["NUMBA_DISABLE_JIT"] = str(int(not jit))

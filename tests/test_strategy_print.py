@@ -2,7 +2,9 @@
 
 # ruff: noqa: T201 - print is the subject
 import ctypes
+import hashlib
 import math
+import pickle
 import re
 
 import numba
@@ -11,6 +13,7 @@ import pytest
 import child
 import nbtrade as nt
 from nbtrade import synthetic
+from nbtrade._numba.jit import kernel
 from nbtrade.errors import FeatureError, StrategyError
 from streams import tape_of
 
@@ -257,3 +260,50 @@ def test_c_functions_work(tape):
         state.x = twice(cosine(1.0))
 
     assert nt.backtest(tape, calls_c).final_state["x"] == 2 * math.cos(1.0)
+
+
+def test_a_cache_entry_of_another_version_is_compiled_again(tmp_path, monkeypatch):
+    """A cached file that is whole, and not in this version's form, is no error."""
+    monkeypatch.setenv("NBTRADE_CACHE_DIR", str(tmp_path))
+
+    def plus_one(x):
+        return x + 1
+
+    assert kernel(plus_one)(1) == 2
+    (path,) = tmp_path.glob("*.nbc")
+    for content in ((1, 2), (1, 2, 3), ([], "name", {}), ([None] * 9, "name", {"name": []}), None, {"a": 1}):
+        payload = pickle.dumps(content)
+        path.write_bytes(hashlib.sha256(payload).digest() + payload)
+        assert kernel(plus_one)(1) == 2
+
+
+VERSIONS = """
+import sys
+import numba
+import nbtrade as nt
+
+for version in sys.argv[2:]:
+    source = f'''
+@numba.njit
+def helper(x):
+    print("version", {version}, x)  # too much to be inlined
+    return {version} + x
+
+@nt.strategy(state=[("x", "i8")], wake="start")
+def edited(market, features, account, state):
+    state.x = helper(0)
+'''
+    scope = {"nt": nt, "numba": numba, "__name__": "__main__"}
+    exec(compile(source, "<cell>", "exec"), scope)
+    print(nt.backtest(nt.open_tape(sys.argv[1]), scope["edited"]).final_state["x"])
+"""
+
+
+def test_two_versions_of_a_helper_from_the_cache(tape, tmp_path):
+    """Two versions, compiled in two processes and loaded by a third, are two functions. Both had one symbol: the second ran the first."""
+    script = tmp_path / "versions.py"
+    script.write_text(VERSIONS)
+    cache = child.new_cache(tmp_path / "cache")
+    for version in ("30", "31", "32"):  # after the first one all kernels are there: the others number their functions alike
+        assert child.run(script, tape.path, version, cache=cache) == [f"version {version} 0", version]
+    assert child.run(script, tape.path, "31", "32", cache=cache) == ["version 31 0", "31", "version 32 0", "32"]

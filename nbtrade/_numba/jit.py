@@ -15,6 +15,7 @@ compile, not an error. Numba is pinned to the range this was tested with, becaus
 """
 
 import hashlib
+import itertools
 import os
 import pickle
 import platform
@@ -27,20 +28,32 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
-from numba.core import caching, compiler, environment, serialize
+from numba.core import bytecode, caching, compiler, environment, serialize
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
 
 JIT = not numba.config.DISABLE_JIT
-FORM = 2  # of a cache file: another form is another name, so versions of nbtrade can share a folder
+ENTRY_FORMAT = 3  # of a file in the cache
 KEEP = 8  # entries of one function kept on disk; older ones are stale edits
 
 # Methods added to record types with `overload_method`: name -> the functions that implement it.
 METHODS: dict[str, list[Any]] = {}
 
 TRUSTED_MODULES = {"numpy", "math", "numba", "builtins", "operator", "llvmlite"}
+
+
+def _number_functions() -> None:
+    """Numba numbers functions from 1 in each process, and the number is what tells the symbols of two versions of one function apart.
+
+    Two versions compiled in two processes, both loaded from the disk by a third, had one symbol: the second ran the first one's helpers.
+    """
+    bytecode.FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(6), "little") << 15)
+
+
+_number_functions()
+os.register_at_fork(after_in_child=_number_functions)
 
 
 class Unknown(Exception):
@@ -215,7 +228,7 @@ class _Cache(caching.NullCache):
         if self.stamp is None:
             return None
         names = [f"{type(one).__name__} {one}" for one in getattr(sig, "args", sig)]  # a subclass of Record has its name
-        key = repr((FORM, self.stamp, self.options, names, codegen.magic_tuple())).encode()
+        key = repr((ENTRY_FORMAT, self.stamp, self.options, names, codegen.magic_tuple())).encode()
         name = "".join(c if c.isalnum() else "_" for c in self.function.__qualname__)[-60:]
         return cache_dir() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.nbc"
 

@@ -60,6 +60,7 @@ class Resolver:
         self.tick_from = tick_from
         self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
         self.turn = 0
+        self.resolve = kernels.resolve  # until a size needs the other one
         self.orders = attributes(np.zeros(FIRST_ORDERS, tape_rows.ORDER))
         self.pending = attributes(np.zeros(FIRST_PENDING, pending_fills.PENDING))
         self.state = attributes(np.zeros(1, tape_rows.STATE))
@@ -102,13 +103,15 @@ class Resolver:
         at = 0
         while at < len(records):
             before = at, self.get("n_records"), self.get("n_out"), self.get("base_row"), self._n_odd()
-            status, at = kernels.resolve(records, at, self.orders, self.pending, self.state, *self.out)
+            status, at = self.resolve(records, at, self.orders, self.pending, self.state, *self.out)
             self._note_odd_trades(records, at, *before)
             self._flush()
             if status == kernels.CHECKPOINT_DUE:
                 self._checkpoint()
             elif status == kernels.TABLE_FULL:
                 self._grow_tables()
+            elif status == kernels.UNUSUAL_SIZE:
+                self.resolve = kernels.resolve_any_size
             elif status == kernels.OUT_FULL:
                 self._make_room()
             elif status != kernels.DONE:

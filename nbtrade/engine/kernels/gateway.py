@@ -4,6 +4,8 @@ Latency may vary, but nothing of one account overtakes: an arrival is never befo
 later may arrive earlier, so a new entry moves forward past later ones; with constant latency that never happens.
 """
 
+import numpy as np
+
 from nbtrade._numba.jit import apart, helper, kernel
 from nbtrade.engine.kernels.latency import entry_latency, response_latency
 from nbtrade.engine.kernels.records import (
@@ -155,7 +157,7 @@ def deliver(venue, until):
         if r.what == ACK:
             own.status = WORKING
         elif r.what == FILL_REPORT:
-            _know_fill(account, own, r.px, r.qty)
+            _know_fill(account, own, np.int64(r.px), np.int64(r.qty))  # their product, without the JIT, would be an i4
             if own.left == 0:
                 own.status = FILLED
         elif r.what == REPLACED:

@@ -9,8 +9,7 @@ The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq) and are written
 - A modify keeps its place only if side and price stay and the new size is at most what the fills of this event left.
 - R, a first snapshot record without R, and a top-of-book add become the removals that they mean.
 - All rows of an event get the clocks of its last record; both clocks never run backwards.
-- Sizes enter at one place, `size_of`, and are int64 from there, whatever width the records have. A record may lack a size: an A or M is
-  then counted and ignored, a T has 0 lots, a C or F means all of its order.
+- Sizes enter in `size_of` and are int64 from there. Without one an A or M is counted and ignored, a T has 0 lots, a C or F is of all lots.
 
 Rows are written only while all that one record may need fits; else the kernel returns a status and the record's index, and
 goes on from there when it is called again: the same bytes for any batch size.
@@ -20,7 +19,7 @@ The arrays, and the only functions that make rows of them, are in tape/kernels/t
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel
 from nbtrade._numba.prefetch import prefetch
 from nbtrade.book.kernels.book import MOST_LOTS
 from nbtrade.schema import (
@@ -65,13 +64,12 @@ from nbtrade.tape.kernels.tape_rows import (
     close_event,
     fault,
     put,
-    rows_to_clear,
+    rows_of_chains,
     take,
 )
 
-DONE, OUT_FULL, TABLE_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH, TOO_LARGE = range(8)
-RECORD_WORDS = 14
-ROWS_PER_RECORD = 4
+DONE, OUT_FULL, TABLE_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH, TOO_LARGE, UNUSUAL_SIZE = range(9)
+RECORD_WORDS, ROWS_PER_RECORD = 14, 4
 AHEAD = 12  # records: by then the slot of an order is in the cache (10 k live orders: 100 ns a record without, 39 with)
 TOB_ID = -(2**63) + 1  # plus the side: the one order of a top-of-book feed's side
 A, C, M, F, T, R = 65, 67, 77, 70, 84, 82  # ASCII actions
@@ -103,6 +101,12 @@ def size_of(record, st):
     """The size of a record in lots, NONE_GIVEN if it has none: the only place where sizes enter."""
     size = np.int64(record["size"])
     return np.int64(NONE_GIVEN) if size < 0 or size == st.undef_size else size
+
+
+@helper
+def is_unusual(size):
+    """True for a size that only `resolve_any_size` takes."""
+    return size > MAX_ROW_LOTS or size < 0
 
 
 @helper
@@ -153,16 +157,19 @@ def modify(out, st, orders, pending, i, order_id, side, px, size, flags, sequenc
 
 @helper
 def mark_fill(st, orders, pending, record, size):
-    """F: remember the lots for the C or M that follows; an aggressor's own F is skipped."""
+    """F: remember the lots for the C or M that follows; an aggressor's own F is skipped. Returns DONE, or TABLE_FULL (nothing done)."""
+    if 4 * (st.n_pending_slots + 1) > len(pending):
+        return TABLE_FULL
     if record.order_id == st.trade_id and record.side == st.trade_side:
-        return
+        return DONE
     i = find(orders, record.order_id)
     if orders[i].qty == 0:
         fault(st, UNKNOWN_FILL)
-        return
+        return DONE
     size = given_or_all(st, orders, i, size)
     if size != 0:
         announce_fills(st, pending, record.order_id, min(size, MOST_LOTS), MOST_LOTS)
+    return DONE
 
 
 @helper
@@ -307,7 +314,7 @@ def dispatch(out, st, orders, pending, record, size):
     elif record.action == A or record.action == M:
         return add_or_modify(out, st, orders, pending, record, size, flags)
     elif record.action == F:
-        mark_fill(st, orders, pending, record, size)
+        return mark_fill(st, orders, pending, record, size)
     elif record.action == T:
         return trade(out, st, record, size, flags)
     elif record.action == R:
@@ -315,30 +322,9 @@ def dispatch(out, st, orders, pending, record, size):
     return DONE
 
 
-@kernel
-def room_for_chains(s, orders, size, clears_all):
-    """Rows that a record may need where it, or an order so far, is larger than a row. Out of line: rare."""
-    apart()
-    chains = 2 * (s.most_lots // MAX_ROW_LOTS) + max(size, 0) // MAX_ROW_LOTS
-    return ROWS_PER_RECORD + chains + (rows_to_clear(orders) if clears_all else 0)
-
-
-@kernel
-def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids, sequences):
-    """Resolve records[start:] into the out arrays, from row st.n_out on.
-
-    records : RECORD[n], or the same with sizes as i8
-    orders  : ORDER, pending : PENDING [power of two], both at most a quarter full
-    st      : STATE[1]           events  : EVENT[m]
-    ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
-
-    Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow to `st.room` more), TABLE_FULL
-    (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MOST_LOTS lots), CHECKPOINT_DUE (all rows so far
-    are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step).
-    Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.
-    """
-    s = st[0]
-    out = (events, ids, sequences)
+@helper
+def resolve_rows(records, start, orders, pending, s, out, ts_event, ts_recv, chains):
+    """As `resolve`. chains : a constant, whether sizes may be larger than a row"""
     n = len(records)
     for k in range(start, n):
         record = records[np.uint64(k)]
@@ -355,12 +341,14 @@ def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids,
             continue
         size = size_of(record, s)
         room = ROWS_PER_RECORD + (s.n_live if clears(s, record) else 0)
-        if max(size, s.most_lots) > MAX_ROW_LOTS:
-            room = room_for_chains(s, orders, min(size, MOST_LOTS), clears(s, record))
-        if s.n_out + room > len(events):
+        if chains:
+            room += rows_of_chains(s, orders, min(size, MOST_LOTS), clears(s, record))
+        elif is_unusual(size):
+            return UNUSUAL_SIZE, k
+        if s.n_out + room > len(out[0]):
             s.room = room
             return OUT_FULL, k
-        if 4 * (s.n_live + 1) > len(orders) or 4 * (s.n_pending_slots + 1) > len(pending):
+        if 4 * (s.n_live + 1) > len(orders):
             return TABLE_FULL, k
         begin_record(s, record)
         status = dispatch(out, s, orders, pending, record, size)
@@ -379,10 +367,34 @@ def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids,
 
 
 @kernel
+def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids, sequences):
+    """Resolve records[start:] into the out arrays, from row st.n_out on.
+
+    records : RECORD[n], or the same with sizes as i8
+    orders  : ORDER, pending : PENDING [power of two], both at most a quarter full
+    st      : STATE[1]           events  : EVENT[m]
+    ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
+
+    Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow to `st.room` more), TABLE_FULL
+    (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MOST_LOTS lots), CHECKPOINT_DUE (all rows so far
+    are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step), UNUSUAL_SIZE (none, or more than a row holds: go on with
+    `resolve_any_size` from here).
+    Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.
+    """
+    return resolve_rows(records, start, orders, pending, st[0], (events, ids, sequences, False), ts_event, ts_recv, False)
+
+
+@kernel
+def resolve_any_size(records, start, orders, pending, st, events, ts_event, ts_recv, ids, sequences):
+    """As `resolve`, for records of any size; never UNUSUAL_SIZE. A second kernel, because one for both took 5 to 8 % longer."""
+    return resolve_rows(records, start, orders, pending, st[0], (events, ids, sequences, True), ts_event, ts_recv, True)
+
+
+@kernel
 def end_of_data(st, events, ts_event, ts_recv, ids, sequences):
     """Close the event that the data broke off in. Returns True if there was one."""
     s = st[0]
     if s.event_open == 0:
         return False
-    close_event((events, ids, sequences), s, ts_event, ts_recv)
+    close_event((events, ids, sequences, False), s, ts_event, ts_recv)
     return True

@@ -3,11 +3,12 @@
     ORDER[power of two]   live orders, hashed by id (tape/kernels/order_table.py)
     PENDING[power of two] fills announced by F records, hashed by order id (tape/kernels/pending_fills.py)
     STATE[1]              what one event must remember, counters, clocks, faults with their first places
-    out                   (EVENT[m], order ids i8[m], sequences u4[m]): rows not handed over yet
+    out                   (EVENT[m], order ids i8[m], sequences u4[m], chains): rows not handed over yet; whether changes may be chains
 
 Every row passes `put`; the orders change only in `take` and `add`, each with its row, so that rows and orders cannot
 disagree. The rules of what to put, take and add are in tape/kernels/resolve.py. Lots are int64 throughout; only `put` knows that a row
-holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line).
+holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line). `chains` is a constant of the kernel: the one
+for ordinary sizes has no trace of all that.
 """
 
 import numpy as np
@@ -60,6 +61,7 @@ FAULTS = (
     NO_SIZE,
 ) = range(len(FAULTS))
 PLACES = 5  # first places kept of each fault
+HALF_ROW_LOTS = 1 << 30  # a divisor that costs nothing
 
 STATE = np.dtype(
     [
@@ -110,7 +112,7 @@ def fault(st, kind):
 @helper
 def put(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
     """Write a change of `qty` lots: one row, or a chain. `prio` -2 stands for the row's own number. Returns the number of the first row."""
-    if abs(qty) > MAX_ROW_LOTS:
+    if out[3] and abs(qty) > MAX_ROW_LOTS:
         return put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
     return put_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
 
@@ -134,7 +136,7 @@ def put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, seq
 @helper
 def put_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
     """Write one row."""
-    events, ids, sequences = out
+    events, ids, sequences, _ = out
     n = st.n_out
     row = st.base_row + n
     events[n].px = px
@@ -187,13 +189,20 @@ def clear(out, st, orders, side, flags, sequence):
                 take(out, st, orders, i, orders[i].qty, CANCEL, flags | CLEARED, sequence)
 
 
+@helper
+def rows_of_chains(st, orders, size, clears_all):
+    """Rows beyond one a change that a record may need where it, or an order so far, is larger than a row; rather too many than too few."""
+    n = (2 * st.most_lots + max(size, 0)) // HALF_ROW_LOTS
+    return n + (rows_of_all_chains(orders) if clears_all else 0)
+
+
 @kernel
-def rows_to_clear(orders):
-    """Rows that `clear` may need when some orders are larger than a row."""
+def rows_of_all_chains(orders):
+    """Rows beyond one each that the removal of all orders needs. Out of line: rare."""
     apart()
     n = 0
     for i in range(len(orders)):
-        n += (orders[i].qty + MAX_ROW_LOTS - 1) // MAX_ROW_LOTS
+        n += orders[i].qty // HALF_ROW_LOTS
     return n
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.engine.backtest import run_tapes
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.outcome import Outcome
 from nbtrade.results import metrics
 
@@ -27,8 +27,8 @@ class Results:
 
     def setup(self, path):
         self.tape = nt.open_tape(path)
-        one = new_setup(nt.market_maker, [{}], latency=LATENCY, fees=FEES)
-        many = new_setup(nt.market_maker, [{"half_spread": 1 + k / 100} for k in range(1000)], latency=LATENCY, fees=FEES, sample=0)
+        one = new_config(nt.market_maker, [{}], latency=LATENCY, fees=FEES)
+        many = new_config(nt.market_maker, [{"half_spread": 1 + k / 100} for k in range(1000)], latency=LATENCY, fees=FEES, sample=0)
         self.one, self.many = self.outcome(one), self.outcome(many)
         assert self.one.result().summary["n_fills"] > 100
         assert len(self.many.rows()) == 1000

@@ -12,7 +12,7 @@ import numpy as np
 import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.engine.backtest import run_tapes
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.outcome import result_of
 from nbtrade.schema import FORMAT_VERSION
 
@@ -35,18 +35,18 @@ def sets(n: int) -> list[dict[str, float]]:
 
 def one_pass(tape: nt.Tape, values: list[dict[str, float]], latency: nt.Latency, keep_log: bool = False):
     """(simulation, setup) of one pass over the tape."""
-    setup = new_setup(nt.market_maker, values, latency=latency, sample=0, max_orders=16, keep_log=keep_log)
-    return run_tapes([tape], setup), setup
+    config = new_config(nt.market_maker, values, latency=latency, sample=0, max_orders=16, keep_log=keep_log)
+    return run_tapes([tape], config), config
 
 
 def sweep_rate(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> dict[str, float]:
     """Event-sets a second on one core; some sets are first compared with runs of their own, byte for byte."""
     values = sets(n_sets)
     short = tape.between(int(tape.ts_recv[0]), int(tape.ts_recv[len(tape) // 20]))
-    together, setup = one_pass(short, values, latency, keep_log=True)
+    together, config = one_pass(short, values, latency, keep_log=True)
     for k in range(0, n_sets, max(n_sets // 7, 1)):
         alone, _ = one_pass(short, values[k : k + 1], latency, keep_log=True)
-        assert result_of(alone, setup, "", 1).hash == result_of(together, setup, "", 1, 0, k).hash
+        assert result_of(alone, config, "", 1).hash == result_of(together, config, "", 1, 0, k).hash
     seconds, wakes = [], 0
     for _ in range(repeats):
         start = time.perf_counter()

@@ -36,7 +36,7 @@ _HOMES = {
     "features": "nbtrade.feature.compute",
     "targets": "nbtrade.feature.compute",
     "asof": "nbtrade.feature.compute",
-    "Matrix": "nbtrade.feature.matrix",
+    "FeatureMatrix": "nbtrade.feature.matrix",
     "feature": "nbtrade",
     "target": "nbtrade",
     "market_maker": "nbtrade.strategies._market_maker",
@@ -93,7 +93,7 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade import feature as feature
     from nbtrade import target as target
     from nbtrade.feature.compute import asof as asof, features as features, targets as targets
-    from nbtrade.feature.matrix import Matrix as Matrix
+    from nbtrade.feature.matrix import FeatureMatrix as FeatureMatrix
     from nbtrade import synthetic as synthetic
     from nbtrade.tape.ingest import ingest as ingest, ingest_all as ingest_all
     from nbtrade.storage.columns.column import Column as Column

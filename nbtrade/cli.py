@@ -106,7 +106,7 @@ def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a tape, or a file as for ingest")
     parser.add_argument("strategy", nargs="?", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="initial value of a state field; may be repeated")
-    _terms_options(parser)
+    _model_options(parser)
     parser.add_argument("--symbol", help="the instrument, when a file has several")
     parser.add_argument("--tick", type=float, help="price of a tick, for a file")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
@@ -122,10 +122,10 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=int, help="threads (default: one for each core)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the table")
-    _terms_options(parser)
+    _model_options(parser)
 
 
-def _terms_options(parser: argparse.ArgumentParser) -> None:
+def _model_options(parser: argparse.ArgumentParser) -> None:
     """Latency, fees, fill rule and the part of the tape."""
     for name in ("entry", "response", "feed"):
         parser.add_argument(f"--{name}", default="0ns", help=f"{name} latency, such as 1ms or 250us (default: none)")
@@ -186,7 +186,7 @@ def backtest(options: argparse.Namespace) -> None:
         tick=options.tick,
         symbol=options.symbol,
         progress=sys.stderr.isatty(),
-        **_terms(options),
+        **_models(options),
     )
     print(result)
     if options.plot is not None:
@@ -207,7 +207,7 @@ def sweep(options: argparse.Namespace) -> None:
     grid = _grid(options.grid)
     progress = sys.stderr.isatty()
     table = sweeps.sweep(
-        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_terms(options)
+        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_models(options)
     )
     table = table if len(options.tapes) > 1 else table.drop(columns="tape")
     print(table.sort_values("net_pnl", ascending=False).head(20).to_string(index=False))
@@ -217,8 +217,8 @@ def sweep(options: argparse.Namespace) -> None:
         print(f"table  {options.csv}")
 
 
-def _terms(options: argparse.Namespace) -> dict[str, Any]:
-    """What `_terms_options` gave, as arguments of backtest and sweep."""
+def _models(options: argparse.Namespace) -> dict[str, Any]:
+    """What `_model_options` gave, as arguments of backtest and sweep."""
     from nbtrade.engine.models import Fees, Instrument, Latency, Risk
 
     return {

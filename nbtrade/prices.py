@@ -72,7 +72,7 @@ class TickSize:
         array = np.asarray(ticks)
         if array.dtype.kind == "f":
             return array * float(self)
-        if _most(array) * n < EXACT:
+        if _largest(array) * n < EXACT:
             return array.astype(np.int64) * n / d
         return np.array([int(k) * n / d for k in array.reshape(-1)], np.float64).reshape(array.shape)
 
@@ -107,7 +107,7 @@ class TickSize:
 
     def _of_integers(self, prices: np.ndarray) -> np.ndarray:
         """Of whole currency."""
-        if prices.dtype.kind not in "iu" or _most(prices) * self.exact.denominator >= _LIMIT:
+        if prices.dtype.kind not in "iu" or _largest(prices) * self.exact.denominator >= _LIMIT:
             found = [self._of_fraction(price) for price in prices.reshape(-1).tolist()]
             return np.array(found, np.int64).reshape(prices.shape)
         ticks, rest = np.divmod(prices.astype(np.int64) * self.exact.denominator, self.exact.numerator)
@@ -128,7 +128,7 @@ class TickSize:
         return OffTick(f"{message}; its neighbours are {self.price(below)} and {self.price(below + 1)}. Round it, or check the tick.")
 
 
-def _most(array: np.ndarray) -> int:
+def _largest(array: np.ndarray) -> int:
     """The largest absolute value."""
     return max(abs(int(array.max())), abs(int(array.min()))) if array.size else 0
 

@@ -145,7 +145,7 @@ SAMPLE = np.dtype(
         ("sell_qty", "i8"),
         ("sell_value", "i8"),
         ("account", "i4"),
-        ("venue", "i4"),
+        ("instrument", "i4"),
     ],
     align=True,
 )
@@ -189,7 +189,7 @@ TOTALS = np.dtype(
         ("n_cancelled", "i8"),
         ("n_rejected", "i8"),
         ("n_refused", "i8"),  # orders and changes that were not sent
-        ("n_late", "i8"),  # cancels and replaces that arrived after the order was done
+        ("n_too_late", "i8"),  # cancels and replaces that arrived after the order was done
         ("refusals", "i8", (len(REFUSALS),)),  # refused orders and changes by cause
         ("realised", "f8"),  # tick-lots, as the account knew it
         ("fees", "f8"),  # currency

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 import nbtrade as nt
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.kernels import records
 from nbtrade.schema import ADD, CLEARED, EXEC, LAST, LIMIT, SNAPSHOT, TRADE
 from nbtrade.tape.book_snapshot import book_arrays
@@ -80,34 +80,38 @@ def haunt(tape, rows, took, arrive):
     rows, took, arrive : i8[n ghosts]; `took`: lots of the order besides those of the ADD
     """
     k = len(rows)
-    setup = new_setup(nothing, [{}] * k, max_orders=1, sample=0)
-    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
+    config = new_config(nothing, [{}] * k, max_orders=1, sample=0)
+    simulation = config.simulation([book_arrays(tape)], [tape.tick_units])
     send(simulation, tape.events[rows], tape.events["qty"][rows] + took, arrive)
     ts = event_of(tape.events) * STEP
     simulation.feed(tape.events, ts, ts, 0, final=True)
-    fills = simulation.venues[0].log("fills")
+    fills = simulation.instruments[0].log("fills")
     return fills[np.lexsort((fills["row"], fills["account"]))]
 
 
 def send(simulation, orders, qty, arrive):
     """Put one order of each account on the wire, at the prices and sides of real ones."""
-    venue, accounts = simulation.venues[0], simulation.accounts
+    instrument, accounts = simulation.instruments[0], simulation.accounts
     k = len(orders)
     first = accounts["first"].astype(np.int64)
-    own = venue.orders
-    for name in ("px", "want_px"):
+    own = instrument.orders
+    for name in ("px", "requested_px"):
         own[name][first] = orders["px"]
-    for name in ("qty", "want_qty", "leaves", "left"):
+    for name in ("qty", "requested_qty", "leaves", "known_leaves"):
         own[name][first] = qty
     own["side"][first], own["kind"][first] = orders["side"], LIMIT
     own["state"][first] = own["status"][first] = records.SENT
     own["in_flight"][first] = 1
     accounts["free"] = -1
-    accounts["n_orders"] = accounts["n_open"] = accounts["flying"] = 1
+    accounts["n_orders"] = accounts["n_open"] = accounts["in_flight"] = 1
     at = np.argsort(arrive, kind="stable")
-    assert len(venue.messages) >= k
-    venue.messages["arrive"][:k], venue.messages["order"][:k], venue.messages["what"][:k] = arrive[at], first[at], records.NEW
-    venue.record["m_tail"] = k
+    assert len(instrument.messages) >= k
+    instrument.messages["arrive"][:k], instrument.messages["order"][:k], instrument.messages["what"][:k] = (
+        arrive[at],
+        first[at],
+        records.NEW,
+    )
+    instrument.record["m_tail"] = k
 
 
 def exceptions(tape, orders, part=slice(None)):

@@ -61,13 +61,13 @@ class Kept:
         self.n_live += len(live)
 
     def rescale(self, factor):
-        from nbtrade.tape.off_tick_trades import put_right
+        from nbtrade.tape.off_tick_trades import correct
 
         self.n_rescales += 1
         if self.parts:
             events = np.concatenate([part[0] for part in self.parts])
             events["px"] *= factor
-            put_right(events, 0, self.resolver.odd, self.resolver.tick // factor)
+            correct(events, 0, self.resolver.off_tick_trades, self.resolver.tick // factor)
             columns = [np.concatenate(column) for column in list(zip(*self.parts, strict=True))[1:]]
             self.parts = [[events, *columns]]
         for live in self.live:

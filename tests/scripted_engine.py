@@ -17,7 +17,7 @@ from model_backtest import WAKES
 from model_exchange import Fill
 from nbtrade import schema
 from nbtrade.engine import backtest
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.kernels import records
 from nbtrade.engine.outcome import result_of
 from nbtrade.schema import UNDEF_PRICE
@@ -67,7 +67,7 @@ def scripted(market, features, account, state):
         state.looks[at + 11] = ours.n_open
         state.looks[at + 12] = ours.open_bid
         state.looks[at + 13] = ours.open_ask
-        state.looks[at + 14] = ours.refused
+        state.looks[at + 14] = ours.reject_reason
         state.looks[at + 15] = ours.n_refused
         state.looks[at + 16] = seen.bid_orders
         state.looks[at + 17] = seen.ask_orders
@@ -91,10 +91,10 @@ def scripted(market, features, account, state):
                 state.owns[at] = state.n_looks - 1
                 state.owns[at + 1] = i
                 state.owns[at + 2] = own.status
-                state.owns[at + 3] = own.left
+                state.owns[at + 3] = own.known_leaves
                 state.owns[at + 4] = own.filled
-                state.owns[at + 5] = own.want_px
-                state.owns[at + 6] = own.want_qty
+                state.owns[at + 5] = own.requested_px
+                state.owns[at + 6] = own.requested_qty
                 state.owns[at + 7] = ours.ahead(slot)
                 state.owns[at + 8] = ours.behind(slot)
     while state.next < state.n and state.at[state.next] <= market.ts:
@@ -168,7 +168,7 @@ class Outcome(NamedTuple):
 
 
 def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, feed=0, rule="fifo", capacity=64, limits=None, sample=0):
-    """Return the engine's Setup for scripts, one an account, from the oracle's words."""
+    """Return the engine's RunConfig for scripts, one an account, from the oracle's words."""
     latency = entry if isinstance(entry, nt.Latency) else nt.Latency(entry=entry, response=response, feed=feed)
     strategy = strategy_of(wakes, interval)
     risk, lot = nt.Risk(), 1
@@ -177,7 +177,7 @@ def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, fee
         rate = limits.max_rate, limits.rate_interval
         # a tick of a lot is worth 0.01 here: the loss is given in currency
         risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
-    return new_setup(
+    return new_config(
         strategy,
         [values_of(script, n_venues) for script in scripts],
         latency=latency,
@@ -217,7 +217,7 @@ def outcome_of(result, v=0, *, with_looks=True):
         (ts, none(bid), none(ask), position, cash)
         for ts, bid, ask, position, cash in zip(*(s[n].tolist() for n in ("ts", "bid_px", "ask_px", "position", "cash")), strict=True)
     ]
-    totals = tuple(int(a[name]) for name in ("position", "cash", "maker_qty", "taker_qty", "n_late"))
+    totals = tuple(int(a[name]) for name in ("position", "cash", "maker_qty", "taker_qty", "n_too_late"))
     return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
 
 

@@ -252,7 +252,7 @@ class Machine(RuleBasedStateMachine):
     def start(self, mirror, least):
         self.folder = tempfile.mkdtemp()
         self.path = os.path.join(self.folder, "x.blocks")
-        self.least, commit.JOURNAL_LEAST = commit.JOURNAL_LEAST, least
+        self.least, commit.JOURNAL_MIN = commit.JOURNAL_MIN, least
         self.model = {}
         self.views = []
         self.blocks = BlockFile(self.path, mirror=mirror, **SMALL)
@@ -265,7 +265,7 @@ class Machine(RuleBasedStateMachine):
             assert self.blocks.pool.rented == 0
             if self.reader:
                 self.reader.close()
-            commit.JOURNAL_LEAST = self.least
+            commit.JOURNAL_MIN = self.least
             shutil.rmtree(self.folder)
 
     @rule(name=NAMES, value=VALUES, compress=st.sampled_from([-1, 1]))
@@ -360,9 +360,9 @@ class MachineReopened(Machine):
             self.blocks.close()
             assert self.blocks.pool.rented == 0
             self.blocks = BlockFile(self.path, **SMALL)
-            space = self.blocks.opened.committer.space
+            space = self.blocks.session.committer.allocator
             assert all(same(self.blocks.get(name), value) for name, value in self.model.items())
-            assert space.free.n_pages <= self.blocks.opened.file.n_bytes // 4096 - 4
+            assert space.free.n_pages <= self.blocks.session.file.n_bytes // 4096 - 4
 
 
 TestMachine = Machine.TestCase

@@ -11,7 +11,7 @@ from crash_kit import FailingDisk, LazyDisk
 from nbtrade import BlockFile
 from nbtrade.errors import BlockWriteError
 from nbtrade.storage.blockfile.index import Index
-from nbtrade.storage.blockfile.sync_worker import NICE, Beside
+from nbtrade.storage.blockfile.sync_worker import NICE, SyncWorker
 
 QUIET = {"step": 64 << 10, "interval": 1e6}  # groups are committed by flush alone
 
@@ -22,10 +22,10 @@ def path(tmp_path):
 
 
 @pytest.fixture
-def beside():
-    beside = Beside()
-    yield beside
-    beside.close()
+def sync_worker():
+    sync_worker = SyncWorker()
+    yield sync_worker
+    sync_worker.close()
 
 
 def threads_named(name):
@@ -41,7 +41,7 @@ def everything(blocks):
 
 
 # --- the thread ----------------------------------------------------------------------------------------------
-def test_work_is_done_while_the_other_waits(beside):
+def test_work_is_done_while_the_other_waits(sync_worker):
     """The work runs in another thread, during the wait, and its answer comes back."""
     began, met = threading.Event(), []
 
@@ -51,11 +51,11 @@ def test_work_is_done_while_the_other_waits(beside):
 
     for _ in range(3):
         began.clear()
-        assert beside.run(work, lambda: met.append(began.wait(10))) != threading.get_ident()
+        assert sync_worker.run(work, lambda: met.append(began.wait(10))) != threading.get_ident()
     assert met == [True] * 3
 
 
-def test_errors_of_both_are_raised_when_both_have_ended(beside):
+def test_errors_of_both_are_raised_when_both_have_ended(sync_worker):
     """An error of the work is raised; one of the wait too, and only when the work has ended; the thread goes on."""
     done = []
 
@@ -63,19 +63,19 @@ def test_errors_of_both_are_raised_when_both_have_ended(beside):
         raise OSError(errno.EIO, "wait")
 
     with pytest.raises(ZeroDivisionError):
-        beside.run(lambda: 1 // 0, lambda: done.append("wait"))
+        sync_worker.run(lambda: 1 // 0, lambda: done.append("wait"))
     with pytest.raises(OSError, match="wait"):
-        beside.run(lambda: done.append("work"), fail)
+        sync_worker.run(lambda: done.append("work"), fail)
     assert done == ["wait", "work"]
     with pytest.raises(OSError, match="wait"):
-        beside.run(lambda: 1 // 0, fail)
-    assert beside.run(lambda: 7, lambda: None) == 7
+        sync_worker.run(lambda: 1 // 0, fail)
+    assert sync_worker.run(lambda: 7, lambda: None) == 7
 
 
-def test_only_the_thread_is_nice(beside):
+def test_only_the_thread_is_nice(sync_worker):
     """Everything else keeps its priority."""
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    there = beside.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), lambda: None)
+    there = sync_worker.run(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), lambda: None)
     assert there == min(before + NICE, 19)
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == before
 

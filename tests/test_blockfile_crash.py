@@ -77,7 +77,7 @@ def plain(folder, monkeypatch):
 
 def checkpoints(folder, monkeypatch):
     """A checkpoint after every second group or so."""
-    monkeypatch.setattr(commit, "JOURNAL_LEAST", PAGE)
+    monkeypatch.setattr(commit, "JOURNAL_MIN", PAGE)
     life = Life(folder)
     life.random_groups(random.Random(2), 10)
     life.blocks.close()
@@ -143,7 +143,7 @@ def test_after_any_crash_groups_are_whole_or_absent(fast, monkeypatch, scenario)
         with BlockFile(path, **QUIET) as blocks:
             seen = content(blocks)
             assert seen in expected
-            assert blocks.verify(registry=False).ok
+            assert blocks.verify(catalog=False).ok
             assert len(blocks) == len(seen)
             next_seen += seen != state.promised
             if n % 5 == 0:

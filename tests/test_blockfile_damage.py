@@ -190,7 +190,7 @@ def test_after_a_failed_sync_nothing_more_is_written(path):
 def test_a_newer_format_is_refused_and_not_touched(path):
     """A file of a newer format version says so, to readers and writers, and stays as it is."""
     with BlockFile(path, **QUIET) as blocks:
-        slot = blocks.opened.registry.slot
+        slot = blocks.session.catalog.slot
     with open(path, "r+b") as file:
         for at in (0, PAGE):
             file.seek(at)
@@ -237,7 +237,7 @@ def test_one_of_many_processes_becomes_the_writer(path):
 
 
 def test_500_updates_take_few_calls(path, monkeypatch):
-    """500 updates, one by one: at most 10 registry writes, 6 syncs and no read; extensions are at most a tenth of extend-per-allocation."""
+    """500 updates, one by one: at most 10 catalog writes, 6 syncs and no read; extensions are at most a tenth of extend-per-allocation."""
     disk = CountingDisk()
     reads = []
     for name in ("pread", "preadv", "read"):
@@ -246,13 +246,13 @@ def test_500_updates_take_few_calls(path, monkeypatch):
     with BlockFile(path, disk=disk) as blocks:
         blocks.put_many({f"b{i}": os.urandom(4096) for i in range(2000)})
         blocks.flush()
-        before, records = disk.calls.copy(), blocks.opened.committer.n_records
+        before, records = disk.calls.copy(), blocks.session.committer.n_records
         reads.clear()
         for i in range(500):
             blocks.put(f"b{i * 3}", os.urandom(4096))
         blocks.flush()
         calls = disk.calls - before
-        assert blocks.opened.committer.n_records - records <= 10
+        assert blocks.session.committer.n_records - records <= 10
         assert calls["fdatasync"] + calls["fsync"] <= 6
         assert calls["pwrite"] + calls["pwritev"] <= 30
         assert reads == []

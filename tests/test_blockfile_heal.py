@@ -51,11 +51,11 @@ def rich(path):
         blocks.delete("small/3")
         blocks.rename("small/4", "renamed")
         blocks.flush()
-        slot, file_n = blocks.opened.registry.slot, blocks.opened.registry.position.at
+        slot, file_n = blocks.session.catalog.slot, blocks.session.catalog.position.at
         places = {name: (blocks.info(name).offset, blocks.info(name).stored) for name in blocks}
         expected = content_of(blocks)
-    registry = [(0, SLOT_SIZE), (PAGE, SLOT_SIZE), (slot.base_at, slot.base_size), (slot.journal_at, file_n - slot.journal_at)]
-    return path, expected, places, registry
+    catalog = [(0, SLOT_SIZE), (PAGE, SLOT_SIZE), (slot.base_at, slot.base_size), (slot.journal_at, file_n - slot.journal_at)]
+    return path, expected, places, catalog
 
 
 def equal(a, b):
@@ -65,7 +65,7 @@ def equal(a, b):
 def test_10000_flipped_bits_are_all_found(rich):
     """Any bit of any block: `get` raises, naming block and offset. Any bit of slots, base or journal: the file does not open, or opens with
     the right content and `verify` says what is damaged."""
-    path, expected, places, registry = rich
+    path, expected, places, catalog = rich
     rng = random.Random(4)
     with BlockFile(path, "r") as reader:
         names = [name for name, (_, n) in places.items() if n]
@@ -82,9 +82,9 @@ def test_10000_flipped_bits_are_all_found(rich):
         assert reader.verify().ok
     opened, told_of = 0, set()
     for _ in range(1_500):
-        start, n = rng.choice(registry)
+        start, n = rng.choice(catalog)
         at, bit = start + rng.randrange(n), rng.randrange(8)
-        if is_padding(path, at, registry):
+        if is_padding(path, at, catalog):
             continue
         flip(path, at, bit)
         try:
@@ -96,12 +96,12 @@ def test_10000_flipped_bits_are_all_found(rich):
             told_of.add(error.name)
         flip(path, at, bit)
     assert opened > 300
-    assert told_of == {"registry"}
+    assert told_of == {"catalog"}
 
 
-def is_padding(path, at, registry):
+def is_padding(path, at, catalog):
     """Zeros behind a record, up to its last page's end: nothing is stored there."""
-    start, n = registry[3]
+    start, n = catalog[3]
     if not start <= at < start + n:
         return False
     with open(path, "rb") as file:
@@ -168,7 +168,7 @@ def test_a_mirror_heals_the_registry(path, part):
         for i in range(5):
             blocks.put("x", bytes([i]))
             blocks.flush()
-        slot = blocks.opened.registry.slot
+        slot = blocks.session.catalog.slot
         expected = content(blocks)
     if part == 0:
         flip(path, 30)
@@ -237,7 +237,7 @@ def test_writes_are_verified_in_the_background(path):
         if mirror:
             blocks.flush()
             disk.lies = False
-            until(lambda: blocks.opened.registry.group == 2 or "a" in blocks.queued)  # noqa: B023
+            until(lambda: blocks.session.catalog.group == 2 or "a" in blocks.queued)  # noqa: B023
             blocks.flush()
             assert blocks.verify().ok
             blocks.close()

@@ -165,7 +165,7 @@ def test_a_damaged_place_is_not_followed(path):
     with BlockFile(path, step=STEP) as blocks:
         blocks.put_many(content)
         blocks.flush()
-        overlay = blocks.opened.registry.index.overlay
+        overlay = blocks.session.catalog.index.overlay
         bad = (1 << 50, (1 << 50) + 100), ((1 << 64) - 100, 1 << 20), (1 << 16, 1 << 15)
         for i, (start, end) in enumerate(bad):
             *_, check, number = PLACE_STRUCT.unpack(overlay[f"b{i * 7}"])
@@ -207,7 +207,7 @@ def test_nothing_is_left_behind(path):
     with BlockFile(path, step=STEP) as blocks:
         blocks.put_many(content)
         blocks.flush()
-        overlay = blocks.opened.registry.index.overlay
+        overlay = blocks.session.catalog.index.overlay
 
         def read(n):
             for _ in range(n):
@@ -216,7 +216,7 @@ def test_nothing_is_left_behind(path):
                     pytest.fail(f"{blocks.get_many(missing)}")
 
         read(1)
-        held = [sys.getrefcount(one) for one in (*content, *overlay.values(), blocks.opened.mapped, b"")]
+        held = [sys.getrefcount(one) for one in (*content, *overlay.values(), blocks.session.mapped, b"")]
         tracemalloc.start()
         try:
             read(50)  # what is allocated once
@@ -225,7 +225,7 @@ def test_nothing_is_left_behind(path):
             kept = tracemalloc.get_traced_memory()[0] - before
         finally:
             tracemalloc.stop()
-        after = [sys.getrefcount(one) for one in (*content, *overlay.values(), blocks.opened.mapped, b"")]
+        after = [sys.getrefcount(one) for one in (*content, *overlay.values(), blocks.session.mapped, b"")]
     assert kept < 20_000  # one number of each call would be 64 KB, one block more
     assert after[:-1] == held[:-1]
     assert abs(after[-1] - held[-1]) < 100  # b"" is everybody's

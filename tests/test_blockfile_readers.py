@@ -107,7 +107,7 @@ class Traffic:
 @pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.minute)])
 def test_ten_reader_threads_and_a_writer(path, monkeypatch, seconds):
     """Ten readers and a writer: no block is torn, stale or mixed, held views never change; with checkpoints all along."""
-    monkeypatch.setattr(commit, "JOURNAL_LEAST", 200_000)
+    monkeypatch.setattr(commit, "JOURNAL_MIN", 200_000)
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-4)  # threads take turns more often than they would
     try:
@@ -147,7 +147,7 @@ def follow(path, names, pipe, seconds):
 
 def test_processes_follow_a_writer(path, monkeypatch):
     """Three processes read while one writes, checkpoints and compacts: whole blocks, never an older version, held views never change."""
-    monkeypatch.setattr(commit, "JOURNAL_LEAST", 100_000)
+    monkeypatch.setattr(commit, "JOURNAL_MIN", 100_000)
     names = [str(i) for i in range(30)]
     sizes = {name: (50, 4000, 30_000)[int(name) % 3] for name in names}
     there, here = os.pipe()
@@ -264,7 +264,7 @@ def test_a_killed_reader_holds_nothing(path):
 
 def test_steady_updates_need_no_more_room(path, monkeypatch):
     """Updating the same blocks again and again settles in size: pages are recycled, of arrays, packed small blocks, journal and base."""
-    monkeypatch.setattr(commit, "JOURNAL_LEAST", 100_000)
+    monkeypatch.setattr(commit, "JOURNAL_MIN", 100_000)
     with BlockFile(path, step=STEP) as blocks:
         sizes = []
         for i in range(300):
@@ -287,7 +287,7 @@ def test_scattered_updates_do_not_fill_the_file(path):
         for _ in range(600):
             blocks.put_many({f"{k}": os.urandom(200) for k in rng.integers(0, 1000, 20)})
             blocks.flush()
-            if blocks.opened.committer.journal_bytes > 100_000:
+            if blocks.session.committer.journal_bytes > 100_000:
                 blocks.checkpoint()
         stats = blocks.stats()
         used = stats["file_bytes"] - stats["free_bytes"] - stats["waiting_bytes"] - stats["base_bytes"] - stats["journal_bytes"]

@@ -26,7 +26,7 @@ class Sparse(Disk):
 def test_files_over_16_gib(path):
     """Blocks behind 16 GiB are written, read, mapped, checked and found again."""
     with BlockFile(path, step=17 << 30, disk=Sparse()) as blocks:
-        skipped = blocks.opened.committer.space.free.take(16 << 18)
+        skipped = blocks.session.committer.allocator.free.take(16 << 18)
         blocks.put_many({"small": b"far out", "array": np.arange(9000)})
         blocks.flush()
         assert skipped is not None
@@ -38,7 +38,7 @@ def test_files_over_16_gib(path):
 
 
 def test_100000_blocks(path):
-    """Many names: found after a checkpoint without reading the registry, listed by prefix, with a bounded cache."""
+    """Many names: found after a checkpoint without reading the catalog, listed by prefix, with a bounded cache."""
     with BlockFile(path, cached=500) as blocks:
         blocks.put_many({f"{k % 100:02d}/{k:06d}": b"%d" % k for k in range(100_000)})
         blocks.checkpoint()
@@ -134,7 +134,7 @@ def test_joining_blocks_writes_one_base(path, monkeypatch):
                 blocks.delete(f"{k:06d}")
         blocks.flush()
         before = blocks.stats()
-        monkeypatch.setattr("nbtrade.storage.blockfile.commit.JOURNAL_MOST", 1 << 16)
+        monkeypatch.setattr("nbtrade.storage.blockfile.commit.JOURNAL_MAX", 1 << 16)
         blocks.checkpoint()
         after = blocks.stats()
         assert after["groups"] == before["groups"] + n // 8 // 1000

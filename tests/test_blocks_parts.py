@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from nbtrade.storage.blockfile import locks
 from nbtrade.storage.blockfile.allocator import runs, touched
-from nbtrade.storage.blockfile.free_extents import FreeSpace
+from nbtrade.storage.blockfile.free_extents import FreeExtents
 from nbtrade.storage.blockfile.layout import ROW
 from nbtrade.storage.blockfile.pool import Pool
-from nbtrade.storage.blockfile.snapshot_index import Base, merged
+from nbtrade.storage.blockfile.snapshot_index import SnapshotIndex, merged
 
 STEPS = st.lists(st.tuples(st.booleans(), st.integers(1, 40), st.integers(0, 10**6)), max_size=80)
 
@@ -25,7 +25,7 @@ def free_runs(bitmap):
 @given(STEPS)
 def test_free_space_is_a_bitmap_with_best_fit(steps):
     """Extents are exactly the runs of a bitmap; take gives the lowest of the smallest runs that are large enough."""
-    free, bitmap, taken = FreeSpace(), np.zeros(400, bool), []
+    free, bitmap, taken = FreeExtents(), np.zeros(400, bool), []
     free.add(0, 400)
     bitmap[:] = True
     for take, n, pick in steps:
@@ -101,12 +101,12 @@ def test_locks_are_of_descriptions(tmp_path):
 @given(st.lists(st.dictionaries(st.text(min_size=1, max_size=5), st.tuples(st.booleans(), st.binary(max_size=5)), max_size=30), max_size=4))
 def test_a_base_is_a_sorted_dict(generations):
     """Bases merged with changes, generation after generation, find what a dict finds, with metadata, and list prefixes in order."""
-    base, model = Base(), {}
+    base, model = SnapshotIndex(), {}
     for i, changes in enumerate(generations):
         rows = np.zeros(len(changes), ROW)
         rows["offset"] = np.arange(len(changes)) + 100 * i
         rows["kind"] = [kept for kept, _ in changes.values()]
-        base = Base(b"".join(merged(base, list(changes), rows, [meta for _, meta in changes.values()])))
+        base = SnapshotIndex(b"".join(merged(base, list(changes), rows, [meta for _, meta in changes.values()])))
         for k, (name, (kept, meta)) in enumerate(changes.items()):
             model.pop(name, None)
             if kept:
@@ -130,7 +130,7 @@ def test_names_with_one_hash(monkeypatch):
     keys = [b"b", b"a", b"c", b"aa", b"bb"]
     rows = np.zeros(3, ROW)
     rows["kind"], rows["offset"] = 1, [1, 2, 3]
-    base = Base(b"".join(merged(Base(), ["a", "b", "aa"], rows, [b"", b"", b""])))
+    base = SnapshotIndex(b"".join(merged(SnapshotIndex(), ["a", "b", "aa"], rows, [b"", b"", b""])))
     assert base.rows_of(keys).tolist() == [base.row_of(key) for key in keys] == [2, 0, -1, 1, -1]
 
 

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from nbtrade._numba.jit import JIT, kernel
-from nbtrade._numba.pointers import keep, pointer_to
+from nbtrade._numba.pointers import array_address, pointer_to
 from nbtrade.book.kernels import arrays
 from nbtrade.book.kernels import book as books
 from nbtrade.engine.kernels import row_batch
 from nbtrade.errors import CapacityError
 from nbtrade.schema import ADD, ASK, BID, CANCEL, EVENT, EXEC, LAST, MARK, ROW, SNAPSHOT, TRADE, TURN
 from nbtrade.tape import turn_flags
-from nbtrade.tape.turn_flags import marked
+from nbtrade.tape.turn_flags import flag_turns
 
 SIDES = st.sampled_from([BID, ASK])
 # near, so that levels share words; at word, page and tree borders; far, so that upper rows of the tree are scanned
@@ -214,7 +214,7 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
         counts[side, px] = before + step
         turns.append((before == 0) != (before + step == 0))
     events, book, at = rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2), 0
-    while (at := books.mark(events, at, len(events), *book)) < len(events):
+    while (at := books.flag_turns(events, at, len(events), *book)) < len(events):
         book = arrays.grown(book)
     assert ((events["flags"] & TURN) != 0).tolist() == turns
     assert [int(n) for n in book.sides["n_levels"]] == [sum(1 for (s, _), n in counts.items() if s == side and n) for side in (BID, ASK)]
@@ -224,28 +224,28 @@ def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
     """512 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
     most = 2**31 - 1
     rows = [(ADD, BID, 7, most, 1)] * 512
-    book = marked(rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2))
+    book = flag_turns(rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2))
     out = [np.zeros(1, np.int64) for _ in range(3)]
     assert books.depth(book.levels, book.pages, book.words, book.tree, book.sides, BID, *out) == 1
     assert [int(one[0]) for one in out] == [7, 512 * most, 512]
     again = turn_flags.rows_of(book)
     assert (len(again), int(again["qty"].astype(np.int64).sum()), int(again["qty"].min())) == (512, 512 * most, most)
     with pytest.raises(CapacityError, match=r"1,099,511,627,776 lots or 1,048,576 orders rest at one price \(7 ticks\)"):
-        marked(rows_of(*rows, rows[0]).copy(), arrays.new_book(LOW, HIGH, 2))
+        flag_turns(rows_of(*rows, rows[0]).copy(), arrays.new_book(LOW, HIGH, 2))
 
 
 ROWS_AT, I4_AT, I8_AT = pointer_to(ROW), pointer_to(np.dtype("i4")), pointer_to(np.dtype("i8"))
 
 
 @kernel
-def placed(rows_at, n, pages_at, first_slot, ours_at, places_at, changes_at, in_groups):
+def placed(rows_at, n, pages_at, first_slot, own_filter_at, places_at, changes_at, in_groups):
     """Places and changes of n rows, as many at once as there are lanes, or one by one; bits of those that are watched."""
-    rows, pages, ours, found, changes = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(ours_at), I4_AT(places_at), I8_AT(changes_at)
+    rows, pages, ours, found, changes = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(own_filter_at), I4_AT(places_at), I8_AT(changes_at)
     if in_groups:
-        return row_batch.place_rows(rows, 0, n, n, pages, first_slot, ours, found, changes)
+        return row_batch.locate_rows(rows, 0, n, n, pages, first_slot, ours, found, changes)
     watched = 0
     for k in range(n):
-        watched |= row_batch.place_one(rows, k, pages, first_slot, ours, found, changes, k) << k
+        watched |= row_batch.locate_one(rows, k, pages, first_slot, ours, found, changes, k) << k
     return watched
 
 
@@ -254,8 +254,8 @@ def placed(rows_at, n, pages_at, first_slot, ours_at, places_at, changes_at, in_
 def test_many_places_at_once_are_the_places_one_by_one(seed):
     """The vectors say what the definition for one row says: all kinds, sides and flags, own prices of either side or none."""
     rng = np.random.default_rng(seed)
-    n = row_batch.AT_ONCE if seed == 0 else int(rng.integers(1, row_batch.AT_ONCE + 1))
-    rows = np.zeros(row_batch.AT_ONCE, EVENT)
+    n = row_batch.BATCH_ROWS if seed == 0 else int(rng.integers(1, row_batch.BATCH_ROWS + 1))
+    rows = np.zeros(row_batch.BATCH_ROWS, EVENT)
     rows["px"], rows["qty"] = rng.integers(-2000, 2000, len(rows)), rng.integers(-(2**31), 2**31, len(rows))
     rows["kind"], rows["side"] = rng.choice([ADD, CANCEL, EXEC, EXEC, TRADE, MARK], len(rows)), rng.integers(0, 2, len(rows))
     rows["flags"], rows["d_orders"] = rng.choice([0, LAST, TURN, TURN | LAST, SNAPSHOT], len(rows)), rng.integers(-1, 2, len(rows))
@@ -265,8 +265,10 @@ def test_many_places_at_once_are_the_places_one_by_one(seed):
     near = rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3) & rng.integers(0, 2**32, 3)
     ours, outs, watched = np.array([*near, *bests]), [], []
     for in_groups in (True, False):
-        outs.append((np.zeros(row_batch.AT_ONCE, np.int32), np.zeros(row_batch.AT_ONCE, np.int64)))
-        watched.append(placed(keep(rows), n, keep(pages), -64, keep(ours), *map(keep, outs[-1]), in_groups))
+        outs.append((np.zeros(row_batch.BATCH_ROWS, np.int32), np.zeros(row_batch.BATCH_ROWS, np.int64)))
+        watched.append(
+            placed(array_address(rows), n, array_address(pages), -64, array_address(ours), *map(array_address, outs[-1]), in_groups)
+        )
     assert watched[0] == watched[1]
     assert watched[0] != 0 or n < 8
     for grouped, single in zip(*outs, strict=True):
@@ -288,11 +290,14 @@ def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_leve
         for flags in (0, TURN, SNAPSHOT)
     ]
     pages = np.array([0, 1, 2, 3], np.int32)
-    out, changes, rows = np.zeros(row_batch.AT_ONCE, np.int32), np.zeros(row_batch.AT_ONCE, np.int64), np.zeros(1, EVENT)
+    out, changes, rows = np.zeros(row_batch.BATCH_ROWS, np.int32), np.zeros(row_batch.BATCH_ROWS, np.int64), np.zeros(1, EVENT)
     for kind, side, px, flags in cases:
         rows["kind"], rows["side"], rows["px"], rows["flags"] = kind, side, px, flags
         through = kind == EXEC and (px < 70 if side == BID else px > 75)
         joins_behind = kind == ADD and flags != SNAPSHOT
         expected = flags == TURN or through or (px == own[side] and kind != TRADE and not joins_behind)
-        assert placed(keep(rows), 1, keep(pages), 0, keep(ours), keep(out), keep(changes), True) == expected
+        assert (
+            placed(array_address(rows), 1, array_address(pages), 0, array_address(ours), array_address(out), array_address(changes), True)
+            == expected
+        )
         assert kind == TRADE or out[0] == (px // 32) * 64 + side * 32 + px % 32

@@ -9,10 +9,10 @@ import pytest
 
 import nbtrade as nt
 from nbtrade import synthetic
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import backtest, instrument_state, simulation
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.outcome import result_of
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
 from nbtrade.tape.book_snapshot import book_arrays
@@ -39,13 +39,13 @@ def tape(tmp_path_factory):
 
 def in_pieces(tape, rows, strategy=noise, **options):
     """A run that gets so many rows at a time, and those again that it has not passed."""
-    setup = new_setup(strategy, [{}], latency=LATENCY, **options)
-    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
+    config = new_config(strategy, [{}], latency=LATENCY, **options)
+    simulation = config.simulation([book_arrays(tape)], [tape.tick_units])
     columns, start = (tape.events, tape.ts_event, tape.ts_recv), 0
-    simulation.venues[0].record["base_row"] = tape.start
+    simulation.instruments[0].record["base_row"] = tape.start
     for stop in [*range(rows, len(tape), rows), len(tape)]:
         start += simulation.feed(*(column[start:stop] for column in columns), tape.start + start, final=stop == len(tape))
-    return result_of(simulation, setup, tape.symbol, tape.tick_units)
+    return result_of(simulation, config, tape.symbol, tape.tick_units)
 
 
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
@@ -90,7 +90,7 @@ def test_records_of_logs_are_written_in_full(tape, monkeypatch):
     """Logs are not zeroed before: what lies there shows in no byte of fills, finished orders and samples."""
     logs = []
     for content in (0, 255):
-        dirty = lambda dtype, n, content=content: attributes(np.full(n * dtype.itemsize, content, np.uint8).view(dtype))  # noqa: E731
+        dirty = lambda dtype, n, content=content: as_record_array(np.full(n * dtype.itemsize, content, np.uint8).view(dtype))  # noqa: E731
         monkeypatch.setattr(instrument_state, "new_log", dirty)
         monkeypatch.setattr(simulation, "new_log", dirty)
         result = run(tape, busy)
@@ -243,8 +243,8 @@ def test_no_jit_equals_jit(tmp_path):
 def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     """K accounts in one pass give, byte for byte, what K passes give."""
     values = [{"x": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
-    setup = new_setup(strategy, values, latency=LATENCY)
-    simulation = backtest.run_tapes([tape], setup)
+    config = new_config(strategy, values, latency=LATENCY)
+    simulation = backtest.run_tapes([tape], config)
     simulation.close_session(False)
     for k, value in enumerate(values):
-        assert result_of(simulation, setup, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash
+        assert result_of(simulation, config, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash

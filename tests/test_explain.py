@@ -42,10 +42,10 @@ class Noting(Exchange):
         self.ahead.update({(own.id, ts): own.ahead for own in self.resting})
 
 
-def engine_result(days, script, rule, *, flatten=False, **setup):
-    setup = scripted_engine.setup_of([script], rule=rule, **setup)
+def engine_result(days, script, rule, *, flatten=False, **config):
+    config = scripted_engine.setup_of([script], rule=rule, **config)
     tapes = [tape_of(records) for records in days]
-    return result_of(backtest.run_days(tapes, setup, flatten), setup, tapes[0].symbol, tapes[0].tick_units), tapes
+    return result_of(backtest.run_days(tapes, config, flatten), config, tapes[0].symbol, tapes[0].tick_units), tapes
 
 
 def at_the_end_of(frame, ts):
@@ -54,16 +54,16 @@ def at_the_end_of(frame, ts):
 
 
 @settings(max_examples=150, deadline=None)
-@given(seeds=st.lists(seeds, min_size=1, max_size=3), n_events=st.integers(1, 100), n=st.integers(1, 30), rule=RULES, setup=setups)
-def test_explained_queues_are_the_oracles(seeds, n_events, n, rule, setup):
+@given(seeds=st.lists(seeds, min_size=1, max_size=3), n_events=st.integers(1, 100), n=st.integers(1, 30), rule=RULES, config=setups)
+def test_explained_queues_are_the_oracles(seeds, n_events, n, rule, config):
     """From its last arrival in a queue on, each order's `ahead` is the oracle's at every moment, and so are its fills and its end."""
     days = days_of(seeds, n_events, 500)
     script = script_of(seeds[0], days[0][0].ts_recv, days[-1][-1].ts_recv + 5, n)
-    result, tapes = engine_result(days, script, rule, **setup)
+    result, tapes = engine_result(days, script, rule, **config)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model_backtest, "Exchange", Noting)
         patch.setattr(Noting, "ahead", {})
-        expected = backtest_days(days, play(script), tick=1, rule=rule, **setup)
+        expected = backtest_days(days, play(script), tick=1, rule=rule, **config)
         ahead = dict(Noting.ahead)
     for order in expected.orders:
         life = result.explain(order.id, tapes)

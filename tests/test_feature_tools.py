@@ -16,7 +16,7 @@ from nbtrade import synthetic
 from nbtrade.errors import FeatureError
 from nbtrade.feature import buffers, feature_pass
 from nbtrade.feature.compute import columns_of
-from nbtrade.feature.lowering import lowered
+from nbtrade.feature.lowering import lower
 from streams import tape_of
 
 MS, S = cases.MS, cases.S
@@ -146,7 +146,7 @@ def test_cache(tape, tmp_path, monkeypatch):
     """The second request maps the first one's bytes, whatever the columns are called; other parameters are another matrix."""
     tape.manifest["content_hash"] = tape.manifest.get("content_hash", "a")
     first = nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, cache=tmp_path / "features.blocks")
-    monkeypatch.setattr(feature_pass.Pass, "feed", None)  # would be needed to compute
+    monkeypatch.setattr(feature_pass.FeaturePass, "feed", None)  # would be needed to compute
     second_time = nt.features(tape, {"c": f.mid().ema("1s"), "d": leaning(f.mid())}, cache=tmp_path / "features.blocks")
     assert second_time.values.tobytes() == first.values.tobytes()
     assert second_time.ts.tobytes() == first.ts.tobytes()
@@ -226,7 +226,7 @@ def test_microprice_fit(tape):
 
 def test_memory_grows(tape):
     """Rings that fill are doubled in place of being wrong: what they hold stays in order."""
-    one = buffers.SetMemory(lowered(columns_of(f.mid().mean("1s"))), 0)
+    one = buffers.FeatureBuffers(lower(columns_of(f.mid().mean("1s"))), 0)
     w = one.windows[0]
     entries = int(w["mask"]) + 1
     w["n"], w["head"] = entries, 5

@@ -15,7 +15,7 @@ from nbtrade import synthetic
 from nbtrade.errors import FeatureError
 from nbtrade.feature import feature_pass, jit
 from nbtrade.feature.compute import columns_of
-from nbtrade.feature.lowering import lowered
+from nbtrade.feature.lowering import lower
 from nbtrade.feature.sampling import sampling_of
 from nbtrade.schema import LAST
 from streams import tape_of
@@ -105,9 +105,9 @@ def test_batches(rows):
     """A matrix does not depend on how many rows the pass is given at a time, nor on how small its memory begins."""
     tape, everything = cases.noise(5), wanted(cases.everything())
     expected = nt.features(tape, everything)
-    program, sampling = lowered(columns_of(everything)), sampling_of("event")
-    one = feature_pass.Pass(program, tape, sampling, (np.empty((1, program.n_columns)), np.empty(1, np.int64)))
-    for w in one.set.windows:  # rings of two entries: full all the time
+    program, sampling = lower(columns_of(everything)), sampling_of("event")
+    one = feature_pass.FeaturePass(program, tape, sampling, (np.empty((1, program.n_columns)), np.empty(1, np.int64)))
+    for w in one.buffers.windows:  # rings of two entries: full all the time
         if not w["bounded"]:
             w["mask"] = 1
     one.feed(tape, final=True, batch=rows)
@@ -121,7 +121,7 @@ def test_split_day(seed, cut):
     tape, everything = cases.noise(seed), wanted(cases.everything())
     expected = nt.features(tape, everything)
     ts = int(tape.ts_recv[min(cut, len(tape) - 1)])
-    one = feature_pass.Pass(lowered(columns_of(everything)), tape, sampling_of("event"))
+    one = feature_pass.FeaturePass(lower(columns_of(everything)), tape, sampling_of("event"))
     one.feed(tape.between(end=ts))
     one.feed(tape.between(ts), final=True)
     assert one.matrix()[0].tobytes() == expected.values.tobytes()
@@ -242,7 +242,9 @@ def test_rows_land_in_their_place(columns, tape):
     n = expected.values.size
     for first in range(9):
         memory = np.full(n + 32, -7.0)
-        out = nt.features(tape, wanted, out=nt.Matrix(memory[first : first + n].reshape(-1, columns), expected.ts.copy(), expected.names))
+        out = nt.features(
+            tape, wanted, out=nt.FeatureMatrix(memory[first : first + n].reshape(-1, columns), expected.ts.copy(), expected.names)
+        )
         np.testing.assert_array_equal(out.values, expected.values)
         assert (memory[:first] == -7).all()
         assert (memory[first + n :] == -7).all()

@@ -22,7 +22,7 @@ from model import F_LAST, F_SNAPSHOT, UNDEF_PRICE, UNDEF_SIZE
 from model_backtest import backtest
 from model_cases import ask, bid, rec
 from nbtrade._numba.jit import JIT
-from nbtrade.book.kernels.book import MOST_LOTS, MOST_ORDERS
+from nbtrade.book.kernels.book import MAX_LOTS, MOST_ORDERS
 from nbtrade.errors import CapacityError, TapeError
 from nbtrade.schema import CONTINUED, LAST, MAX_ROW_LOTS, TRADE, TURN
 from nbtrade.sources.base import Source
@@ -69,7 +69,7 @@ def of_size(n, **more):
     return [bid(1, 100, n, **more), ask(2, 102, 7, ts=11)]
 
 
-@pytest.mark.parametrize("n", [2**31 - 1, 2**31, MOST_SIZE, LARGE, MOST_LOTS])
+@pytest.mark.parametrize("n", [2**31 - 1, 2**31, MOST_SIZE, LARGE, MAX_LOTS])
 def test_an_order_is_stored_exactly(n):
     """As few rows as hold it, which begin with the order; queue, level and frame have its size."""
     tape = tape_of(of_size(n))
@@ -115,14 +115,14 @@ def test_a_tape_begins_anywhere():
 @pytest.mark.parametrize("action", "AMT")
 def test_more_than_a_level_holds_is_an_error(action):
     """It names the record and says what to do."""
-    with pytest.raises(CapacityError, match=rf"record 1 .*{MOST_LOTS + 1:,} lots are more than the {MOST_LOTS:,}.*choose a larger lot"):
-        tape_of([bid(1, 100, 5), rec(action, "B", 100, MOST_LOTS + 1, 1)])
+    with pytest.raises(CapacityError, match=rf"record 1 .*{MAX_LOTS + 1:,} lots are more than the {MAX_LOTS:,}.*choose a larger lot"):
+        tape_of([bid(1, 100, 5), rec(action, "B", 100, MAX_LOTS + 1, 1)])
 
 
 def test_a_full_level_is_an_error():
     """Orders that fit one by one, and not together."""
     with pytest.raises(CapacityError, match=r"lots or .* orders rest at one price \(100 ticks\)"):
-        tape_of([bid(1, 100, MOST_LOTS), bid(2, 100, 1)])
+        tape_of([bid(1, 100, MAX_LOTS), bid(2, 100, 1)])
 
 
 @pytest.mark.skipif(not JIT, reason="a million rows take minutes without the JIT")
@@ -133,8 +133,8 @@ def test_too_many_orders_at_a_price_are_an_error():
     from nbtrade.book.kernels import arrays
 
     with pytest.raises(CapacityError, match="orders rest at one price"):
-        turn_flags.marked(rows, arrays.new_book(0, 200))
-    turn_flags.marked(rows[:-1], arrays.new_book(0, 200))
+        turn_flags.flag_turns(rows, arrays.new_book(0, 200))
+    turn_flags.flag_turns(rows[:-1], arrays.new_book(0, 200))
 
 
 def test_a_tick_found_late_keeps_large_trades_between_ticks():
@@ -191,28 +191,28 @@ seeds = st.integers(0, 2**32)
 accounts = st.lists(
     st.tuples(seeds, st.integers(1, 30), st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))), min_size=1, max_size=3
 )
-large_setups = setups.map(lambda setup: {**setup, "limits": None, "flatten": False})
+large_setups = setups.map(lambda config: {**config, "limits": None, "flatten": False})
 
 
 @settings(max_examples=200 if JIT else 10, deadline=None)
-@given(seed=seeds, unit=st.sampled_from(UNITS), n_events=st.integers(1, 120), accounts=accounts, setup=large_setups)
-def test_engine_equals_oracle(seed, unit, n_events, accounts, setup):
+@given(seed=seeds, unit=st.sampled_from(UNITS), n_events=st.integers(1, 120), accounts=accounts, config=large_setups)
+def test_engine_equals_oracle(seed, unit, n_events, accounts, config):
     """Fills, orders, looks, samples and totals: an execution of several rows fills each order of ours once."""
     records = Market(seed, unit=unit).make(n_events)
     first, last = records[0].ts_recv, records[-1].ts_recv + 5
     scripts, rules = [script_of(s, first, last, n, unit=OWN_UNIT) for s, n, _ in accounts], [rule for *_, rule in accounts]
-    outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **setup)[0]
+    outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **config)[0]
     for k, (got, script, rule) in enumerate(zip(outcomes, scripts, rules, strict=True)):
         looks = []
-        expected = scripted_engine.expected(backtest(records, play(script, looks), tick=1, rule=rule, **setup), looks)
+        expected = scripted_engine.expected(backtest(records, play(script, looks), tick=1, rule=rule, **config), looks)
         assert_equal(got, expected, (k, rule))
 
 
-def compared(records, script, rule="fifo", **setup):
+def compared(records, script, rule="fifo", **config):
     """Run both; return the engine's fills as (order, px, qty, maker)."""
-    looks, setup = [], {**SETUP, **setup}
-    got = scripted_engine.ran([tape_of(records)], [script], rule=rule, **setup)[0][0]
-    assert_equal(got, scripted_engine.expected(backtest(records, play(script, looks), tick=1, rule=rule, **setup), looks), rule)
+    looks, config = [], {**SETUP, **config}
+    got = scripted_engine.ran([tape_of(records)], [script], rule=rule, **config)[0][0]
+    assert_equal(got, scripted_engine.expected(backtest(records, play(script, looks), tick=1, rule=rule, **config), looks), rule)
     return [(fill.order, fill.px, fill.qty, fill.maker) for fill in got.fills]
 
 

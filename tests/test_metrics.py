@@ -53,7 +53,7 @@ def test_built_in_metrics_from_the_frames(result):
         "n_cancelled": (orders["state"] == "cancelled").sum(),
         "n_rejected": (orders["state"] == "rejected").sum(),
         "n_refused": result.refusals.sum(),
-        "n_late": result.account["n_late"],
+        "n_too_late": result.account["n_too_late"],
         "realised_pnl": fills["realised"].iloc[-1],
         "unrealised_pnl": gross - fills["realised"].iloc[-1],
         "peak_position": equity["position"].abs().max(),

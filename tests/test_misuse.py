@@ -105,7 +105,7 @@ RUN = {
     "index, written": ("for i in range(9):\n    state.window[i] = 1.0", "IndexError", 1),
     "index, read": ("state.x = 1.0\nstate.x = state.window[state.n]", "IndexError", 1),
     "loop over capacity": (
-        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.left",
+        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.known_leaves",
         "IndexError",
         1,
     ),
@@ -323,7 +323,7 @@ WRONG = {
     "half an order": (lambda t: nt.backtest(t, counts, max_orders=3.5), ValueError, "max_orders=3.5"),
     "too many orders": (lambda t: nt.backtest(t, counts, max_orders=10**12), ValueError, "1 to 1,000,000"),
     "sample": (lambda t: nt.backtest(t, counts, sample=-5), ValueError, "sample=-5"),
-    "features": (lambda t: nt.backtest(t, counts, features=3), StrategyError, "give a Matrix"),
+    "features": (lambda t: nt.backtest(t, counts, features=3), StrategyError, "give a FeatureMatrix"),
     "one value": (lambda t: nt.sweep(t, counts, {"n": 5}), ValueError, "'n' is 5: give a list"),
     "text": (lambda t: nt.sweep(t, counts, {"n": "123"}), ValueError, "give a list"),
     "instruments": (lambda t: nt.sweep({"a": t}, counts, {"n": [1]}), TypeError, "is no tape"),

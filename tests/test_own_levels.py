@@ -17,7 +17,7 @@ from model_backtest import backtest_days
 from model_cases import rec
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
-from nbtrade.engine.kernels.row_batch import BESTS, NEAR_SLOTS
+from nbtrade.engine.kernels.row_batch import BEST_KEYS, NEAR_SLOTS
 from nbtrade.engine.outcome import result_of
 from nbtrade.schema import ASK, BID, TAKEN
 from nbtrade.tape.book_snapshot import book_arrays
@@ -41,7 +41,7 @@ def entries_of(orders, head):
 
 
 def levels_of(one):
-    """Return {(side, px): indices of our entries} of a Venue, from its levels."""
+    """Return {(side, px): indices of our entries} of an InstrumentState, from its levels."""
     levels, pages, *_, sides = one.exchange_book
     slot_of = {int(pages[slot]): int(slot) for slot in np.flatnonzero(pages)}
     found = {}
@@ -56,12 +56,14 @@ def levels_of(one):
 def assert_bits(one):
     """Assert that bits, their counts, best prices and numbers of entries are what the levels' lists give; return how many levels."""
     found = levels_of(one)
-    counts = np.zeros(BESTS * 32, np.int64)
+    counts = np.zeros(BEST_KEYS * 32, np.int64)
     for side, px in found:
         counts[32 * side + px % 32] += 1
         counts[32 * NEAR_SLOTS + px // 32 % 32] += 1
-    assert one.ours_counts.tolist() == counts.tolist()
-    assert one.ours[:BESTS].tolist() == [sum(1 << bit for bit in np.flatnonzero(word).tolist()) for word in counts.reshape(BESTS, 32)]
+    assert one.own_filter_counts.tolist() == counts.tolist()
+    assert one.own_filter[:BEST_KEYS].tolist() == [
+        sum(1 << bit for bit in np.flatnonzero(word).tolist()) for word in counts.reshape(BEST_KEYS, 32)
+    ]
     is_taken = {level: one.orders["kind"][entries] == TAKEN for level, entries in found.items()}
     assert int(one.record["n_taken"]) == sum(int(taken.sum()) for taken in is_taken.values())
     assert int(one.record["n_resting"]) == sum(int((~taken).sum()) for taken in is_taken.values())
@@ -91,15 +93,15 @@ def kept(result):
     return [array.tobytes() for array in (result.fill_rows, result.order_rows, result.sample_rows)]
 
 
-def played(tapes, setup, flatten, rows):
+def played(tapes, config, flatten, rows):
     """Run sessions in pieces of so many rows, looking at the bits all the time."""
-    one = setup.simulation([book_arrays(tapes[0])], [tapes[0].tick_units])
-    v, earlier = one.venues[0], []
+    one = config.simulation([book_arrays(tapes[0])], [tapes[0].tick_units])
+    v, earlier = one.instruments[0], []
     for tape in tapes:
         if tape is not tapes[0]:
             one.close_session(flatten)
             assert_bits(v)
-            earlier.append(result_of(one, setup, "", 1))
+            earlier.append(result_of(one, config, "", 1))
             earlier.append(kept(earlier[-1]))
             one.next_session([book_arrays(tape)], int(tape.ts_recv[0]))
             assert assert_bits(v) == 0
@@ -148,10 +150,10 @@ def test_bits_are_those_of_the_levels(seed, rules, gaps, n_days, wakes, flatten,
         for module, name in ((instrument_state, "LOG_ROWS"), (instrument_state, "RING"), (simulation, "LOG_ROWS")):
             patch.setattr(module, name, log_rows)
         patch.setattr(arrays, "new_book", lambda low, high, n_pages=n_pages: new_book(low, high, n_pages))
-        setup = scripted_engine.setup_of(scripts, rule=rules, **terms)
-        one = played([tape_of(day) for day in days], setup, flatten, rows)
+        config = scripted_engine.setup_of(scripts, rule=rules, **terms)
+        one = played([tape_of(day) for day in days], config, flatten, rows)
     for k, (script, rule) in enumerate(zip(scripts, rules, strict=True)):
-        looks, got = [], scripted_engine.outcome_of(result_of(one, setup, "", 1, 0, k))
+        looks, got = [], scripted_engine.outcome_of(result_of(one, config, "", 1, 0, k))
         result = backtest_days(days, play(script, looks), tick=1, rule=rule, flatten=flatten, **terms)
         assert_equal(got, scripted_engine.expected(result, looks), (k, rule))
 
@@ -163,13 +165,13 @@ def test_bits_are_cleared_when_the_last_entry_is_gone():
         {10: [buy(102, 2, "ioc"), buy(100, 1), buy(68, 1)], 40: [CANCEL_ALL]},
         {10: [buy_now(1), sell(103, 1)], 40: [CANCEL_ALL]},
     ]
-    setup = scripted_engine.setup_of(scripts, wakes=frozenset({"timer"}), interval=10, entry=1)
-    simulation = setup.simulation([book_arrays(tape)], [tape.tick_units])
-    one, columns = simulation.venues[0], (tape.events, tape.ts_event, tape.ts_recv)
+    config = scripted_engine.setup_of(scripts, wakes=frozenset({"timer"}), interval=10, entry=1)
+    simulation = config.simulation([book_arrays(tape)], [tape.tick_units])
+    one, columns = simulation.instruments[0], (tape.events, tape.ts_event, tape.ts_recv)
     start = simulation.feed(*(column[:4] for column in columns), 0, final=False)
     assert {level: len(entries) for level, entries in levels_of(one).items()} == {(ASK, 102): 2, (ASK, 103): 1, (BID, 100): 1, (BID, 68): 1}
-    assert [one.ours_counts[at] for at in (100 % 32, 32 + 102 % 32, 32 + 103 % 32, 32 * NEAR_SLOTS + 3)] == [2, 1, 1, 3]
+    assert [one.own_filter_counts[at] for at in (100 % 32, 32 + 102 % 32, 32 + 103 % 32, 32 * NEAR_SLOTS + 3)] == [2, 1, 1, 3]
     assert assert_bits(one) == 4
     simulation.feed(*(column[start:] for column in columns), start, final=True)
     assert assert_bits(one) == 0
-    assert not one.ours[:BESTS].any()
+    assert not one.own_filter[:BEST_KEYS].any()

@@ -24,7 +24,7 @@ def test_a_results_frames_make_it_again(result):
     again = nt.Result.from_frames(**frames, **options, mid=(bid + ask) / 2 * result.tick)
     for name, frame in frames.items():
         pd.testing.assert_frame_equal(getattr(again, name), frame, check_dtype=False)
-    inside = ["n_wakes", "n_rows", "n_late", "n_refused"]
+    inside = ["n_wakes", "n_rows", "n_too_late", "n_refused"]
     pd.testing.assert_series_equal(again.summary.drop(inside).astype(float), result.summary.drop(inside).astype(float))
     fewer = nt.Result.from_frames(fills=result.fills, equity=result.equity[["mid"]], **options)
     pd.testing.assert_frame_equal(fewer.equity, result.equity, check_dtype=False)

@@ -10,7 +10,7 @@ import pytest
 
 from nbtrade._numba.jit import JIT, fingerprint
 from nbtrade.storage.search import search
-from nbtrade.storage.search.fastcall import Direct
+from nbtrade.storage.search.fastcall import FastCall
 
 
 @pytest.mark.parametrize("kind", "bhilqBHILQ")
@@ -50,7 +50,10 @@ def test_the_built_in_function_refuses_what_is_not_its_case():
     def refused(values=None, x=None, hint=None, more=None):
         return None
 
-    call, near = Direct(search._DIRECT[None, False].search, refused, 2), Direct(search._DIRECT["near", False].search, refused, 3)
+    call, near = (
+        FastCall(search._FAST_CALLS[None, False].search, refused, 2),
+        FastCall(search._FAST_CALLS["near", False].search, refused, 3),
+    )
     assert call(values, 3, 0) == near(values, 3, 0) == 3
     call, near = call.call, near.call
     assert call(values, 3) == call(values.view(np.memmap), np.int64(3)) == call(values, np.uint64(3)) == near(values, 3, 10**9) == 3
@@ -122,7 +125,7 @@ def test_the_functions_look_like_pythons():
 @pytest.mark.skipif(not JIT, reason="nothing is compiled without the JIT")
 def test_searches_are_kept_in_the_disk_cache():
     """Each has a fingerprint. (One went without: it was compiled in each process, a second at the first search.)"""
-    for direct in search._DIRECT.values():
+    for direct in search._FAST_CALLS.values():
         direct(np.arange(9), 3, 0)
         assert fingerprint(direct.entry._pyfunc)
         assert all(fingerprint(one._pyfunc) for one in direct.searches.values())

@@ -46,16 +46,16 @@ def test_notes_of_what_was_there_before_do_no_harm(data):
 @settings(max_examples=60 if JIT else 10, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(["i8", "u8"]), st.integers(0, 3))
 def test_notes_may_hold_anything(seed, kind, scrambled):
-    """Random words, words of the values elsewhere, all UNKNOWN: each answer is right, and nothing is read beyond the ends."""
+    """Random words, words of the values elsewhere, all NOT_NOTED: each answer is right, and nothing is read beyond the ends."""
     rng = np.random.default_rng(seed)
     everything = np.sort(rng.integers(0, 2**62, NOTED + 2000)).astype(kind)
     values = everything[700:-700]
     notes = np.zeros(cached_search.N_NOTES, kind)
     of_x = np.uint64 if kind == "u8" else np.int64
     for x in rng.choice(everything, 40):
-        for find, side in ((cached_search.lower_bound_known, "left"), (cached_search.upper_bound_known, "right")):
+        for find, side in ((cached_search.lower_bound_cached, "left"), (cached_search.upper_bound_cached, "right")):
             assert find(values, of_x(x), notes) == np.searchsorted(values, x, side)
-        keep = notes[:: cached_search.KNOWN].copy()  # they are still said to be of this array
+        keep = notes[:: cached_search.MEMO_SIZE].copy()  # they are still said to be of this array
         words = (
             notes,
             rng.integers(0, 2**63, len(notes)).astype(kind),
@@ -63,7 +63,7 @@ def test_notes_may_hold_anything(seed, kind, scrambled):
             np.full(len(notes), 2**63 - 1, kind),
         )
         notes[:] = words[scrambled]
-        notes[:: cached_search.KNOWN] = keep
+        notes[:: cached_search.MEMO_SIZE] = keep
 
 
 def test_threads_share_the_notes():
@@ -101,7 +101,7 @@ for values in (np.sort(rng.integers(0, 2**60, n)), np.sort((2.0 ** rng.uniform(0
                np.cumsum((rng.random(n) < 0.01) * rng.integers(0, 10**9, n) + rng.integers(0, 2, n))):
     notes, looked = np.zeros(cached_search.N_NOTES, np.int64), []
     for x in rng.choice(values, 1500).tolist():
-        for find, more in ((search.lower_bound, ()), (cached_search.lower_bound_known, (notes,))):
+        for find, more in ((search.lower_bound, ()), (cached_search.lower_bound_cached, (notes,))):
             Counting.pages = set()
             assert find(values.view(Counting), x, *more) == np.searchsorted(values, x)
             looked.append(len(Counting.pages))

@@ -9,7 +9,7 @@ from model_backtest import backtest_days
 from model_cases import ask, bid, rec
 from nbtrade import ASK, BID
 from nbtrade.engine.backtest import run_tapes
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.outcome import result_of
 from rules import START, buy, executed, sell
 from scripted import play
@@ -18,12 +18,12 @@ from test_random_scripts import assert_equal, tape_of
 SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1}
 
 
-def ran(days, script, **setup):
+def ran(days, script, **config):
     """Return the engine's outcome, which is the oracle's."""
-    setup = {**SETUP, **setup}
+    config = {**SETUP, **config}
     looks = []
-    expected = scripted_engine.expected(backtest_days(days, play(script, looks), tick=1, **setup), looks)
-    got = scripted_engine.ran_days([tape_of(records) for records in days], script, **setup)
+    expected = scripted_engine.expected(backtest_days(days, play(script, looks), tick=1, **config), looks)
+    got = scripted_engine.ran_days([tape_of(records) for records in days], script, **config)
     assert_equal(got, expected, "")
     return got
 
@@ -136,15 +136,15 @@ def test_many_accounts_close_together(tmp_path):
     part = day.between(middle, middle + 4_000_000_000)
 
     def closed(sets):
-        setup = new_setup(holding, sets, latency=nt.Latency("1ms", "2ms"), sample=0, max_orders=4)
-        simulation = run_tapes([part], setup)
+        config = new_config(holding, sets, latency=nt.Latency("1ms", "2ms"), sample=0, max_orders=4)
+        simulation = run_tapes([part], config)
         held = np.count_nonzero(simulation.accounts["true_position"])
         simulation.close_session(flatten=True)
-        return simulation, setup, held
+        return simulation, config, held
 
-    together, setup, held = closed(values)
+    together, config, held = closed(values)
     assert held == 2500
     assert not together.accounts["true_position"].any()
     for k in (0, 1, 777, 2499):
         alone, _, _ = closed(values[k : k + 1])
-        assert result_of(alone, setup, "", 1).hash == result_of(together, setup, "", 1, 0, k).hash
+        assert result_of(alone, config, "", 1).hash == result_of(together, config, "", 1, 0, k).hash

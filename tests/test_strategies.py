@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import nbtrade as nt
 from nbtrade import synthetic
 from nbtrade.engine.backtest import run_tapes
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.outcome import result_of
 from nbtrade.strategies._avellaneda_stoikov import avellaneda_stoikov
 from nbtrade.strategies._execution import U_CURVE, twap, vwap
@@ -321,10 +321,10 @@ def test_pairs_with_delay(pair, most):
 def test_pairs_as_accounts_of_one_run(pair):
     """Several parameter sets in one pass over both instruments give what separate runs give."""
     sets = [{"edge": 0.5}, {"edge": 1.5, "ratio": 0.5}]
-    setup = new_setup(pairs_hedge, sets, max_orders=16)
-    simulation = run_tapes(list(pair.values()), setup)
+    config = new_config(pairs_hedge, sets, max_orders=16)
+    simulation = run_tapes(list(pair.values()), config)
     for k, values in enumerate(sets):
         alone = nt.backtest(pair, pairs_hedge, max_orders=16, **values)
         for v, name in enumerate(pair):
-            one = result_of(simulation, setup, name, pair[name].tick_units, v=v, k=k)
+            one = result_of(simulation, config, name, pair[name].tick_units, v=v, k=k)
             assert (one.hash, one.summary["n_fills"] > 0) == (alone[name].hash, True)

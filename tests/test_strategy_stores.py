@@ -67,7 +67,7 @@ STORES = {
     "market's alias": "m = market\nm.ask_qty *= 2",
     "order": "account.order(account.submit(0, market.bid_px - 9, 1)).px = 5",
     "order's alias": "o = account.order(0)\no.leaves = 5",
-    "order, augmented": "account.order(0).want_px += 5",
+    "order, augmented": "account.order(0).requested_px += 5",
     "order of another instrument": "account.on(0).order(0).status = 5",
     "item by name": "a = account\na['free'] = 5",
     "item by number": "a = account\na[0] = 5",

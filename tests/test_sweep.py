@@ -11,7 +11,7 @@ import pytest
 import nbtrade as nt
 from nbtrade import ASK, BID, UNDEF_PRICE
 from nbtrade.engine.backtest import run_tapes
-from nbtrade.engine.config import new_setup
+from nbtrade.engine.config import new_config
 from nbtrade.engine.outcome import result_of
 from nbtrade.sweeps import sweep
 
@@ -49,9 +49,9 @@ def noisy(market, features, account, state):
 
 def hashes(tapes, values, latency=LATENCY, **options):
     """The result hashes of accounts that run together."""
-    setup = new_setup(noisy, values, latency=latency, sample="1s", max_orders=8, **options)
-    simulation = run_tapes(tapes, setup)
-    return [result_of(simulation, setup, "", tapes[0].tick_units, v, k).hash for v in range(len(tapes)) for k in range(len(values))]
+    config = new_config(noisy, values, latency=latency, sample="1s", max_orders=8, **options)
+    simulation = run_tapes(tapes, config)
+    return [result_of(simulation, config, "", tapes[0].tick_units, v, k).hash for v in range(len(tapes)) for k in range(len(values))]
 
 
 # --- accounts ----------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
     small = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, store=store, **options)
     ran = []
     run = sweep.run_tapes
-    monkeypatch.setattr(sweep, "run_tapes", lambda tapes, setup, **more: ran.append(len(setup.states)) or run(tapes, setup, **more))
+    monkeypatch.setattr(sweep, "run_tapes", lambda tapes, config, **more: ran.append(len(config.states)) or run(tapes, config, **more))
     large = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0, 3.0]}, store=store, workers=1, **options)
     assert ran == [1]
     assert large.iloc[:2].equals(small)

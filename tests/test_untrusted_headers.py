@@ -106,7 +106,7 @@ def test_a_bomb_is_not_unpacked(tmp_path):
 @pytest.mark.parametrize("content", [b"[1, 2]", b"{", b"\xff", b"[" * 100_000, b"5", np.arange(3.0)])
 def test_a_kept_row_of_a_sweep_is_checked(tmp_path, content):
     """What is not a row says so, with the block's name."""
-    from nbtrade.sweeps.cache import Kept
+    from nbtrade.sweeps.cache import SweepCache
 
     class FakeTape:
         content_hash, start = "a", 0
@@ -115,7 +115,7 @@ def test_a_kept_row_of_a_sweep_is_checked(tmp_path, content):
             return 1
 
     with BlockFile(tmp_path / "r.blocks") as blocks:
-        kept = Kept(blocks, nbtrade.market_maker, {})
+        kept = SweepCache(blocks, nbtrade.market_maker, {})
         blocks.put(kept.name(FakeTape(), {}), content)
         with pytest.raises(CorruptBlock, match=r"'sweep/.*is not a row of a sweep"):
             kept.get(FakeTape(), {})

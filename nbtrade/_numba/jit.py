@@ -36,10 +36,10 @@ from numba.extending import _Intrinsic, intrinsic
 
 JIT = not numba.config.DISABLE_JIT
 ENTRY_FORMAT = 3  # of a file in the cache
-KEEP = 8  # entries of one function kept on disk; older ones are stale edits
+MAX_VERSIONS = 8  # entries of one function kept on disk; older ones are stale edits
 
 # Methods added to record types with `overload_method`: name -> the functions that implement it.
-METHODS: dict[str, list[Any]] = {}
+RECORD_METHODS: dict[str, list[Any]] = {}
 
 TRUSTED_MODULES = {"numpy", "math", "numba", "builtins", "operator", "llvmlite"}
 
@@ -56,7 +56,7 @@ _number_functions()
 os.register_at_fork(after_in_child=_number_functions)
 
 
-class Unknown(Exception):
+class Unfingerprintable(Exception):
     """Something the fingerprint cannot vouch for: the function is compiled anew in each process."""
 
 
@@ -101,7 +101,7 @@ class _Fingerprint:
             if name in scope:
                 self.put("global", name)
                 self.value(scope[name], code.co_names)
-            for method in METHODS.get(name, ()):
+            for method in RECORD_METHODS.get(name, ()):
                 self.put("method", name)
                 self.function(method)
 
@@ -153,7 +153,7 @@ class _Fingerprint:
         home = getattr(value, "__module__", None) or type(value).__module__
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
         if name is None or home.split(".")[0] not in TRUSTED_MODULES:
-            raise Unknown(f"{value!r} of {home}")
+            raise Unfingerprintable(f"{value!r} of {home}")
         self.put("named", home, name)
 
 
@@ -163,7 +163,7 @@ def fingerprint(function: Any) -> str | None:
     stamp.put(sys.version, numba.__version__, llvmlite.__version__, np.__version__, platform.machine())
     try:
         stamp.function(function)
-    except (Unknown, ValueError):  # ValueError: an empty closure cell
+    except (Unfingerprintable, ValueError):  # ValueError: an empty closure cell
         return None
     return stamp.hash.hexdigest()
 
@@ -272,12 +272,12 @@ class _Cache(caching.NullCache):
 
     def _prune(self, path: Path) -> None:
         family = path.parent.glob(path.name.rsplit("-", 1)[0] + "-*.nbc")
-        for old in sorted(family, key=lambda p: p.stat().st_mtime)[:-KEEP]:
+        for old in sorted(family, key=lambda p: p.stat().st_mtime)[:-MAX_VERSIONS]:
             old.unlink(missing_ok=True)
 
 
 @intrinsic
-def _apart(typingctx):  # type: ignore[no-untyped-def]
+def _noinline(typingctx):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         builder.function.attributes.add("noinline")
         return context.get_dummy_value()
@@ -286,11 +286,11 @@ def _apart(typingctx):  # type: ignore[no-untyped-def]
 
 
 # Called at the top of a kernel: LLVM will not inline it into its callers. A hot loop inlined into a large function shares
-# its registers with everything there: the engine's took 12 ns a row inlined, 7 apart.
-apart = _apart if JIT else (lambda: None)
+# its registers with everything there: the engine's took 12 ns a row inlined, 7 not inlined.
+noinline = _noinline if JIT else (lambda: None)
 
 
-def attributes(array: np.ndarray) -> np.ndarray:
+def as_record_array(array: np.ndarray) -> np.ndarray:
     """A structured array as kernels take it: as it is, and without the JIT as a recarray, so that `row.px` works there too.
 
     (A recarray costs microseconds at each look from Python, which adds up over thousands of batches.)

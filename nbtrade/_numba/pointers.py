@@ -3,10 +3,10 @@
 The engine keeps the addresses of all its arrays in one record for each instrument. A kernel gets that record and takes from it what it
 needs, so a call passes two or three words and not a hundred: passing 17 arrays cost 50 ns a call, several times a wake.
 
-    levels = levels_at(venue.levels_at)      levels[i].qty += 1      as with an array, but no length and no negative index
+    levels = levels_at(instrument.levels_at)      levels[i].qty += 1      as with an array, but no length and no negative index
 
 Whoever owns the arrays keeps them alive and the addresses right. Without the JIT an address stands for the array that was registered
-for it (`keep`), so that indices are checked there.
+for it (`array_address`), so that indices are checked there.
 """
 
 import operator
@@ -23,7 +23,7 @@ from numba.core.typing.templates import AbstractTemplate, infer_global
 from numba.extending import intrinsic, register_model
 from numba.np import numpy_support
 
-from nbtrade._numba.jit import JIT, attributes
+from nbtrade._numba.jit import JIT, as_record_array
 from nbtrade._numba.records import record_type
 
 ARRAYS: dict[int, np.ndarray] = {}  # without the JIT: address -> array
@@ -47,7 +47,7 @@ class PointerModel(PrimitiveModel):
 
 def _registered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The array, or the same bytes as items of another dtype."""
-    return array if dtype.names is None or array.dtype.names == dtype.names else attributes(np.asarray(array).view(dtype))
+    return array if dtype.names is None or array.dtype.names == dtype.names else as_record_array(np.asarray(array).view(dtype))
 
 
 def pointer_to(dtype: np.dtype, item: Any = None) -> Any:
@@ -66,11 +66,11 @@ def pointer_to(dtype: np.dtype, item: Any = None) -> Any:
     return at
 
 
-def keep(array: np.ndarray) -> int:
+def array_address(array: np.ndarray) -> int:
     """The address of a C-contiguous array; its owner keeps it alive as long as kernels use the address."""
     address = int(array.ctypes.data)
     if not JIT:
-        ARRAYS[address] = attributes(array)
+        ARRAYS[address] = as_record_array(array)
     return address
 
 

@@ -20,7 +20,7 @@ from numba.core.datamodel.models import RecordModel
 from numba.extending import intrinsic, overload_method, register_model
 from numba.np import numpy_support
 
-from nbtrade._numba.jit import JIT, METHODS
+from nbtrade._numba.jit import JIT, RECORD_METHODS
 
 
 def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
@@ -83,7 +83,7 @@ def _python_record(address: int, dtype: np.dtype, python_class: type) -> Any:
     return array[0]
 
 
-def _whole(method: str, value: Any) -> Any:
+def _as_integer(method: str, value: Any) -> Any:
     """The argument, when it is an integer. Without the JIT: what `_check_integers` is with it."""
     if not isinstance(value, (int, np.integer, np.bool_)):
         raise TypeError(
@@ -114,7 +114,7 @@ def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
 
 def _python_method(inner: Any, name: str, inside: Any) -> Any:
     def call(self: Any, *args: Any, **kws: Any) -> Any:
-        return inner(inside(self), *(_whole(name, a) for a in args), **{n: _whole(name, a) for n, a in kws.items()})
+        return inner(inside(self), *(_as_integer(name, a) for a in args), **{n: _as_integer(name, a) for n, a in kws.items()})
 
     return call
 
@@ -128,7 +128,7 @@ def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
     def attach(function: Any) -> Any:
         inner = getattr(function, "py_func", function)
         names = inner.__code__.co_varnames[1 : inner.__code__.co_argcount]
-        METHODS.setdefault(name, []).append(inner)
+        RECORD_METHODS.setdefault(name, []).append(inner)
         setattr(python_class, name, _python_method(inner, name, inside))
         if JIT:
             # the overload must have the function's own signature: an argument list written out, not *args

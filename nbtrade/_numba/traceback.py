@@ -144,16 +144,16 @@ class _LineCompiler(compiler.CompilerBase):
         return [manager]
 
 
-class Guarded:
+class TracedFunction:
     """A strategy's function, to be compiled once, and all that the disk cache's key must know of it (`_pyfunc`, `targetoptions`).
 
-    argument_types : Numba's types of market, features, account and state     mark_offset : bytes to the state field of the mark (`raised`)
+    argument_types : Numba's types of market, features, account and state     trace_offset : bytes to the state's field for it
     """
 
-    def __init__(self, function: Callable[..., Any], argument_types: tuple[Any, ...], mark_offset: int) -> None:
+    def __init__(self, function: Callable[..., Any], argument_types: tuple[Any, ...], trace_offset: int) -> None:
         self._pyfunc = function
-        self.argument_types, self.mark_offset = argument_types, mark_offset
-        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "mark": mark_offset, "form": 4}
+        self.argument_types, self.trace_offset = argument_types, trace_offset
+        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "trace": trace_offset, "form": 4}
         self._compiled: Any = None
 
     def compiled(self) -> Any:
@@ -164,15 +164,15 @@ class Guarded:
         return self._compiled
 
 
-def guarded_call(guarded: Guarded) -> Any:
+def traced_call(traced: TracedFunction) -> Any:
     """An intrinsic (market, features, account, state) -> 0, or 1 when the function raised."""
 
     @intrinsic
     def call(typingctx, market, features, account, state):  # type: ignore[no-untyped-def]
-        guarded.compiled()
+        traced.compiled()
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-            result = guarded.compiled()
+            result = traced.compiled()
             context.add_linking_libs([result.library])
             status, _ = context.call_internal_no_propagate(builder, result.fndesc, result.signature, args)
             i64 = ir.IntType(64)
@@ -180,11 +180,11 @@ def guarded_call(guarded: Guarded) -> Any:
                 line = builder.sub(builder.zext(status.code, i64), ir.Constant(i64, 1))
                 where = builder.or_(builder.shl(line, ir.Constant(i64, ADDRESS_BITS)), builder.ptrtoint(status.excinfoptr, i64))
                 start = builder.bitcast(args[3], ir.IntType(8).as_pointer())
-                field = builder.gep(start, [ir.Constant(i64, guarded.mark_offset)])
+                field = builder.gep(start, [ir.Constant(i64, traced.trace_offset)])
                 builder.store(where, builder.bitcast(field, i64.as_pointer()))
             return builder.zext(status.is_error, i64)
 
-        return types.int64(*guarded.argument_types), codegen
+        return types.int64(*traced.argument_types), codegen
 
     return call
 
@@ -201,9 +201,9 @@ class _ExcInfo(ctypes.Structure):
     ]
 
 
-def raised(mark: int) -> tuple[str, int]:
-    """(the exception as text, line counted from the function's first) of the mark that a failed call left in the state."""
-    info = _ExcInfo.from_address(mark & ((1 << ADDRESS_BITS) - 1))
+def exception_of(trace: int) -> tuple[str, int]:
+    """(the exception as text, line counted from the function's first) of the trace that a failed call left in the state."""
+    info = _ExcInfo.from_address(trace & ((1 << ADDRESS_BITS) - 1))
     exception, arguments, _ = pickle.loads(ctypes.string_at(info.data, info.n))
     words = ", ".join(str(one) for one in arguments or ())
-    return f"{exception.__name__}: {words}" if words else str(exception.__name__), mark >> ADDRESS_BITS
+    return f"{exception.__name__}: {words}" if words else str(exception.__name__), trace >> ADDRESS_BITS

@@ -20,7 +20,7 @@ import numpy as np
 
 from nbtrade._progress import progress_bar
 from nbtrade.book.kernels import arrays
-from nbtrade.engine.config import Setup, check_strategy, for_each, new_setup
+from nbtrade.engine.config import RunConfig, check_strategy, new_config, per_instrument
 from nbtrade.engine.models import Fees, Instrument, Latency, Risk
 from nbtrade.engine.outcome import Outcome, session_of
 from nbtrade.engine.simulation import Simulation
@@ -34,7 +34,7 @@ from nbtrade.schema import TIMER
 from nbtrade.tape.book_snapshot import book_arrays
 from nbtrade.tape.tape import Tape, open_tape
 
-MOST_SAMPLES, MOST_WAKES = 10**7, 10**10
+MAX_SAMPLES, MAX_WAKES = 10**7, 10**10
 SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
 Data = Tape | str | os.PathLike[str]
 
@@ -77,7 +77,7 @@ def backtest(
     max_orders : open orders an account can have; more are refused (counted in the summary)
     start, end : part of the tape; tick, symbol : for a source file, as in `ingest`
     at_close   : "carry" or "flatten": what becomes of a position when a session ends
-    features   : a Matrix of `nbtrade.features`: the strategy reads the last row known. Of several instruments, the first's
+    features   : a FeatureMatrix of `nbtrade.features`: the strategy reads the last row known. Of several instruments, the first's
     **state    : other initial values of the strategy's state fields
 
     Raises StrategyError, SourceError, TapeError, ValueError.
@@ -87,13 +87,13 @@ def backtest(
     check_strategy(strategy)
     strategy = strategy.with_(**state)
     names = list(data) if isinstance(data, Mapping) else None
-    setup = new_setup(
+    config = new_config(
         strategy,
         [{}],
         latency=latency,
-        fees=for_each("fees", fees, names),
-        risk=for_each("risk", risk, names),
-        instrument=for_each("instrument", instrument, names),
+        fees=per_instrument("fees", fees, names),
+        risk=per_instrument("risk", risk, names),
+        instrument=per_instrument("instrument", instrument, names),
         fill_rule=fill_rule,
         sample=sample,
         max_orders=max_orders,
@@ -101,40 +101,40 @@ def backtest(
     flatten = at_close == "flatten"
     if isinstance(data, Mapping):
         tapes = {name: open_part(one, start, end) for name, one in data.items()}
-        return _side_by_side(tapes, _featured(setup, features, list(tapes.values())[:1]), at_close, progress)
+        return _side_by_side(tapes, _with_features(config, features, list(tapes.values())[:1]), at_close, progress)
     if isinstance(data, Sequence) and not isinstance(data, str):
         days = [open_part(one, start, end) for one in data]
-        setup = _featured(setup, features, days)
-        simulation = run_days(days, setup, flatten, progress)
+        config = _with_features(config, features, days)
+        simulation = run_days(days, config, flatten, progress)
         sessions = [session_of(day) for day in days]
-        return Outcome(simulation, setup, days[0].symbol, days[0].tick_units, sessions=sessions, at_close=at_close).result()
+        return Outcome(simulation, config, days[0].symbol, days[0].tick_units, sessions=sessions, at_close=at_close).result()
     if not isinstance(data, Tape) and not is_tape(data):
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
-        setup = _featured(setup, features, None)
-        simulation, name, tick_units = _from_source(data, setup, tick, symbol, progress)
+        config = _with_features(config, features, None)
+        simulation, name, tick_units = _from_source(data, config, tick, symbol, progress)
         session = Session(path=os.fspath(data), n_rows=simulation.n_rows(), first_ts=int(simulation.run["first_ts"][0]))
     else:
         tape = open_part(data, start, end)
-        setup = _featured(setup, features, [tape])
-        simulation, name, tick_units, session = run_tapes([tape], setup, progress), tape.symbol, tape.tick_units, session_of(tape)
+        config = _with_features(config, features, [tape])
+        simulation, name, tick_units, session = run_tapes([tape], config, progress), tape.symbol, tape.tick_units, session_of(tape)
     simulation.close_session(flatten)
-    return Outcome(simulation, setup, name, tick_units, sessions=[session], at_close=at_close).result()
+    return Outcome(simulation, config, name, tick_units, sessions=[session], at_close=at_close).result()
 
 
-def _featured(setup: Setup, given: Any, tapes: Sequence[Tape] | None) -> Setup:
-    """The setup with the rows of the features that were given, or that the strategy asks for."""
-    return replace(setup, features=feature_rows(setup.strategy, given, tapes, setup.latency.delays().feed))
+def _with_features(config: RunConfig, given: Any, tapes: Sequence[Tape] | None) -> RunConfig:
+    """The configuration with the rows of the features that were given, or that the strategy asks for."""
+    return replace(config, features=feature_rows(config.strategy, given, tapes, config.latency.delays().feed))
 
 
-def _side_by_side(tapes: dict[Any, Tape], setup: Setup, at_close: str, progress: bool) -> Results:
+def _side_by_side(tapes: dict[Any, Tape], config: RunConfig, at_close: str, progress: bool) -> Results:
     """One session of several instruments."""
     if not tapes:
         raise ValueError("the dict of tapes is empty: there is nothing to run on")
-    simulation = run_tapes(list(tapes.values()), setup, progress)
+    simulation = run_tapes(list(tapes.values()), config, progress)
     simulation.close_session(at_close == "flatten")
     outcomes = {
-        name: Outcome(simulation, setup, tape.symbol, tape.tick_units, v, [session_of(tape)], at_close)
+        name: Outcome(simulation, config, tape.symbol, tape.tick_units, v, [session_of(tape)], at_close)
         for v, (name, tape) in enumerate(tapes.items())
     }
     return Results({name: outcome.result() for name, outcome in outcomes.items()})
@@ -161,10 +161,10 @@ def open_part(data: Data, start: Any, end: Any) -> Tape:
 
 
 # --- from tapes -----------------------------------------------------------------------------------
-def run_tapes(tapes: Sequence[Tape], setup: Setup, progress: bool = False, watch: Callable[[], object] | None = None) -> Simulation:
+def run_tapes(tapes: Sequence[Tape], config: RunConfig, progress: bool = False, poll: Callable[[], object] | None = None) -> Simulation:
     """One session of one or more instruments. watch : called every 50 ms or so; what it raises ends the run"""
-    simulation = setup.simulation([book_arrays(tape) for tape in tapes], [tape.tick_units for tape in tapes])
-    _feed_tapes(simulation, tapes, progress, watch)
+    simulation = config.simulation([book_arrays(tape) for tape in tapes], [tape.tick_units for tape in tapes])
+    _feed_tapes(simulation, tapes, progress, poll)
     return simulation
 
 
@@ -172,49 +172,50 @@ def _check_span(simulation: Simulation, tape: Tape) -> None:
     """Refuse a tape whose times are so far apart that timers would run for hours: one odd time stamp does that."""
     span = int(tape.ts_recv[-1] - tape.ts_recv[0]) if len(tape) else 0
     run = simulation.run
-    for name, step, most in (
-        ("sample", int(run["sample"][0]), MOST_SAMPLES),
-        ("wake", int(run["interval"][0]) if run["wakes"][0] & TIMER else 0, MOST_WAKES),
+    for name, step, limit in (
+        ("sample", int(run["sample"][0]), MAX_SAMPLES),
+        ("wake", int(run["interval"][0]) if run["wakes"][0] & TIMER else 0, MAX_WAKES),
     ):
-        if step and span // step > most:
+        if step and span // step > limit:
             first, last = (np.datetime64(int(tape.ts_recv[i]), "ns") for i in (0, -1))
             raise ValueError(
-                f"{tape.symbol} runs from {first} to {last} UTC: that is {span // step:,} times {name} ({step:,} ns), more than {most:,}. "
+                f"{tape.symbol} runs from {first} to {last} UTC: that is {span // step:,} times {name} ({step:,} ns), more than {limit:,}. "
                 f"Most likely a record has a wrong time: choose a part with start= and end=, or a longer {name}=."
             )
 
 
-def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, watch: Callable[[], object] | None = None) -> None:
+def _feed_tapes(simulation: Simulation, tapes: Sequence[Tape], progress: bool, poll: Callable[[], object] | None = None) -> None:
     for tape in tapes:
         _check_span(simulation, tape)
-    for venue, tape in zip(simulation.venues, tapes, strict=True):
-        venue.record["base_row"] = venue.first_row = tape.start
-        venue.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
+    for instrument, tape in zip(simulation.instruments, tapes, strict=True):
+        instrument.record["base_row"] = instrument.first_row = tape.start
+        instrument.feed(tape.events, tape.ts_event, tape.ts_recv, tape.start)
     with progress_bar(sum(map(len, tapes)), "row", tapes[0].symbol, progress) as advance:
 
         def passed(rows: int) -> None:
             advance(rows)
-            if watch is not None:
-                watch()
+            if poll is not None:
+                poll()
 
         simulation.go(final=True, advance=passed)
 
 
-def run_days(days: Sequence[Tape], setup: Setup, flatten: bool, progress: bool = False) -> Simulation:
+def run_days(days: Sequence[Tape], config: RunConfig, flatten: bool, progress: bool = False) -> Simulation:
     """Sessions in sequence over one account: DAY orders expire, others are sent again at the next session's first event."""
     if not days:
         raise ValueError("the list of tapes is empty: there is nothing to run on")
     days = [tape for tape in days if len(tape)] or days[:1]
     check_order(days)
-    odd = [tape for tape in days if tape.tick_units != days[0].tick_units]
-    if odd:
-        raise ValueError(f"{odd[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
-    odd = [tape for tape in days if tape.lot_units != days[0].lot_units]
-    if odd:
+    other_ticks = [tape for tape in days if tape.tick_units != days[0].tick_units]
+    if other_ticks:
+        raise ValueError(f"{other_ticks[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
+    other_ticks = [tape for tape in days if tape.lot_units != days[0].lot_units]
+    if other_ticks:
         raise ValueError(
-            f"{odd[0]} has lots of {odd[0].lot:g}, {days[0]} of {days[0].lot:g}: sessions in sequence need one lot. Ingest them alike."
+            f"{other_ticks[0]} has lots of {other_ticks[0].lot:g}, {days[0]} of {days[0].lot:g}: sessions in sequence need one lot size. "
+            "Ingest them with the same one."
         )
-    simulation = run_tapes(days[:1], setup, progress)
+    simulation = run_tapes(days[:1], config, progress)
     for tape in days[1:]:
         simulation.close_session(flatten)
         simulation.next_session([book_arrays(tape)], int(tape.ts_recv[0]) if len(tape) else 0)
@@ -239,8 +240,8 @@ def check_order(days: Sequence[Tape]) -> None:
 class _EngineSink:
     """Feeds rows to a simulation as a resolver makes them; those that a clock still needs come again."""
 
-    def __init__(self, setup: Setup) -> None:
-        self.setup = setup
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
         self.resolver: Any = None
         self.simulation: Simulation | None = None
         self.px = (0, 0)
@@ -258,10 +259,10 @@ class _EngineSink:
         """Make, or make wider, the books' price range."""
         if self.simulation is None:
             self.px = low - SLACK, high + SLACK
-            self.simulation = self.setup.simulation([arrays.new_book(*self.px)], [self.resolver.tick])
+            self.simulation = self.config.simulation([arrays.new_book(*self.px)], [self.resolver.tick])
         elif low < self.px[0] or high > self.px[1]:
             self.px = min(low - SLACK, self.px[0]), max(high + SLACK, self.px[1])
-            self.simulation.venues[0].widen(self.px[0] - arrays.MARGIN, self.px[1] + arrays.MARGIN)
+            self.simulation.instruments[0].widen(self.px[0] - arrays.MARGIN, self.px[1] + arrays.MARGIN)
 
     def _feed(self, final: bool) -> int:
         assert self.simulation is not None
@@ -291,14 +292,14 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return view
 
 
-def _from_source(path, setup: Setup, tick, symbol, progress: bool) -> tuple[Simulation, str, int]:
+def _from_source(path, config: RunConfig, tick, symbol, progress: bool) -> tuple[Simulation, str, int]:
     """(simulation, symbol, tick in 1e-9)"""
     from nbtrade.sources.base import overlapped
     from nbtrade.tape import ingest
     from nbtrade.tape.resolver import Resolver
 
     source = ingest.open_source(path)
-    sink = _EngineSink(setup)
+    sink = _EngineSink(config)
     resolver: Resolver | None = None
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(source.n_bytes, "B", source.path.name, progress))

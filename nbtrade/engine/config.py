@@ -1,4 +1,4 @@
-"""What a run is set up with: the strategy, its accounts' first states, and the terms; all of it checked before anything runs."""
+"""What a run is set up with: the strategy, its accounts' first states, and the models; all of it checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,12 +13,12 @@ from nbtrade.engine.strategy import Strategy
 from nbtrade.schema import FILL_RULES, PRICE_SCALE
 from nbtrade.times import ns_of
 
-MOST_ORDERS = 10**6
-TERMS = {"latency": Latency, "fees": Fees, "risk": Risk, "instrument": Instrument}
+MAX_ORDERS = 10**6
+MODELS = {"latency": Latency, "fees": Fees, "risk": Risk, "instrument": Instrument}
 
 
 @dataclass(frozen=True)
-class Setup:
+class RunConfig:
     """All that a run needs besides its rows. fees, risk, instrument : one, or a tuple of one for each instrument
 
     states : one initial STATE record for each account
@@ -37,8 +37,8 @@ class Setup:
     features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
     values: Sequence[Mapping[str, Any]] = ()  # state fields of each account that differ from the strategy's defaults
 
-    def on(self, v: int) -> "Setup":
-        """The setup of instrument v alone."""
+    def on(self, v: int) -> "RunConfig":
+        """The configuration of instrument v alone."""
         if not any(isinstance(one, tuple) for one in (self.fees, self.risk, self.instrument)):
             return self
         fees, risk, instrument = (one[v] if isinstance(one, tuple) else one for one in (self.fees, self.risk, self.instrument))
@@ -80,30 +80,30 @@ class Setup:
         return simulation
 
 
-def new_setup(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> Setup:
-    """A checked Setup; None stands for an option's default. values : state fields of each account"""
+def new_config(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> RunConfig:
+    """A checked RunConfig; None stands for an option's default. values : state fields of each account"""
     given = {name: value for name, value in options.items() if value is not None}
-    _check_kinds(strategy, given)
+    _check_types(strategy, given)
     slots = given.get("max_orders", 1)
-    if not isinstance(slots, (int, np.integer)) or not 1 <= slots <= MOST_ORDERS:
-        raise ValueError(f"max_orders={slots!r}: an account has 1 to {MOST_ORDERS:,} order slots")
+    if not isinstance(slots, (int, np.integer)) or not 1 <= slots <= MAX_ORDERS:
+        raise ValueError(f"max_orders={slots!r}: an account has 1 to {MAX_ORDERS:,} order slots")
     if "sample" in given:
         given["sample"] = ns_of(given["sample"])
         if given["sample"] < 0:
             raise ValueError(f"sample={options['sample']!r}: the time between points of the equity curve is not negative (0: none)")
-    return Setup(strategy, strategy.states(values), **given, values=values)
+    return RunConfig(strategy, strategy.states(values), **given, values=values)
 
 
-def _check_kinds(strategy: Any, given: Mapping[str, Any]) -> None:
+def _check_types(strategy: Any, given: Mapping[str, Any]) -> None:
     """Raise TypeError for what is not what it should be."""
     check_strategy(strategy)
-    for name, kind in TERMS.items():
+    for name, kind in MODELS.items():
         for value in given[name] if isinstance(given.get(name), tuple) else (given.get(name),):
             if value is not None and not isinstance(value, kind):
                 raise TypeError(f"{name}={value!r}: give nbtrade.{kind.__name__}(...)")
-    unknown = [name for name in given if name not in Setup.__dataclass_fields__]
+    unknown = [name for name in given if name not in RunConfig.__dataclass_fields__]
     if unknown:
-        raise TypeError(f"there is no option {unknown[0]!r}. Options: {', '.join(name for name in Setup.__dataclass_fields__)}")
+        raise TypeError(f"there is no option {unknown[0]!r}. Options: {', '.join(name for name in RunConfig.__dataclass_fields__)}")
 
 
 def check_strategy(strategy: Any) -> None:
@@ -112,7 +112,7 @@ def check_strategy(strategy: Any) -> None:
         raise TypeError(f"strategy is {strategy!r}: give a function made with @nbtrade.strategy(state=[...], wake=...), after the data")
 
 
-def for_each(what: str, value: Any, names: list[str] | None) -> Any:
+def per_instrument(what: str, value: Any, names: list[str] | None) -> Any:
     """A tuple in the instruments' order, where the value is a dict by their names."""
     if not isinstance(value, Mapping):
         return value

@@ -3,7 +3,7 @@
     when it is made       the signature
     before it is compiled the bytecode's own words: fields and methods that do not exist, writes to what is not the state's
     when it is compiled   Numba's error, searched for what it is about
-    when it runs          the exception and line that guarded.py found
+    when it runs          the exception and line that _numba/traceback.py found
 
 A message is one sentence with the strategy's name, then file and line, and the line itself where the file (or the notebook's cell) is
 known. Numba's own error, a page of compiler text, is not shown: it is the exception's __context__.
@@ -21,7 +21,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from nbtrade._numba.jit import METHODS
+from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
 from nbtrade._numba.readonly import CANNOT
 from nbtrade.engine.kernels.market import MARKET, MarketRecord
@@ -45,12 +45,12 @@ ACCOUNT_FIELDS = [
     "average_px",
     "realised",
     "n_orders",
-    "refused",
+    "reject_reason",
     "n_refused",
     "capacity",
 ]
 # what Numba says (a regular expression) -> what it means
-MEANINGS = [
+EXPLANATIONS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
     (r"print\(\) function implementation does not support keyword", "print takes values only here: no sep=, end= or file=."),
     (r"name '(\w+)' is not defined", "the name {0!r} is not defined."),
@@ -77,7 +77,7 @@ MEANINGS = [
 ]
 
 
-def place_of(function: Callable[..., Any], line: int) -> str:
+def source_line(function: Callable[..., Any], line: int) -> str:
     """File and line, and below it the line's own text where it is known."""
     file = function.__code__.co_filename
     while linecache.getline(file, line).strip().startswith("@") and line < function.__code__.co_firstlineno + 9:  # its decorators
@@ -94,7 +94,7 @@ def _place_in(file: str, line: int) -> str:
 def check_signature(function: Callable[..., Any]) -> None:
     """Raise StrategyError for another number of arguments, and for a function that yields."""
     name, names = function.__name__, tuple(inspect.signature(function).parameters)
-    where = place_of(function, function.__code__.co_firstlineno)
+    where = source_line(function, function.__code__.co_firstlineno)
     if len(names) != len(ARGUMENTS):
         raise StrategyError(f"{name} takes ({', '.join(names)}); a strategy takes ({', '.join(ARGUMENTS)}).\nIn {where}")
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
@@ -107,7 +107,7 @@ def check_names(function: Callable[..., Any], dtype: np.dtype) -> None:
     found = needs_python(function)
     if found:
         what, inner, line = found
-        raise _refused(function, what + ".", place_of(inner, line))
+        raise _refused(function, what + ".", source_line(inner, line))
     names = tuple(inspect.signature(function).parameters)
     for line, role, attribute, is_write in _attributes(function, dict(zip(names, ARGUMENTS, strict=True))):
         fields, methods = known_names(role, dtype)
@@ -118,7 +118,7 @@ def check_names(function: Callable[..., Any], dtype: np.dtype) -> None:
 
 
 def _not_compiled(function: Callable[..., Any], what: str, line: int) -> StrategyError:
-    return _refused(function, what, place_of(function, line))
+    return _refused(function, what, source_line(function, line))
 
 
 def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyError:
@@ -129,7 +129,7 @@ def known_names(role: str, dtype: np.dtype) -> tuple[list[str], list[str]]:
     """Fields and methods of market, account or state."""
     fields = {"market": MARKET, "account": ACCOUNT, "state": dtype}[role].names or ()
     record = {"market": MarketRecord, "account": AccountRecord}.get(role)
-    return [f for f in fields if f != "_" or role != "state"], [m for m in METHODS if m in vars(record)] if record else []
+    return [f for f in fields if f != "_" or role != "state"], [m for m in RECORD_METHODS if m in vars(record)] if record else []
 
 
 def _unknown(role: str, attribute: str, fields: list[str], methods: list[str]) -> str:
@@ -165,28 +165,28 @@ def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.
         word = str(error.args[0])
         what = f"there is no field {word!r}. Fields of the state: {', '.join((dtype.names or ())[:-1]) or 'none'}."
     else:
-        what, word = _meaning(text)
+        what, word = _explanation(text)
     line = _line_of(error, text, function, word)
     return _not_compiled(function, what, line)
 
 
 def _store(text: str) -> tuple[str, str]:
     """(sentence, place) of a store into what cannot be set: in the strategy, or in a function of the user's that it calls."""
-    said = re.search(r"nbtrade: ([^\n]*)", text)
-    assert said is not None
-    places = re.findall(r"During: [^\n]* at ([^\n]+) \((\d+)\)", text[said.end() :])
+    lines = re.search(r"nbtrade: ([^\n]*)", text)
+    assert lines is not None
+    places = re.findall(r"During: [^\n]* at ([^\n]+) \((\d+)\)", text[lines.end() :])
     file, line = next((file, line) for file, line in places if not file.startswith(NUMBA))
-    return said[1] + ".", _place_in(file, int(line))
+    return lines[1] + ".", _place_in(file, int(line))
 
 
-def _meaning(text: str) -> tuple[str, str]:
+def _explanation(text: str) -> tuple[str, str]:
     """(sentence, the word that it is about)."""
     method = re.search(r"nbtrade_method_(\w+)", text)
     if method and "nbtrade: " not in text:
-        names = inspect.signature(METHODS[method[1]][0]).parameters.values()
+        names = inspect.signature(RECORD_METHODS[method[1]][0]).parameters.values()
         listed = ", ".join(str(p) for p in list(names)[1:])
         return f"{method[1]} is called with other arguments than it has: {method[1]}({listed}).", method[1]
-    for pattern, sentence in MEANINGS:
+    for pattern, sentence in EXPLANATIONS:
         found = re.search(pattern, text)
         if found:
             return sentence.format(*found.groups()), found[1] if found.groups() else ""
@@ -203,12 +203,12 @@ def _line_of(error: BaseException, text: str, function: Callable[..., Any], word
     """The user's line: where the error says, else where the word is, else where the function begins."""
     file = re.escape(function.__code__.co_filename)
     shown = re.escape(os.path.relpath(function.__code__.co_filename))  # Numba shows some by the working folder
-    said = re.findall(rf'(?:File "(?:{file}|{shown})", line |{file} \(|{file}:)(\d+)', text)
+    lines = re.findall(rf'(?:File "(?:{file}|{shown})", line |{file} \(|{file}:)(\d+)', text)
     loc = getattr(error, "loc", None)
     if loc is not None and loc.filename == function.__code__.co_filename:
-        said.append(str(loc.line))
+        lines.append(str(loc.line))
     first = function.__code__.co_firstlineno
-    inside = [int(n) for n in said if int(n) > first]
+    inside = [int(n) for n in lines if int(n) > first]
     if inside:
         return inside[-1]
     wanted = {"BEFORE_WITH"} if "context manager" in text else {word}
@@ -221,6 +221,6 @@ def runtime_error(function: Callable[..., Any], what: str, line: int, when: str,
     """A strategy raised."""
     values = ", ".join(f"{name}={value}" for name, value in state.items() if name != "_")
     return StrategyError(
-        f"strategy {function.__name__} raised {what}\nIn {place_of(function, line)}\n"
+        f"strategy {function.__name__} raised {what}\nIn {source_line(function, line)}\n"
         f"{when}. State as that call left it: {values or 'no fields'}."
     )

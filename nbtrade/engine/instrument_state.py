@@ -1,4 +1,4 @@
-"""One instrument in a run: the arrays behind a VENUE record, and how they are fed, drained and grown.
+"""One instrument in a run: the arrays behind an INSTRUMENT_STATE record, and how they are fed, drained and grown.
 
 Kernels reach everything through the record's addresses, so whoever replaces an array sets its address again: `_point`.
 """
@@ -9,13 +9,13 @@ import numpy as np
 
 from nbtrade import schema
 from nbtrade._numba.bits import WORD
-from nbtrade._numba.jit import attributes
-from nbtrade._numba.pointers import keep
+from nbtrade._numba.jit import as_record_array
+from nbtrade._numba.pointers import array_address
 from nbtrade.book.kernels import arrays
 from nbtrade.book.kernels.pointers import BOOK_FIELDS
 from nbtrade.engine.kernels import gateway, records
-from nbtrade.engine.kernels.match import FAR
-from nbtrade.engine.kernels.row_batch import AT_ONCE, BESTS, N_OURS
+from nbtrade.engine.kernels.match import AFTER_ALL_ROWS
+from nbtrade.engine.kernels.row_batch import BATCH_ROWS, BEST_KEYS, N_FILTER
 from nbtrade.errors import CapacityError
 
 LOG_ROWS = 1 << 14
@@ -25,22 +25,22 @@ RING = 1 << 12
 
 def new_records(dtype: np.dtype, n: int = 1) -> np.ndarray:
     """Zeroed records as kernels take them."""
-    return attributes(np.zeros(n, dtype))
+    return as_record_array(np.zeros(n, dtype))
 
 
 def own_records(n: int) -> np.ndarray:
     """OWN[1 + n]: what stands for no order, behind which no row is, and n orders."""
     entries = new_records(records.OWN, 1 + n)
-    entries[0]["next"], entries[0]["stamp"], entries[0]["joined"] = -1, FAR, FAR
+    entries[0]["next"], entries[0]["stamp"], entries[0]["joined"] = -1, AFTER_ALL_ROWS, AFTER_ALL_ROWS
     return entries
 
 
 def new_log(dtype: np.dtype, n: int) -> np.ndarray:
     """Room for n records that are written before they are read, in full: their dtypes have no gaps."""
-    return attributes(np.empty(n, dtype))
+    return as_record_array(np.empty(n, dtype))
 
 
-def taken(array: np.ndarray, n: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def hand_over(array: np.ndarray, n: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """(the n records of a log, plain; the log to go on with): a fairly full one is given away with its records.
 
     To copy them takes memory that was never used, which costs 2 us a page.
@@ -50,7 +50,7 @@ def taken(array: np.ndarray, n: int, dtype: np.dtype) -> tuple[np.ndarray, np.nd
     return array[:n].view(np.ndarray), new_log(dtype, len(array))
 
 
-def joined(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
+def concatenated(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
     """Arrays of one dtype as one, a single one as it is; as bytes: see copy_of."""
     if len(parts) == 1:
         return parts[0].view(np.ndarray)
@@ -84,10 +84,10 @@ class Delays:
     responses: np.ndarray | None = None
 
 
-class Venue:
+class InstrumentState:
     """The arrays of one instrument with k accounts.
 
-    one      : VENUE[1], of the run         accounts : ACCOUNT[k] of this instrument
+    one      : INSTRUMENT_STATE[1], of the run         accounts : ACCOUNT[k] of this instrument
     book     : Book before the first row    slots    : order slots of an account; it has one more, to close its position
     """
 
@@ -101,46 +101,56 @@ class Venue:
         self.messages = new_records(records.MESSAGE, power_of_two(4 * self.n_slots + 2))
         self.logs: dict[str, list[np.ndarray]] = {"fills": [], "done": []}
         self.record["keep_log"] = keep_log
-        self.ahead = np.zeros(AT_ONCE, np.int32), np.zeros(AT_ONCE, np.int64)
-        self._point("places_at", self.ahead[0])
-        self._point("changes_at", self.ahead[1])
+        self.batch_buffers = np.zeros(BATCH_ROWS, np.int32), np.zeros(BATCH_ROWS, np.int64)
+        self._set_address("i_levels_at", self.batch_buffers[0])
+        self._set_address("changes_at", self.batch_buffers[1])
         self.rows_before = self.first_row = 0  # rows of sessions before; the first row's number in the tape
         self._set_orders()
         self._set_delays()
         for name, dtype in LOGS.items():
             self._set_log(name, new_log(dtype, LOG_ROWS))
         self._set_reports(new_records(records.REPORT, RING))
-        self._point("messages_at", self.messages)
+        self._set_address("messages_at", self.messages)
         self.record["m_mask"] = len(self.messages) - 1
         self.start_session(book)
 
-    def _point(self, name: str, array: np.ndarray) -> None:
-        self.record[name] = keep(array)
+    def _set_address(self, name: str, array: np.ndarray) -> None:
+        self.record[name] = array_address(array)
 
     # --- setting up --------------------------------------------------------------------------------
     def start_session(self, book: arrays.Book) -> None:
         """Begin with the first row of a tape whose book before that is `book`."""
         self.rows_before, self.first_row = self.n_rows(), 0
         self.exchange_book = book
-        self.seen_book = book if self.one_book else arrays.copied(book)
+        self.local_book = book if self.one_book else arrays.copied(book)
         self.own_bits = (np.zeros_like(book.words), np.zeros_like(book.tree), book.sides.copy())
         self.own_bits[2]["best"], self.own_bits[2]["n_levels"] = arrays.NO_KEY, 0
-        self.ours, self.ours_counts = np.zeros(N_OURS, np.int64), np.zeros(BESTS * WORD, np.int32)
+        self.own_filter, self.own_filter_counts = np.zeros(N_FILTER, np.int64), np.zeros(BEST_KEYS * WORD, np.int32)
         r = self.record
-        for name in ("base_row", "x", "x_phase", "l", "seen", "seen_bits", "n_resting", "top_bid_qty", "top_ask_qty"):
+        for name in (
+            "base_row",
+            "exchange_row",
+            "exchange_phase",
+            "local_row",
+            "scan_row",
+            "scan_bits",
+            "n_resting",
+            "top_bid_qty",
+            "top_ask_qty",
+        ):
             r[name] = 0
         r["top_bid"] = r["top_ask"] = arrays.NO_KEY  # the first top is a change
         r["candidate"] = records.NEVER
-        self._point_books()
+        self._set_book_addresses()
 
-    def _point_books(self) -> None:
-        for names, book in ((BOOK_FIELDS, self.exchange_book), (records.SEEN_FIELDS, self.seen_book)):
+    def _set_book_addresses(self) -> None:
+        for names, book in ((BOOK_FIELDS, self.exchange_book), (records.LOCAL_FIELDS, self.local_book)):
             for name, array in zip(names, book, strict=True):
-                self._point(name, array)
+                self._set_address(name, array)
         for name, array in zip(("own_words_at", "own_tree_at", "own_sides_at"), self.own_bits, strict=True):
-            self._point(name, array)
-        self._point("ours_at", self.ours)
-        self._point("ours_counts_at", self.ours_counts)
+            self._set_address(name, array)
+        self._set_address("own_filter_at", self.own_filter)
+        self._set_address("own_filter_counts_at", self.own_filter_counts)
         self.record["n_pages_table"] = len(self.exchange_book.pages)
 
     @property
@@ -148,16 +158,16 @@ class Venue:
         """OWN[]: the slots of all accounts, then TAKEN entries."""
         return self.entries[1:]
 
-    def _point_orders(self) -> None:
-        self._point("entries_at", self.entries)
-        self._point("orders_at", self.orders)
+    def _set_order_addresses(self) -> None:
+        self._set_address("entries_at", self.entries)
+        self._set_address("orders_at", self.orders)
         self.accounts["orders_at"] = self.record["orders_at"] + self.accounts["first"] * records.OWN_BYTES
 
     def _set_orders(self) -> None:
         k, a, slots = len(self.accounts), self.accounts, self.slots
-        self._point("accounts_at", a)
+        self._set_address("accounts_at", a)
         a["first"] = np.arange(k) * (slots + 1)
-        self._point_orders()
+        self._set_order_addresses()
         a["capacity"] = slots
         chain = np.append(np.arange(1, slots), (-1, -1))  # the last slot is for closing a position
         self.orders["next"][: self.n_slots] = np.tile(chain, k)
@@ -170,17 +180,17 @@ class Venue:
         r["feed"], r["entry"], r["response"], r["latency"], r["seed"] = d.feed, d.entry, d.response, d.kind, d.seed
         for name, array in (("sample_ts_at", d.times), ("sample_entry_at", d.entries), ("sample_response_at", d.responses)):
             if array is not None:
-                self._point(name, array)
+                self._set_address(name, array)
                 r["n_latencies"] = len(array)
 
     def _set_log(self, name: str, array: np.ndarray) -> None:
         setattr(self, name, array)
-        self._point(f"{name}_at", array)
+        self._set_address(f"{name}_at", array)
         self.record[f"{name}_capacity"] = len(array)
 
     def _set_reports(self, reports: np.ndarray) -> None:
         self.reports = reports
-        self._point("reports_at", reports)
+        self._set_address("reports_at", reports)
         self.record["r_mask"] = len(reports) - 1
 
     # --- rows --------------------------------------------------------------------------------------
@@ -188,16 +198,16 @@ class Venue:
         """Rows at hand: the first is tape row `base_row`, and they begin with the first that either clock still needs."""
         r = self.record
         shift = base_row - int(r["base_row"])
-        for name in ("x", "l", "seen"):
+        for name in ("exchange_row", "local_row", "scan_row"):
             r[name] -= shift
         r["base_row"], r["n"] = base_row, len(events)
         self.rows = events, ts_event, ts_recv
         for name, array in zip(("events_at", "ts_event_at", "ts_recv_at"), self.rows, strict=True):
-            self._point(name, array)
+            self._set_address(name, array)
 
-    def send_again(self, ts: int) -> None:
+    def resend_orders(self, ts: int) -> None:
         """In a new session: orders that worked in the last one are new orders that arrive at `ts`, before what was under way."""
-        gateway.settle(self.records)
+        gateway.deliver_all(self.records)
         r, own = self.record, self.orders
         r["n_taken"], r["free_taken"] = 0, self.n_slots
         own["next"][self.n_slots :] = np.arange(self.n_slots + 1, len(own) + 1)
@@ -209,18 +219,24 @@ class Venue:
         again["arrive"], again["order"], again["what"] = ts, working, records.NEW
         own["state"][working] = records.SENT
         own["in_flight"][working] += 1
-        np.add.at(self.accounts["flying"], own["account"][working], 1)
+        np.add.at(self.accounts["in_flight"], own["account"][working], 1)
         n = len(working) + len(under_way)
         self.messages[:n] = np.concatenate((again, under_way))
         r["m_head"], r["m_tail"] = 0, n
 
     def n_rows(self) -> int:
         """Rows that the exchange's clock has passed, of all sessions."""
-        return self.rows_before + int(self.record["base_row"] + self.record["x"]) - self.first_row
+        return self.rows_before + int(self.record["base_row"] + self.record["exchange_row"]) - self.first_row
 
     def n_passed(self) -> int:
         """Rows that neither clock needs any more."""
-        return int(min(self.record["x"], self.record["l"], self.record["x"] if self.one_book else self.record["seen"]))
+        return int(
+            min(
+                self.record["exchange_row"],
+                self.record["local_row"],
+                self.record["exchange_row"] if self.one_book else self.record["scan_row"],
+            )
+        )
 
     # --- room --------------------------------------------------------------------------------------
     def drain(self) -> None:
@@ -228,7 +244,7 @@ class Venue:
         for name, dtype in LOGS.items():
             n = int(self.record[f"n_{name}"])
             if n:
-                part, log = taken(getattr(self, name), n, dtype)
+                part, log = hand_over(getattr(self, name), n, dtype)
                 self.logs[name].append(part)
                 self.record[f"n_{name}"] = 0
                 self._set_log(name, log)
@@ -237,21 +253,21 @@ class Venue:
         """Drain the logs, then grow whatever could still not take the most that one row may cause."""
         self.drain()
         r, sides = self.record, self.exchange_book.sides
-        most = 2 * int(r["n_resting"]) + int(sides["n_levels"].sum()) + 8
+        worst_case = 2 * int(r["n_resting"]) + int(sides["n_levels"].sum()) + 8
         for name, dtype in LOGS.items():
-            if most > len(getattr(self, name)):
-                self._set_log(name, new_log(dtype, 4 * most))
+            if worst_case > len(getattr(self, name)):
+                self._set_log(name, new_log(dtype, 4 * worst_case))
         pending = int(r["r_tail"] - r["r_head"])
-        if pending + most > len(self.reports):
-            self._grow_reports(power_of_two(2 * (pending + most)))
-        if int(r["n_taken"]) + most > int(r["taken_capacity"]):
-            self._grow_taken(2 * (int(r["n_taken"]) + most))
+        if pending + worst_case > len(self.reports):
+            self._grow_reports(power_of_two(2 * (pending + worst_case)))
+        if int(r["n_taken"]) + worst_case > int(r["taken_capacity"]):
+            self._grow_taken(2 * (int(r["n_taken"]) + worst_case))
         needed = max(2, int(r["pages_needed"]))
         while int(self.exchange_book.sides["n_free"][0]) < needed:
             self._grow_exchange_book()
-        while int(self.seen_book.sides["n_free"][0]) < needed:
-            self.seen_book = arrays.grown(self.seen_book)
-        self._point_books()
+        while int(self.local_book.sides["n_free"][0]) < needed:
+            self.local_book = arrays.grown(self.local_book)
+        self._set_book_addresses()
 
     def _grow_reports(self, n: int) -> None:
         old, at = self.reports, np.arange(int(self.record["r_head"]), int(self.record["r_tail"]))
@@ -267,21 +283,21 @@ class Venue:
         self.orders["next"][len(old) :] = np.arange(len(old) + 1, len(self.orders) + 1)
         # the free list's last entry of old pointed one past the end: exactly at the first new one
         self.record["taken_capacity"] = n
-        self._point_orders()
+        self._set_order_addresses()
 
     def widen(self, px_min: int, px_max: int) -> None:
         """Make the books take prices px_min..px_max."""
         words, _, sides = self.own_bits
         own = arrays.widened(self.exchange_book._replace(words=words, sides=sides), px_min, px_max)
         self.exchange_book = arrays.widened(self.exchange_book, px_min, px_max)
-        self.seen_book = self.exchange_book if self.one_book else arrays.widened(self.seen_book, px_min, px_max)
+        self.local_book = self.exchange_book if self.one_book else arrays.widened(self.local_book, px_min, px_max)
         self.own_bits = (words, own.tree, own.sides)
-        self._point_books()
+        self._set_book_addresses()
 
     def _grow_exchange_book(self) -> None:
         self.exchange_book = arrays.grown(self.exchange_book)
         if self.one_book:
-            self.seen_book = self.exchange_book
+            self.local_book = self.exchange_book
         words, tree, sides = self.own_bits
         larger = np.zeros_like(self.exchange_book.words)
         larger[: len(words)] = words
@@ -290,7 +306,7 @@ class Venue:
     # --- results -----------------------------------------------------------------------------------
     def log(self, name: str) -> np.ndarray:
         """One log as an array: "fills" FILL[], "done" OWN[]."""
-        return joined(self.logs[name], LOGS[name])
+        return concatenated(self.logs[name], LOGS[name])
 
     def open_orders(self) -> np.ndarray:
         """Orders neither filled, cancelled nor rejected: OWN[]."""

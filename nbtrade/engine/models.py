@@ -1,4 +1,4 @@
-"""The terms a backtest assumes: latency, fees, limits on risk, and what the instrument is.
+"""The models a backtest assumes: latency, fees, limits on risk, and what the instrument is.
 
 Plain data, checked here, turned into the kernels' integers (`delays`, `limits`) or into currency (`Fees`).
 """

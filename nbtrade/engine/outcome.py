@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from nbtrade._numba.jit import attributes
-from nbtrade.engine.config import Setup
+from nbtrade._numba.jit import as_record_array
+from nbtrade.engine.config import RunConfig
 from nbtrade.engine.kernels.outcome import public_orders, public_totals
 from nbtrade.engine.models import Fees, Latency
 from nbtrade.engine.simulation import Simulation
@@ -33,9 +33,9 @@ def session_of(tape: TapeRows) -> Session:
     return Session(str(tape.path), str(tape.manifest.get("content_hash", "")), tape.start, len(tape), first, last)
 
 
-def result_of(simulation: Simulation, setup: Setup, symbol: str = "", tick_units: int = 1, v: int = 0, k: int = 0) -> Result:
+def result_of(simulation: Simulation, config: RunConfig, symbol: str = "", tick_units: int = 1, v: int = 0, k: int = 0) -> Result:
     """The result of account k on instrument v of a finished run."""
-    return Outcome(simulation, setup, symbol, tick_units, v).result(k)
+    return Outcome(simulation, config, symbol, tick_units, v).result(k)
 
 
 def orders_of(parts: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
@@ -46,7 +46,7 @@ def orders_of(parts: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarr
     at[np.argsort(ids, kind="stable")] = np.arange(len(ids))
     out, start = np.empty(len(ids), ORDER), 0
     for rows, numbers in whole:
-        public_orders(attributes(rows), numbers, at[start : start + len(numbers)], attributes(out))
+        public_orders(as_record_array(rows), numbers, at[start : start + len(numbers)], as_record_array(out))
         start += len(numbers)
     return out
 
@@ -87,30 +87,30 @@ class Outcome:
     def __init__(
         self,
         simulation: Simulation,
-        setup: Setup,
+        config: RunConfig,
         symbol: str,
         tick_units: int,
         v: int = 0,
         sessions: Sequence[Session] = (),
         at_close: str = "carry",
     ) -> None:
-        self.simulation, self.setup, self.v = simulation, setup.on(v), v
-        self.venue, self.n_accounts = simulation.venues[v], simulation.n_accounts
+        self.simulation, self.config, self.v = simulation, config.on(v), v
+        self.instrument, self.n_accounts = simulation.instruments[v], simulation.n_accounts
         self.symbol, self.tick_units, self.sessions, self.at_close = symbol, tick_units, tuple(sessions), at_close
-        self.tick_lot = tick_units / PRICE_SCALE * self.setup.instrument.multiplier
+        self.tick_lot = tick_units / PRICE_SCALE * self.config.instrument.multiplier
         self.market: Any = np.array(simulation.market[v].tolist()[: len(LAST_MARKET.names or ())], LAST_MARKET)[()]
 
     # --- results -----------------------------------------------------------------------------------
     def result(self, k: int = 0) -> Result:
         """The result of account k."""
         fills, samples, account = self._fills(k), self._samples(k), self.totals[k].copy()
-        if self.setup.fees.schedule is not None:
+        if self.config.fees.schedule is not None:
             scheduled = self._scheduled_fees(fills)
             account["fees"] = float(scheduled.sum())
             fill_fees: Later = scheduled
             sample_fees = up_to(fills["ts"], np.cumsum(scheduled), samples["ts"])
         else:  # functions of a few arrays: the simulation is not kept
-            fill_fees, sample_fees = partial(fees_of_fills, self.setup.fees, fills, self.tick_lot), self._fees_of(samples)
+            fill_fees, sample_fees = partial(fees_of_fills, self.config.fees, fills, self.tick_lot), self._fees_of(samples)
         return Result(
             fill_rows=fills,
             fill_fees=fill_fees,
@@ -125,7 +125,7 @@ class Outcome:
 
     def rows(self) -> list[dict[str, metrics.Number]]:
         """Metrics of every account: totals; with samples those of samples; and users' own."""
-        by_schedule, sampled = self.setup.fees.schedule is not None, bool(self.setup.sample)
+        by_schedule, sampled = self.config.fees.schedule is not None, bool(self.config.sample)
         needed = by_schedule or sampled or metrics.USER_METRICS
         results = [self.result(k) for k in range(self.n_accounts)] if needed else []
         totals = self.totals.copy()
@@ -142,18 +142,18 @@ class Outcome:
     def totals(self) -> np.ndarray:
         """TOTALS[k] of all accounts; fees by rates, 0 where a schedule says what a fill costs."""
         out = np.zeros(self.n_accounts, TOTALS)
-        public_totals(self.venue.accounts, attributes(out))
-        if self.setup.fees.schedule is None:
+        public_totals(self.instrument.accounts, as_record_array(out))
+        if self.config.fees.schedule is None:
             out["fees"] = self._fees_of(out)
         return out
 
     def _fills(self, k: int) -> np.ndarray:
         """FILL[n] of account k, by time."""
-        return self._split_fills.of(k) if self.n_accounts > 1 else self.venue.log("fills")
+        return self._split_fills.of(k) if self.n_accounts > 1 else self.instrument.log("fills")
 
     @cached_property
     def _split_fills(self) -> _ByAccount:
-        fills = self.venue.log("fills")
+        fills = self.instrument.log("fills")
         return _ByAccount(fills, fills["account"], self.n_accounts)
 
     def _samples(self, k: int) -> np.ndarray:
@@ -161,37 +161,37 @@ class Outcome:
         if len(self.simulation.accounts) == 1:
             return self.simulation.all_samples()
         samples = self._split_samples.of(k)
-        samples["venue"] = 0
+        samples["instrument"] = 0
         return samples
 
     @cached_property
     def _split_samples(self) -> _ByAccount:
         samples = self.simulation.all_samples()
-        samples = samples[samples["venue"] == self.v] if len(self.simulation.venues) > 1 else samples
+        samples = samples[samples["instrument"] == self.v] if len(self.simulation.instruments) > 1 else samples
         return _ByAccount(samples, samples["account"], self.n_accounts)
 
     def _own_orders(self, k: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """(OWN[], numbers of account k's rows in it; None: all), finished and open orders."""
         if self.n_accounts == 1:
-            return [(self.venue.log("done"), None), (self.venue.open_orders(), None)]
+            return [(self.instrument.log("done"), None), (self.instrument.open_orders(), None)]
         return [(log.rows, log.numbers(k)) for log in self._split_orders]
 
     @cached_property
     def _split_orders(self) -> list[_ByAccount]:
-        logs = self.venue.log("done"), self.venue.open_orders()
+        logs = self.instrument.log("done"), self.instrument.open_orders()
         return [_ByAccount(log, log["account"], self.n_accounts) for log in logs]
 
     # --- fees --------------------------------------------------------------------------------------
     def _fees_of(self, rows: Any) -> np.ndarray:
         """Fees f8[n] by rates, of TOTALS[n] or SAMPLE[n]."""
-        fees = self.setup.fees
+        fees = self.config.fees
         rates = {"maker_value": fees.maker_rate, "taker_value": fees.taker_rate, "sell_value": fees.sell_rate}
         maker, taker, sold = (rows[name] * self.tick_lot if rate else 0.0 for name, rate in rates.items())
         return fees.of(rows["maker_qty"], rows["taker_qty"], maker, taker, rows["sell_qty"], sold)
 
     def _scheduled_fees(self, fills: np.ndarray) -> np.ndarray:
         """Fee of each fill by the schedule: f8[n]. Raises ValueError for an answer that is not one number for each fill."""
-        schedule: Any = self.setup.fees.schedule
+        schedule: Any = self.config.fees.schedule
         frame = fills_frame(fills, TickSize.of_units(self.tick_units, self.symbol))
         answer = np.asarray(schedule(frame.assign(traded=frame["size"].cumsum())), np.float64)
         answer = np.full(len(fills), answer) if answer.ndim == 0 else answer
@@ -205,35 +205,35 @@ class Outcome:
 
     # --- where it comes from -----------------------------------------------------------------------
     def _info(self, k: int) -> RunInfo:
-        setup, instrument = self.setup, self.setup.instrument
+        config, instrument = self.config, self.config.instrument
         return RunInfo(
             symbol=self.symbol,
             tick_units=self.tick_units,
             multiplier=float(instrument.multiplier),
             currency=instrument.currency,
             strategy=self.simulation.strategy.name,
-            parameters=setup.parameters(k),
-            configuration={**self._configuration, "fill_rule": FILL_RULES[int(self.venue.accounts["rule"][k])]},
+            parameters=config.parameters(k),
+            configuration={**self._configuration, "fill_rule": FILL_RULES[int(self.instrument.accounts["rule"][k])]},
             sessions=self.sessions,
             n_wakes=int(self.simulation.run["n_wakes"][0]),
-            n_rows=self.venue.n_rows(),
+            n_rows=self.instrument.n_rows(),
         )
 
     @cached_property
     def _configuration(self) -> dict[str, Any]:
         """What all accounts of the run share."""
-        setup = self.setup
-        fees = {**vars(setup.fees)}
-        if setup.fees.schedule is not None:
-            fees = {"schedule": getattr(setup.fees.schedule, "__qualname__", repr(setup.fees.schedule))}
+        config = self.config
+        fees = {**vars(config.fees)}
+        if config.fees.schedule is not None:
+            fees = {"schedule": getattr(config.fees.schedule, "__qualname__", repr(config.fees.schedule))}
         return {
-            "latency": _latency(setup.latency),
+            "latency": _latency(config.latency),
             "fees": fees,
-            "risk": {**vars(setup.risk)},
-            "instrument": {**vars(setup.instrument)},
+            "risk": {**vars(config.risk)},
+            "instrument": {**vars(config.instrument)},
             "fill_rule": FILL_RULES[FIFO],
-            "max_orders": int(setup.max_orders),
-            "sample": int(setup.sample),
+            "max_orders": int(config.max_orders),
+            "sample": int(config.sample),
             "at_close": self.at_close,
         }
 

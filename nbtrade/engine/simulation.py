@@ -10,10 +10,10 @@ import numpy as np
 
 from nbtrade import schema
 from nbtrade._numba import traceback
-from nbtrade._numba.pointers import keep
+from nbtrade._numba.pointers import array_address
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import diagnostics
-from nbtrade.engine.instrument_state import LOG_ROWS, Delays, Venue, joined, new_log, new_records, taken
+from nbtrade.engine.instrument_state import LOG_ROWS, Delays, InstrumentState, concatenated, hand_over, new_log, new_records
 from nbtrade.engine.kernels import event_loop, market, order_entry, records
 from nbtrade.engine.strategy import Strategy
 from nbtrade.errors import CapacityError
@@ -50,16 +50,16 @@ class Simulation:
         self.one_book = shares_book(strategy, delays.feed)
         self.accounts = new_records(records.ACCOUNT, len(books) * self.n_accounts)
         self.market = new_records(market.MARKET, len(books))
-        self.venue_records = new_records(records.VENUE, len(books))
+        self.instrument_records = new_records(records.INSTRUMENT_STATE, len(books))
         self.samples = new_log(schema.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
         self.sample_log: list[np.ndarray] = []
         self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
         self._set_accounts(limits or {})
-        self.venues = [
-            Venue(self.venue_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
+        self.instruments = [
+            InstrumentState(self.instrument_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
             for v, book in enumerate(books)
         ]
-        self.venue_records["all_fifo"] = not self.accounts["rule"].any()
+        self.instrument_records["all_fifo"] = not self.accounts["rule"].any()
         self._set_market()
         self.run = self._new_run(sample)
 
@@ -69,39 +69,43 @@ class Simulation:
 
     # --- setting up --------------------------------------------------------------------------------
     def _set_accounts(self, limits: dict[str, int | np.ndarray]) -> None:
-        a, at = self.accounts, keep(self.accounts)
+        a, at = self.accounts, array_address(self.accounts)
         n = np.arange(len(a))
-        a["index"], a["venue"] = n % self.n_accounts, n // self.n_accounts
+        a["index"], a["instrument"] = n % self.n_accounts, n // self.n_accounts
         a["self_at"] = at + n * records.ACCOUNT_BYTES
-        a["n_venues"] = len(self.venue_records)
+        a["n_instruments"] = len(self.instrument_records)
         a["stride"] = self.n_accounts * records.ACCOUNT_BYTES
-        a["venue_at"] = keep(self.venue_records) + a["venue"] * records.VENUE.itemsize
-        a["quote_bid"] = a["quote_ask"] = a["seen_row"] = -1
+        a["instrument_at"] = array_address(self.instrument_records) + a["instrument"] * records.INSTRUMENT_STATE.itemsize
+        a["quote_bid"] = a["quote_ask"] = a["shared_row"] = -1
         a["lot"] = a["rate_interval"] = 1
         for name, value in limits.items():
             a[name] = np.resize(value, len(a))
-        a["checked"] = (a["lot"] > 1) | sum(a[name] > 0 for name in ("max_order", "max_position", "max_open", "max_loss", "max_rate"))
+        a["has_limits"] = (a["lot"] > 1) | sum(a[name] > 0 for name in ("max_order", "max_position", "max_open", "max_loss", "max_rate"))
 
     def _set_market(self) -> None:
         m = self.market
         for name in ("last_px", "bid_px", "ask_px"):
             m[name] = 2**63 - 1
         m["last_side"], m["n_features"] = -1, len(self.no_features)
-        m["index"], m["n_venues"] = np.arange(len(m)), len(m)
-        m["self_at"] = keep(m) + m["index"] * market.MARKET_BYTES
-        m["venue_at"] = self.venue_records.ctypes.data + m["index"] * records.VENUE.itemsize
-        self.venue_records["market_at"] = m["self_at"]
+        m["index"], m["n_instruments"] = np.arange(len(m)), len(m)
+        m["self_at"] = array_address(m) + m["index"] * market.MARKET_BYTES
+        m["instrument_at"] = self.instrument_records.ctypes.data + m["index"] * records.INSTRUMENT_STATE.itemsize
+        self.instrument_records["market_at"] = m["self_at"]
 
     def _new_run(self, sample: int) -> np.ndarray:
         run = new_records(records.RUN)
         s = self.strategy
-        run["wakes"], run["interval"], run["one_book"], run["notes_trades"] = s.wakes, s.interval, self.one_book, s.reads_trades
+        run["wakes"], run["interval"], run["one_book"], run["reads_trades"] = s.wakes, s.interval, self.one_book, s.reads_trades
         run["strategy_at"] = s.address
-        run["sample"], run["samples_at"], run["samples_capacity"] = sample, keep(self.samples), len(self.samples)
-        run["n_accounts"], run["n_venues"] = self.n_accounts, len(self.venues)
-        run["venues_at"], run["accounts_at"], run["market_at"] = keep(self.venue_records), keep(self.accounts), keep(self.market)
-        run["no_features_at"] = keep(self.no_features)
-        run["states_at"], run["state_bytes"] = keep(self.states), self.states.dtype.itemsize
+        run["sample"], run["samples_at"], run["samples_capacity"] = sample, array_address(self.samples), len(self.samples)
+        run["n_accounts"], run["n_instruments"] = self.n_accounts, len(self.instruments)
+        run["instruments_at"], run["accounts_at"], run["market_at"] = (
+            array_address(self.instrument_records),
+            array_address(self.accounts),
+            array_address(self.market),
+        )
+        run["no_features_at"] = array_address(self.no_features)
+        run["states_at"], run["state_bytes"] = array_address(self.states), self.states.dtype.itemsize
         run["end_ts"] = records.NEVER
         return run
 
@@ -110,8 +114,8 @@ class Simulation:
         self.features = np.ascontiguousarray(ts, np.int64), np.ascontiguousarray(matrix, np.float64)
         run = self.run
         self.no_features = np.full(self.features[1].shape[1], np.nan)
-        run["no_features_at"], self.market["n_features"] = keep(self.no_features), len(self.no_features)
-        run["feature_ts_at"], run["feature_matrix_at"] = keep(self.features[0]), keep(self.features[1])
+        run["no_features_at"], self.market["n_features"] = array_address(self.no_features), len(self.no_features)
+        run["feature_ts_at"], run["feature_matrix_at"] = array_address(self.features[0]), array_address(self.features[1])
         run["n_features"], run["feature_width"], run["feature_row"] = *self.features[1].shape, 0
 
     # --- running -----------------------------------------------------------------------------------
@@ -124,7 +128,7 @@ class Simulation:
             if status == event_loop.NEED_ROOM:
                 self._make_room()
             elif status == event_loop.STRATEGY_FAILED:
-                self._explain_failure()
+                self._raise_strategy_error()
             elif status != event_loop.PAUSED:
                 break
         if final:
@@ -132,7 +136,7 @@ class Simulation:
 
     def n_rows(self) -> int:
         """Rows that the exchanges' clocks have passed."""
-        return sum(venue.n_rows() for venue in self.venues)
+        return sum(instrument.n_rows() for instrument in self.instruments)
 
     def feed(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, base_row: int, final: bool) -> int:
         """Run on rows of the one instrument; returns how many of them neither clock needs any more.
@@ -140,21 +144,21 @@ class Simulation:
         events : EVENT[n], ts_event, ts_recv : i8[n]; the first is tape row `base_row`, and they begin with the first row that the
         last call's answer left over. Call with `final` at the end.
         """
-        self.venues[0].feed(events, ts_event, ts_recv, base_row)
+        self.instruments[0].feed(events, ts_event, ts_recv, base_row)
         self.go(final)
-        return self.venues[0].n_passed()
+        return self.instruments[0].n_passed()
 
     def close_session(self, flatten: bool) -> None:
         """DAY orders expire, and positions are closed if asked for. Raises CapacityError for one larger than an order can be."""
         if flatten:
             self._check_positions()
         end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
-        for venue in self.venues:
+        for instrument in self.instruments:
             closed = self.n_accounts if flatten else 0
             step = 0
-            while step < venue.n_slots + closed:
-                venue.make_room()
-                step = order_entry.close_session(venue.records, step, venue.n_slots, closed, end)
+            while step < instrument.n_slots + closed:
+                instrument.make_room()
+                step = order_entry.close_session(instrument.records, step, instrument.n_slots, closed, end)
         self.drain()
 
     def _check_positions(self) -> None:
@@ -171,25 +175,25 @@ class Simulation:
 
         Reports that were under way arrive now, and wake nobody.
         """
-        self._note_the_rest()
+        self._note_remaining_trades()
         self.run["started"] = self.run["ended"] = 0
         self.run["end_ts"] = records.NEVER
         self.market["bid_px"] = self.market["ask_px"] = 2**63 - 1
-        for venue, book in zip(self.venues, books, strict=True):
-            venue.start_session(book)
-            venue.send_again(first_ts + venue.delays.feed)
-        self.accounts["seen_row"], self.accounts["woken"] = -1, 0  # rows are counted anew
+        for instrument, book in zip(self.instruments, books, strict=True):
+            instrument.start_session(book)
+            instrument.resend_orders(first_ts + instrument.delays.feed)
+        self.accounts["shared_row"], self.accounts["wake_bits"] = -1, 0  # rows are counted anew
 
-    def _note_the_rest(self) -> None:
+    def _note_remaining_trades(self) -> None:
         """Trades and events after the session's last wake are seen too."""
-        for venue in self.venues:
-            market.note_rest(venue.records)
+        for instrument in self.instruments:
+            market.note_remaining_trades(instrument.records)
 
-    def _explain_failure(self) -> None:
+    def _raise_strategy_error(self) -> None:
         """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""
         k, ts = int(self.run["failed_account"][0]), int(self.market["ts"][0])
         state = dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))
-        what, line = traceback.raised(state["_"])
+        what, line = traceback.exception_of(state["_"])
         when = f"At {np.datetime64(ts, 'ns')} UTC (wake {int(self.run['n_wakes'][0]):,}, account {k})"
         function = self.strategy.function
         raise diagnostics.runtime_error(function, what, function.__code__.co_firstlineno + line, when, state)
@@ -197,20 +201,20 @@ class Simulation:
     # --- room --------------------------------------------------------------------------------------
     def drain(self) -> None:
         """Move what the logs hold out of the kernels' way."""
-        for venue in self.venues:
-            venue.drain()
+        for instrument in self.instruments:
+            instrument.drain()
         n = int(self.run["n_samples"][0])
         if n:
-            part, self.samples = taken(self.samples, n, schema.SAMPLE)
+            part, self.samples = hand_over(self.samples, n, schema.SAMPLE)
             self.sample_log.append(part)
-            self.run["n_samples"], self.run["samples_at"] = 0, keep(self.samples)
+            self.run["n_samples"], self.run["samples_at"] = 0, array_address(self.samples)
 
     def _make_room(self) -> None:
         self.drain()
-        for venue in self.venues:
-            venue.make_room()
+        for instrument in self.instruments:
+            instrument.make_room()
 
     # --- results -----------------------------------------------------------------------------------
     def all_samples(self) -> np.ndarray:
         """SAMPLE[] of all accounts and instruments, by time."""
-        return joined(self.sample_log, schema.SAMPLE)
+        return concatenated(self.sample_log, schema.SAMPLE)

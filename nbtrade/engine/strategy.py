@@ -1,4 +1,4 @@
-"""The strategy seam: a Python function becomes a function pointer that the engine calls at every wake.
+"""A strategy: a Python function becomes a function pointer that the engine calls at every wake.
 
     @nbtrade.strategy(state=[("half_spread", "i8"), ("max_position", "i8")], wake="100ms")
     def market_maker(market, features, account, state):
@@ -23,7 +23,7 @@ from nbtrade._numba.jit import JIT, EntryPoint, helper, use_cache
 from nbtrade._numba.reached import plain, reached
 from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
 from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, record_type
-from nbtrade._numba.traceback import Guarded, guarded_call
+from nbtrade._numba.traceback import TracedFunction, traced_call
 from nbtrade.engine import diagnostics
 from nbtrade.engine.kernels import account as _methods  # noqa: F401  the methods that strategies call
 from nbtrade.engine.kernels.feature_row import FEATURE_ROW, feature_row_at
@@ -199,7 +199,7 @@ def _compile(function: Callable[..., Any], dtype: np.dtype, names: tuple[str, ..
         )
         return address, function
     argument_types = MARKET_TYPE, row_type, ACCOUNT_TYPE, state_type
-    call = guarded_call(Guarded(function, argument_types, int(dtype.fields["_"][1])))  # type: ignore[index]
+    call = traced_call(TracedFunction(function, argument_types, int(dtype.fields["_"][1])))  # type: ignore[index]
 
     def entry(market: int, features: int, account: int, state: int) -> int:
         return call(shown_market_at(market), row_at(features, market), shown_account_at(account), state_at(state))

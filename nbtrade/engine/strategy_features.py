@@ -19,7 +19,7 @@ from nbtrade.tape.tape import Tape
 def feature_rows(strategy: Strategy, given: Any, tapes: Sequence[Tape] | None, feed: int) -> tuple[np.ndarray, np.ndarray] | None:
     """(local times i8[n] at which rows are known, f8[n, k]), columns in the strategy's order; None without features.
 
-    given : a Matrix, or None: what the strategy asks for is computed on the tapes, one after the other
+    given : a FeatureMatrix, or None: what the strategy asks for is computed on the tapes, one after the other
     feed  : ns from the capture server to us
     Raises StrategyError when the strategy names columns that there are not.
     """
@@ -35,7 +35,7 @@ def feature_rows(strategy: Strategy, given: Any, tapes: Sequence[Tape] | None, f
             raise StrategyError(f"{strategy.name} reads features {', '.join(names)}: give a matrix that has them, features=.")
         return None
     if not hasattr(given, "values") or not hasattr(given, "index"):
-        raise StrategyError(f"features is {given!r}: give a Matrix, as nbtrade.features(tape, [...]) makes it")
+        raise StrategyError(f"features is {given!r}: give a FeatureMatrix, as nbtrade.features(tape, [...]) makes it")
     columns = [_column(given, name, strategy) for name in names] or list(range(given.values.shape[1]))
     values = given.values if columns == list(range(given.values.shape[1])) else given.values[:, columns]
     return given.ts + feed, np.ascontiguousarray(values)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from nbtrade.feature.expression import Level
-from nbtrade.feature.inputs import check, level_of, place_of, side_name, total
+from nbtrade.feature.inputs import check, level_of, level_offset, side_name, total
 from nbtrade.feature.kernels.snapshot import COST, WITHIN
 from nbtrade.schema import ASK, BID
 from nbtrade.times import ns_of
@@ -12,12 +12,12 @@ from nbtrade.times import ns_of
 # --- prices ----------------------------------------------------------------------------------------------
 def bid_px(level: int = 1) -> Level:
     """Price of bid level `level`, ticks; NaN when there is none."""
-    return level_of("bid_px", place_of(level)).named(f"bid_px({level})")
+    return level_of("bid_px", level_offset(level)).named(f"bid_px({level})")
 
 
 def ask_px(level: int = 1) -> Level:
     """Price of ask level `level`, ticks; NaN when there is none."""
-    return level_of("ask_px", place_of(level)).named(f"ask_px({level})")
+    return level_of("ask_px", level_offset(level)).named(f"ask_px({level})")
 
 
 def spread() -> Level:
@@ -56,7 +56,7 @@ def microprice(adjustment: Any) -> Level:
 # --- depth -----------------------------------------------------------------------------------------------
 def qty_at(side: Any, level: int = 1) -> Level:
     """Lots at a level of a side; 0 when there is none."""
-    return level_of(f"{side_name(side)}_qty", place_of(level)).named(f"{side_name(side)}_qty({level})")
+    return level_of(f"{side_name(side)}_qty", level_offset(level)).named(f"{side_name(side)}_qty({level})")
 
 
 def bid_qty(level: int = 1) -> Level:
@@ -72,14 +72,14 @@ def ask_qty(level: int = 1) -> Level:
 def imbalance(level: int = 1, by: str = "qty") -> Level:
     """(bid - ask) / (bid + ask) of the lots (by="qty") or the orders (by="orders") at level `level`; NaN when both are empty."""
     check(by in ("qty", "orders"), f"by={by!r}: it is 'qty' or 'orders'")
-    bid, ask = (level_of(f"{side}_{by}", place_of(level)) for side in ("bid", "ask"))
+    bid, ask = (level_of(f"{side}_{by}", level_offset(level)) for side in ("bid", "ask"))
     return ((bid - ask) / (bid + ask)).named(f"imbalance({level}, {by})")
 
 
 def depth(side: Any, levels: int = 5, by: str = "qty") -> Level:
     """Lots (or orders) at the best `levels` levels of a side."""
     check(by in ("qty", "orders"), f"by={by!r}: it is 'qty' or 'orders'")
-    return total([level_of(f"{side_name(side)}_{by}", k) for k in range(place_of(levels) + 1)]).named(
+    return total([level_of(f"{side_name(side)}_{by}", k) for k in range(level_offset(levels) + 1)]).named(
         f"depth({side_name(side)}, {levels}, {by})"
     )
 
@@ -112,7 +112,7 @@ def slope(side: Any, levels: int = 5) -> Level:
 
     Source: Naes and Skjeltorp 2006, Order book characteristics and the volume-volatility relation, eq. 1.
     """
-    name, n = side_name(side), place_of(levels) + 1
+    name, n = side_name(side), level_offset(levels) + 1
     px = [level_of(f"{name}_px", k) for k in range(n)]
     v = [total([level_of(f"{name}_qty", j) for j in range(k + 1)]).log() for k in range(n)]
     parts = [v[0] / abs(px[0] / mid() - 1.0)]

@@ -7,55 +7,55 @@ from typing import Any
 
 import numpy as np
 
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade.feature.codegen import Program
 from nbtrade.feature.kernels.rolling import PAIRS, WINDOW
-from nbtrade.feature.kernels.snapshot import OBSERVED, PLAN, WIDTH, at
+from nbtrade.feature.kernels.snapshot import MARKET_SNAPSHOT, PLAN, WIDTH, at
 
-UNKNOWN = ("last_px", "last_qty", "last_sign", "last_trade", "last_quote", "mid_before")  # NaN at the beginning
+UNDEFINED_AT_START = ("last_px", "last_qty", "last_sign", "last_trade", "last_quote", "mid_before")  # NaN at the beginning
 
 
-class SetMemory:
+class FeatureBuffers:
     """Arrays of a set. `plan` is what the function gets; `t0` (ns since the epoch) is when the pass begins."""
 
     def __init__(self, program: Program, t0: int) -> None:
-        self.observed = np.zeros(OBSERVED.itemsize // 8)
-        for name in UNKNOWN:
-            self.observed[at(name)] = np.nan
+        self.snapshot = np.zeros(MARKET_SNAPSHOT.itemsize // 8)
+        for name in UNDEFINED_AT_START:
+            self.snapshot[at(name)] = np.nan
         for name in ("bid_px", "ask_px", "old_bid_px", "old_ask_px"):
-            self.observed[at(name) : at(name, WIDTH)] = np.nan
+            self.snapshot[at(name) : at(name, WIDTH)] = np.nan
         self.state, self.constants = np.array(program.state), np.array([*program.constants, 0.0])
-        self.windows = attributes(np.zeros(max(len(program.windows), 1), WINDOW))
-        self.pairs = attributes(np.zeros(max(len(program.pairs), 1), PAIRS))
+        self.windows = as_record_array(np.zeros(max(len(program.windows), 1), WINDOW))
+        self.pairs = as_record_array(np.zeros(max(len(program.pairs), 1), PAIRS))
         self.own = np.zeros(program.own_bytes // 8 + 2)
         self.rings = np.zeros(1)
-        self.plan = attributes(np.zeros(1, PLAN))
+        self.plan = as_record_array(np.zeros(1, PLAN))
         self._lay_out(program)
         self._set_intervals(program, t0)
         self._set_own(program)
         for slot, length, offset in program.origins:
             self.state[slot] = (t0 + int(offset)) % int(length)
-        self._point()
+        self._set_addresses()
 
     def _lay_out(self, program: Program) -> None:
         parts: list[np.ndarray] = []
         n = 0
 
-        def place(values: Any) -> int:
+        def append(values: Any) -> int:
             nonlocal n
             parts.append(np.asarray(values, np.float64))
             n += len(parts[-1])
             return n - len(parts[-1])
 
         for slot, values in program.tables:
-            self.state[slot] = place(values)
+            self.state[slot] = append(values)
         for w, spec in zip(self.windows, program.windows, strict=False):
             w["length"], w["stride"], w["bounded"] = spec["length"], spec["stride"], spec["bounded"]
             w["mask"], w["since"], w["x"], w["s1"] = spec["entries"] - 1, np.inf, np.nan, spec.get("s1", 0.0)
-            w["start"] = place(np.zeros(int(spec["entries"] * spec["stride"])))
+            w["start"] = append(np.zeros(int(spec["entries"] * spec["stride"])))
         for p, spec in zip(self.pairs, program.pairs, strict=False):
-            p["most"], p["every"], p["mask"] = spec["most"], spec["every"], spec["entries"] - 1
-            p["start"] = place(np.zeros(int(spec["entries"] * 2)))
+            p["max_pairs"], p["every"], p["mask"] = spec["max_pairs"], spec["every"], spec["entries"] - 1
+            p["start"] = append(np.zeros(int(spec["entries"] * 2)))
         self.rings = np.concatenate([*parts, np.zeros(1)])
 
     def _set_intervals(self, program: Program, t0: int) -> None:
@@ -72,8 +72,8 @@ class SetMemory:
             memory[at_byte : at_byte + len(data)] = data
             at_byte += -(-len(data) // 16) * 16
 
-    def _point(self) -> None:
-        for name in ("observed", "state", "constants", "windows", "pairs", "own", "rings"):
+    def _set_addresses(self) -> None:
+        for name in ("snapshot", "state", "constants", "windows", "pairs", "own", "rings"):
             self.plan[name] = getattr(self, name).ctypes.data
 
     def grow(self) -> None:
@@ -92,4 +92,4 @@ class SetMemory:
                 n += new.size
         self.rings = np.concatenate(parts)
         self.plan["full"] = 0
-        self._point()
+        self._set_addresses()

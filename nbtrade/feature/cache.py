@@ -2,7 +2,7 @@
 
     name = hash(tape's content, its rows, features, sample, users' functions, version)  ->  {values, ts}
 
-`Store` is all that the rest knows: `get(name)` and `put(name, arrays)`.
+`MatrixCache` is all that the rest knows: `get(name)` and `put(name, arrays)`.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from nbtrade.tape.tape import Tape
 VERSION = 1  # of the formulas: a change of any of them is another number
 
 
-class Store:
+class MatrixCache:
     """Named sets of arrays in a BlockFile: blocks "features/NAME/KEY"."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:

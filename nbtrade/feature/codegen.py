@@ -1,10 +1,10 @@
 """A set of features as one function: its code, and the memory that the code works on.
 
-    expressions ──equal nodes once──> order ──emit (feature/lowering.py)──> source of
+    expressions ──equal nodes once──> order ──lower (feature/lowering.py)──> source of
         evaluate(plan, out, now, what)      what: ADVANCE | ABSORB | WRITE, see feature/kernels/event_loop.py
     s[...]   f8: averages, values in force, totals     w0, w1...  WINDOW   moving windows
     c[...]   f8: constants and parameters               p0, p1...  PAIRS    intervals, buckets
-    o[...]   OBSERVED, as floats                        rings      what windows and intervals hold, and tables
+    o[...]   MARKET_SNAPSHOT, as floats                 rings      what windows and intervals hold, and tables
 
 The source has no numbers in it but positions, so sets that differ in parameters are one function, and the disk cache finds it again in
 another process. Values are worked out where they are needed: at every event's end for what averages and windows take in, and where a
@@ -40,9 +40,9 @@ class _Decays(NamedTuple):
 
 
 class Program:
-    """Code and initial memory of a set of features. Emitters add to it; `source` is the result."""
+    """Code and initial memory of a set of features. Lowerings add to it; `source` is the result."""
 
-    def __init__(self, outputs: Iterable[Expression], emitters: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, outputs: Iterable[Expression], lowerings: Mapping[str, Callable[..., Any]]) -> None:
         self.advance: list[str] = []
         self.absorb: list[str] = []
         self.write: list[str] = []
@@ -67,11 +67,11 @@ class Program:
         self.follow_orders, self.follow_sweeps, self.follow_quotes, self.follow_ages = False, False, False, False
         columns = [_column(e) for e in outputs]
         self.n_columns = len(columns)
-        self._emit(columns, emitters)
-        # the function's code; its own names are helpers of feature/kernels/rolling.py, grids.py, formulas.py, and own_0, own_1...
+        self._lower(columns, lowerings)
+        # the function's code; its own names are helpers of feature/kernels (rolling, interval_stats, scalar_math), and own_0, own_1...
         self.source = self._written()
 
-    # --- what emitters use -------------------------------------------------------------------------
+    # --- what lowerings use -------------------------------------------------------------------------
     def slot(self, value: float) -> str:
         """A new float of the state with this initial value."""
         self.state.append(float(value))
@@ -95,7 +95,7 @@ class Program:
         if known:
             return known, [], []
         w = self.shared[key, clock, length] = self.window(length, clock)
-        forward, hold = f"forward({w}, rings, {self.clock(clock)})", f"hold({w}, rings, {x}, plan)"
+        forward, hold = f"forward({w}, rings, {self.clock(clock)})", f"hold_value({w}, rings, {x}, plan)"
         if clock == TIME:
             return w, [hold], [forward]
         return w, [hold, forward] if clock == EVENTS else [forward, hold], []
@@ -107,11 +107,11 @@ class Program:
         self.own_bytes += -(-record.dtype.itemsize // 16) * 16
         return len(self.own) - 1, offset
 
-    def intervals(self, most: float, every: float, grid: bool) -> str:
-        """The last `most` intervals of `every` (ns of a grid in time, lots, or of no meaning)."""
+    def intervals(self, max_pairs: float, every: float, grid: bool) -> str:
+        """The last `max_pairs` intervals of `every` (ns of a grid in time, lots, or of no meaning)."""
         if grid:
             self.grids.append(len(self.pairs))
-        self.pairs.append({"most": most, "every": every, "entries": _power_of_two(int(most) + 1)})
+        self.pairs.append({"max_pairs": max_pairs, "every": every, "entries": _power_of_two(int(max_pairs) + 1)})
         return f"p{len(self.pairs) - 1}"
 
     def clock(self, clock: str) -> str:
@@ -140,16 +140,16 @@ class Program:
             raise ValueError(f"a set has room for {snapshot.N_SCANS} features of depth within ticks and cost to fill")
         return f"o[{snapshot.SCANS + len(self.scans) - 1}]"
 
-    # --- emission ----------------------------------------------------------------------------------
-    def _emit(self, columns: list[Expression], emitters: Mapping[str, Callable[..., Any]]) -> None:
+    # --- lowering ----------------------------------------------------------------------------------
+    def _lower(self, columns: list[Expression], lowerings: Mapping[str, Callable[..., Any]]) -> None:
         order = _in_order(columns)
         index = {node.key: k for k, node in enumerate(order)}
         self.n_rates.update((node.shape[0], node.params[0]) for node in order if node.op == "rate")
-        emitted = [emitters[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
+        lowered = [lowerings[node.op](self, node, [f"v{index[i.key]}" for i in node.inputs]) for node in order]
         inputs = [[index[i.key] for i in node.inputs] for node in order]
-        taken = _needed(inputs, [j for k, e in enumerate(emitted) if e.absorb for j in inputs[k]], [e.kept for e in emitted])
-        shown = _needed(inputs, [index[c.key] for c in columns], [e.kept for e in emitted])
-        for k, e in enumerate(emitted):
+        taken = _needed(inputs, [j for k, e in enumerate(lowered) if e.absorb for j in inputs[k]], [e.in_state for e in lowered])
+        shown = _needed(inputs, [index[c.key] for c in columns], [e.in_state for e in lowered])
+        for k, e in enumerate(lowered):
             self.advance += e.advance
             self.absorb += e.absorb
             if k in taken:
@@ -159,7 +159,7 @@ class Program:
             if k in shown:
                 self.write.append(f"v{k} = {e.value}")
         self.write += [f"out[{j}] = v{index[c.key]}" for j, c in enumerate(columns)]
-        self.write += [line for e in emitted for line in e.after_write]
+        self.write += [line for e in lowered for line in e.after_write]
 
     def _decays(self) -> "_Decays":
         """The lines of all exponential weights.
@@ -183,7 +183,7 @@ class Program:
                 f"if {self.clock(clock)} >= {flush}:",
                 f"    {flush} = {self.clock(clock)} + {self.constant(100.0 * length)}",
             ]
-            lines.flushes[clock] += [f"    {every}", "        s[i] = flushed(s[i])"]
+            lines.flushes[clock] += [f"    {every}", "        s[i] = flush_tiny(s[i])"]
             begin = f"s[{START}]" if clock == TIME else "0.0"
             warm = f"{self.clock(clock)} - {begin} >= {self.constant(length)}"
             # once nothing is missing there is no division, and no waiting for it
@@ -198,7 +198,7 @@ class Program:
         size, pair = WINDOW.itemsize, PAIRS.itemsize
         head = [
             "plan = plan_of(plan_at)",
-            "o = floats(plan.observed)",
+            "o = floats(plan.snapshot)",
             "s = floats(plan.state)",
             "c = floats(plan.constants)",
             "rings = floats(plan.rings)",
@@ -232,7 +232,7 @@ class Program:
         return hashlib.sha256(self.source.encode()).hexdigest()[:16]
 
 
-def observed_float(name: str, k: int = 0) -> str:
+def snapshot_float(name: str, k: int = 0) -> str:
     """An observed number in the code."""
     return f"o[{snapshot.at(name, k)}]"
 
@@ -240,7 +240,7 @@ def observed_float(name: str, k: int = 0) -> str:
 def _clocks(code: str) -> list[str]:
     """Lines that bring forward the clocks that code reads."""
     lots, events = f"s[{VOLUME_COUNT}]", f"s[{EVENT_COUNT}]"
-    volume = [f"dv = {observed_float('volume')} - {lots}", f"{lots} += dv"] if lots in code or re.search(r"\bdv\b", code) else []
+    volume = [f"dv = {snapshot_float('volume')} - {lots}", f"{lots} += dv"] if lots in code or re.search(r"\bdv\b", code) else []
     return volume + ([f"{events} += 1.0"] if events in code else [])
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from nbtrade.feature.book_features import mid
 from nbtrade.feature.expression import Flow, Level
-from nbtrade.feature.inputs import check, flow_of, length_of, level_of, place_of, side_name, span_label, total
+from nbtrade.feature.inputs import check, flow_of, length_of, level_of, level_offset, side_name, span_label, total
 from nbtrade.schema import ASK, BID
 
 
@@ -17,7 +17,7 @@ def ofi(levels: int = 1) -> Flow:
 
     Source: Cont, Kukanov and Stoikov 2014, The price impact of order book events, eq. 2; by levels: Xu, Gould and Howison 2018.
     """
-    return total([flow_of("ofi", k) for k in range(place_of(levels) + 1)]).named(f"ofi({levels})")
+    return total([flow_of("ofi", k) for k in range(level_offset(levels) + 1)]).named(f"ofi({levels})")
 
 
 def adds(side: Any) -> Flow:

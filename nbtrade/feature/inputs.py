@@ -13,11 +13,11 @@ SIDES = {BID: "bid", ASK: "ask", "bid": "bid", "ask": "ask"}
 
 
 def level_of(name: str, k: int = 0) -> Level:
-    return Level("observed", (), (name, k), label=name if k == 0 else f"{name}_{k:02d}")
+    return Level("snapshot", (), (name, k), label=name if k == 0 else f"{name}_{k:02d}")
 
 
 def flow_of(name: str, k: int = 0) -> Flow:
-    return Flow("observed", (), (name, k), label=name)
+    return Flow("snapshot", (), (name, k), label=name)
 
 
 def side_name(side: Any) -> str:
@@ -26,7 +26,7 @@ def side_name(side: Any) -> str:
     return SIDES[side]
 
 
-def place_of(level: int) -> int:
+def level_offset(level: int) -> int:
     if not (isinstance(level, int) and 1 <= level <= LEVELS):
         raise ValueError(f"level is {level!r}: levels count from 1, the best, to {LEVELS}")
     return level - 1

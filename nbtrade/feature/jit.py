@@ -1,8 +1,8 @@
-"""From a set's source to a function pointer: the seam of strategies, for features.
+"""From a set's source to a function pointer, as for strategies.
 
     def evaluate(plan_at, out_at, moment, what) -> 0, or 1 when a user's own feature raised
 
-Compiled once for each shape of a set and kept in the disk cache (jit.py), whose key covers the source, the helpers it uses, and
+Compiled once for each shape of a set and kept in the disk cache (_numba/jit.py), whose key covers the source, the helpers it uses, and
 users' own functions. About a second for twenty features; 20 ms from the cache.
 """
 
@@ -22,18 +22,18 @@ from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, r
 from nbtrade.errors import FeatureError
 from nbtrade.feature.codegen import Program
 from nbtrade.feature.kernels import interval_stats, rolling, rolling_extrema, scalar_math
-from nbtrade.feature.kernels.snapshot import OBSERVED, floats, plan_of
+from nbtrade.feature.kernels.snapshot import MARKET_SNAPSHOT, floats, plan_of
 
 SIGNATURE = (types.int64,) * 4, types.int64
 HELPERS = {
-    scalar_math: ("moved", "flushed", "difference", "sign_of", "clipped", "table_of", "decay_of"),
+    scalar_math: ("ema_step", "flush_tiny", "difference", "sign_of", "clip", "table_of", "decay_of"),
     rolling: (
-        "window_at", "pairs_at", "hold", "forward", "mean_of", "std_of", "zscore_of", "lag_of", "forward_flow", "pour", "sum_of",
+        "window_at", "pairs_at", "hold_value", "forward", "mean_of", "std_of", "zscore_of", "lag_of", "forward_flow", "add_flow", "sum_of",
     ),
     rolling_extrema: ("hold_extreme", "forward_extreme", "extreme_of"),
     interval_stats: (
-        "to_grid", "volatility_of", "bipower_of", "impact_of", "illiquidity_of", "step_trade", "roll_of", "fill_buckets", "vpin_of",
-        "plant", "ripen",
+        "close_intervals", "volatility_of", "bipower_of", "impact_of", "illiquidity_of", "step_trade", "roll_of", "fill_buckets", "vpin_of",
+        "schedule", "release_due",
     ),
 }  # fmt: skip
 
@@ -51,13 +51,13 @@ class ObservedType(ReadOnlyRecord):
     role = "market"
 
 
-observed_at = record_at(OBSERVED, read_only_type(OBSERVED, ObservedType), ObservedRecord)
+snapshot_at = record_at(MARKET_SNAPSHOT, read_only_type(MARKET_SNAPSHOT, ObservedType), ObservedRecord)
 _compiled: dict[Any, tuple[int, Any]] = {}
 
 
 def _scope(functions: list[Callable[..., Any]], dtypes: list[np.dtype]) -> dict[str, Any]:
     scope: dict[str, Any] = {name: getattr(module, name) for module, names in HELPERS.items() for name in names}
-    scope |= {"math": math, "nan": math.nan, "inf": math.inf, "floats": floats, "plan_of": plan_of, "observed_at": observed_at}
+    scope |= {"math": math, "nan": math.nan, "inf": math.inf, "floats": floats, "plan_of": plan_of, "snapshot_at": snapshot_at}
     for k, (function, dtype) in enumerate(zip(functions, dtypes, strict=True)):
         scope[f"own_{k}"] = numba.njit(error_model="python", _nrt=False)(function)
         scope[f"own_record_{k}"] = record_at(dtype, record_type(dtype) if JIT else None)
@@ -78,7 +78,7 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
     exec(compile(program.source, f"<features {program.digest}>", "exec"), scope)
     evaluate = scope["evaluate"]
     if functions:
-        evaluate = _guarded(evaluate) if JIT else _with_line(evaluate, functions)
+        evaluate = _catching(evaluate) if JIT else _with_line(evaluate, functions)
     evaluate.__qualname__ = f"features_{program.digest}"
     if not JIT:
         PYTHON_STRATEGIES[id(evaluate)] = evaluate
@@ -93,18 +93,18 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
     return int(callback.address), callback
 
 
-def _guarded(evaluate: Callable[..., Any]) -> Callable[..., Any]:
+def _catching(evaluate: Callable[..., Any]) -> Callable[..., Any]:
     """Own functions may raise: that ends the pass instead of the process."""
     inner = numba.njit(error_model="numpy", _nrt=False)(evaluate)
 
-    def guarded(plan_at: int, out_at: int, moment: int, what: int) -> int:
+    def catching(plan_at: int, out_at: int, moment: int, what: int) -> int:
         try:
             inner(plan_at, out_at, moment, what)
         except Exception:
             return 1
         return 0
 
-    return guarded
+    return catching
 
 
 def _with_line(evaluate: Callable[..., Any], functions: list[Callable[..., Any]]) -> Callable[..., Any]:

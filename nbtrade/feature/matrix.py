@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class Matrix:
+class FeatureMatrix:
     """Samples of features.
 
     values : f8[n, k], row by row     ts : i8[n], ns UTC, the local (receive) clock     names : k of them
@@ -27,7 +27,7 @@ class Matrix:
         return iter(self.names)
 
     def __repr__(self) -> str:
-        return f"<Matrix {len(self):,} samples of {len(self.names)} columns: {', '.join(self.names)}>"
+        return f"<FeatureMatrix {len(self):,} samples of {len(self.names)} columns: {', '.join(self.names)}>"
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.values, dtype, copy=copy)

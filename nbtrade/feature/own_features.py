@@ -1,4 +1,4 @@
-"""A user's own features: one njit function with named state, the seam of strategies.
+"""A user's own features: one njit function with named state, as for strategies.
 
     @nbtrade.feature.own(state=[("weight", "f8"), ("held", "f8")], weight=0.1)
     def leaning(market, state):
@@ -7,7 +7,7 @@
 
     nbtrade.features(tape, [leaning(), leaning(weight=0.5).named("fast")])
 
-`market` is the OBSERVED record (snapshot.py): the event's flows, the last trade, 16 levels a side, as floats. Called at every
+`market` is the MARKET_SNAPSHOT record (snapshot.py): the event's flows, the last trade, 16 levels a side, as floats. Called at every
 event's end. Inputs are features too: `leaning(nbtrade.feature.mid())` calls `leaning(market, state, mid)`. Parameters are initial values of
 state fields: another value compiles nothing.
 """
@@ -33,7 +33,7 @@ class OwnRecord(NamedTuple):
     levels: int
 
 
-class Own:
+class OwnFeature:
     """A user's feature: call it with input features and state values to get an expression."""
 
     def __init__(self, function: Callable[..., Any], state: Any, flow: bool, levels: int, defaults: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ class Own:
         return out
 
 
-def own(*, state: Any = (), flow: bool = False, levels: int = 5, **defaults: Any) -> Callable[[Callable[..., Any]], Own]:
+def own(*, state: Any = (), flow: bool = False, levels: int = 5, **defaults: Any) -> Callable[[Callable[..., Any]], OwnFeature]:
     """Make a function (market, state, inputs...) -> number a feature.
 
     state    : list of (name, dtype[, shape]): parameters and memory
@@ -85,4 +85,4 @@ def own(*, state: Any = (), flow: bool = False, levels: int = 5, **defaults: Any
 
     Raises FeatureError for a wrong signature or field; compile errors come with the first use.
     """
-    return lambda function: Own(function, state, flow, levels, defaults)
+    return lambda function: OwnFeature(function, state, flow, levels, defaults)

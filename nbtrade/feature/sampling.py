@@ -28,7 +28,7 @@ class Sampling:
     amount: float = 0.0
     times: np.ndarray | None = None
 
-    def most(self, tape: Tape) -> int:
+    def max_rows(self, tape: Tape) -> int:
         """How many rows a tape can give at most."""
         if self.times is not None:
             return len(self.times)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xxhash
 
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade.prices import TickSize
 from nbtrade.results.frames import fills_frame, orders_frame, records_frame, time_index
-from nbtrade.results.kernels.positions import mark, realise
+from nbtrade.results.kernels.positions import mark_to_mid, realise
 from nbtrade.results.run_info import RunInfo, Session
 from nbtrade.schema import FILL, LAST_MARKET, NO_RECORDS, ORDER, PRICE_SCALE, SAMPLE, TOTALS, UNDEF_PRICE
 
@@ -29,7 +29,7 @@ Later = np.ndarray | Callable[[], np.ndarray]  # an array, or a function that ma
 NO_STATE: np.dtype = np.dtype([])
 SERIES = ("fill_rows", "fill_fees", "order_rows", "sample_rows", "sample_fees", "record_rows")  # arrays
 SINGLE = ("account", "market", "final_state")  # one record each
-INSIDE = {"account", "venue"}  # fields that number accounts and instruments within a run
+INSIDE = {"account", "instrument"}  # fields that number accounts and instruments within a run
 ONE_SIDED = np.zeros((), LAST_MARKET)
 ONE_SIDED["bid_px"] = ONE_SIDED["ask_px"] = ONE_SIDED["last_px"] = UNDEF_PRICE
 ONE_SIDED["last_side"] = -1
@@ -239,14 +239,14 @@ class ResultData:
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """(realised, average price) after each fill: f8[n] tick-lots and f8[n] ticks."""
         out = np.zeros(len(self.fill_rows)), np.zeros(len(self.fill_rows))
-        realise(attributes(self.fill_rows), *out)
+        realise(as_record_array(self.fill_rows), *out)
         return out
 
     @cached_property
     def marked(self) -> tuple[np.ndarray, np.ndarray]:
         """(mid, gross) at each sample: f8[s] ticks and f8[s] currency; NaN where the market is one-sided."""
         mid, worth = np.empty(len(self.sample_rows)), np.empty(len(self.sample_rows))
-        mark(attributes(self.sample_rows), mid, worth)
+        mark_to_mid(as_record_array(self.sample_rows), mid, worth)
         worth *= self.tick_lot
         return mid, worth
 

@@ -1,6 +1,6 @@
 """Metrics: numbers that sum up a result, each a function of ResultData under its own name.
 
-    totals    net_pnl gross_pnl fees position traded_size maker_size turnover n_fills n_orders n_cancelled n_rejected n_refused n_late
+    totals    net_pnl gross_pnl fees position traded_size maker_size turnover n_fills n_orders n_cancelled n_rejected n_refused n_too_late
     fills     realised_pnl unrealised_pnl
     samples   peak_position max_drawdown sharpe
     run       n_wakes n_rows
@@ -291,7 +291,7 @@ _count("n_orders", "Number of orders sent.")
 _count("n_cancelled", "Number of orders cancelled.")
 _count("n_rejected", "Number of orders that the exchange rejected.")
 _count("n_refused", "Number of orders and changes that were not sent; `Result.refusals` has the causes.")
-_count("n_late", "Number of cancels and replaces that arrived after their order was done.")
+_count("n_too_late", "Number of cancels and replaces that arrived after their order was done.")
 
 
 # --- fills -------------------------------------------------------------------------------------------------

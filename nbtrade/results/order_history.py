@@ -33,7 +33,7 @@ class Step(NamedTuple):
     rank: int
 
 
-def explain(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape | Sequence[Tape]") -> "pd.DataFrame":
+def order_history(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "Tape | Sequence[Tape]") -> "pd.DataFrame":
     """The life of one order. orders : ORDER[n] by id   fills : FILL[m]
 
     Returns ts (exchange clock), row (of the tape), what, lots, ahead (after it; -1 before it is in a queue), px.
@@ -79,7 +79,7 @@ def _rests(order: Any, fills: np.ndarray) -> bool:
     return STATES[order["state"]] != "filled" or bool(fills["maker"][-1])
 
 
-def _moved(order: Any) -> bool:
+def _requeued(order: Any) -> bool:
     return bool(order["requeued"])
 
 
@@ -87,12 +87,12 @@ def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
     """(row before which the queue that is shown begins, lots ahead there). A snapshot at its price moved `joined` on."""
     joined, came = int(order["joined"]), _row_at(tape, int(order["arrived"]))
     if not _rests(order, fills):
-        return (int(fills["row"][-1]) if _moved(order) else came), -1
+        return (int(fills["row"][-1]) if _requeued(order) else came), -1
     back = joined - tape.start - 1
     while 0 <= back < len(tape) and _is_snapshot(tape.events[back]) and back + tape.start >= came:
         back -= 1
     before = back + 1 + tape.start
-    if not _moved(order):
+    if not _requeued(order):
         if joined != came and before == joined:
             _refuse(order, tape, came)
         return came, int(order["ahead"])
@@ -122,8 +122,8 @@ def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]
         return
     qty, px = int(order["qty"]), int(order["px"])
     came = _row_at(tape, int(order["arrived"]))
-    yield Step(int(order["arrived"]), came, "arrived", qty, -1 if _moved(order) else ahead, px, ARRIVAL)
-    if _moved(order):
+    yield Step(int(order["arrived"]), came, "arrived", qty, -1 if _requeued(order) else ahead, px, ARRIVAL)
+    if _requeued(order):
         ts = max(int(order["arrived"]), int(tape.ts_event[max(0, first - tape.start - 1)]))  # when exactly is not kept
         yield Step(ts, first, "replaced: to the back of its queue", qty, ahead, px, ARRIVAL)
 
@@ -173,7 +173,7 @@ def _cause(row: Any) -> str:
 
 def _filled(order: Any, fill: Any, tape: "Tape") -> Step:
     maker = bool(fill["maker"])
-    what = f"filled as maker: {_met(order, fill, tape)}" if maker else "filled as taker"
+    what = f"filled as maker: {_met_row(order, fill, tape)}" if maker else "filled as taker"
     return Step(int(fill["ts"]), int(fill["row"]), what, int(fill["qty"]), -1, int(fill["px"]), MADE if maker else TAKEN)
 
 
@@ -183,7 +183,7 @@ def _filled_earlier(fill: Any) -> Step:
     return Step(int(fill["ts"]), int(fill["row"]), f"filled as {how}, in an earlier session", int(fill["qty"]), -1, int(fill["px"]), MADE)
 
 
-def _met(order: Any, fill: Any, tape: "Tape") -> str:
+def _met_row(order: Any, fill: Any, tape: "Tape") -> str:
     """Which row filled a resting order."""
     at = int(fill["row"]) - tape.start
     row = tape.events[at] if 0 <= at < len(tape) else None

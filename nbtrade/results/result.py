@@ -131,7 +131,7 @@ class Result(ResultData):
             if known and one.content_hash not in known:
                 paths = ", ".join(session.path for session in self.sessions)
                 raise StrategyError(f"{one} ({one.path}) is not the tape of the run: its content differs from that of {paths}")
-        return order_history.explain(self.order_rows, self.fill_rows, order_id, tape)
+        return order_history.order_history(self.order_rows, self.fill_rows, order_id, tape)
 
     def plot(self, path: saving.StrPath | None = None) -> "Figure":
         """Plot mid with fills, position and PnL over time.

@@ -101,12 +101,12 @@ class RunInfo:
     @classmethod
     def from_json(cls, values: Any, where: str) -> "RunInfo":
         """The RunInfo that `to_json` wrote. Raises ResultError for a missing field or one of another type."""
-        checked = _checked(values, JSON_TYPES, where)
-        sessions = tuple(Session(**_checked(one, SESSION_TYPES, f"{where}: sessions")) for one in checked.pop("sessions"))
-        mappings = {name: from_json(checked[name]) for name in ("parameters", "configuration", "versions")}
-        if not 0 < checked["tick_units"] < 2**63 or not 0 < checked["multiplier"] < 1e300:
-            raise ResultError(f"{where}: tick_units {checked['tick_units']} and multiplier {checked['multiplier']} must be positive")
-        return cls(**{**checked, **mappings, "multiplier": float(checked["multiplier"])}, sessions=sessions)
+        has_limits = _checked(values, JSON_TYPES, where)
+        sessions = tuple(Session(**_checked(one, SESSION_TYPES, f"{where}: sessions")) for one in has_limits.pop("sessions"))
+        mappings = {name: from_json(has_limits[name]) for name in ("parameters", "configuration", "versions")}
+        if not 0 < has_limits["tick_units"] < 2**63 or not 0 < has_limits["multiplier"] < 1e300:
+            raise ResultError(f"{where}: tick_units {has_limits['tick_units']} and multiplier {has_limits['multiplier']} must be positive")
+        return cls(**{**has_limits, **mappings, "multiplier": float(has_limits["multiplier"])}, sessions=sessions)
 
 
 JSON_TYPES: dict[str, tuple[type, ...]] = {

@@ -124,7 +124,9 @@ def _publish(building: Path, target: Path) -> None:
         extra = _unexpected(building)
         if extra is not None:
             atomic.exchange(building, target)
-            raise ResultExists(f"{target} was changed while the new result was written: {extra.name} appeared. It was not replaced.")
+            raise ResultExists(
+                f"{target} was changed while the new result was written: {extra.name} appeared. It was not replaced."
+            ) from None
     DISK.sync_folder(target.parent)
 
 

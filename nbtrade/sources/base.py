@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade.schema import LOT_SCALE
 
 # 1.8 MB: four buffers of 7 MB do not fit the caches, and the decoder, which sets the pace, took 55 ns a record instead of 51.
@@ -44,7 +44,7 @@ class Source:
 
 def new_buffers(dtype: np.dtype, n: int = BATCH_RECORDS) -> list[np.ndarray]:
     """Buffers for a batch iterator to use in turn."""
-    return [attributes(np.empty(n, dtype)) for _ in range(N_BUFFERS)]
+    return [as_record_array(np.empty(n, dtype)) for _ in range(N_BUFFERS)]
 
 
 def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, None]:

@@ -47,7 +47,7 @@ def held_by(holder: Forkable) -> None:
     _held.add(holder)
 
 
-def take(fd: int, path: StrPath) -> bool:
+def acquire(fd: int, path: StrPath) -> bool:
     """Lock an open file; False when `path` has become another file or none: open it again.
 
     Raises StoreBusy, naming the holder, when it is locked; the descriptor stays open in any case.
@@ -96,7 +96,7 @@ def open_locked(disk: Disk, path: StrPath, flags: int) -> int:
     while True:
         fd = disk.open(path, flags)
         try:
-            if take(fd, path):
+            if acquire(fd, path):
                 return fd
         except BaseException:
             disk.close(fd)

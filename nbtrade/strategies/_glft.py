@@ -64,7 +64,7 @@ def glft(market, features, account, state):
         if not account.is_open(slot) or account.order(slot).cancelling != 0:
             continue
         own = account.order(slot)
-        distance = bid - own.want_px if own.side == BID else own.want_px - ask
+        distance = bid - own.requested_px if own.side == BID else own.requested_px - ask
         if distance < 0 or distance >= state.levels * state.step or distance % state.step != 0:
             account.cancel(slot)
         elif own.side == BID:

@@ -54,7 +54,7 @@ def queue_joiner(market, features, account, state):
             if account.order(slot).cancelling != 0:
                 continue
             ahead, behind = account.ahead(slot), account.behind(slot)
-            is_moved = account.order(slot).want_px != touch
+            is_moved = account.order(slot).requested_px != touch
             is_bad = ahead >= 0 and (ahead > state.max_ahead or ahead + behind < state.thin)  # -1: not there yet
             if is_moved or is_bad or (is_heavy and ahead > state.keep_ahead):
                 account.cancel(slot)

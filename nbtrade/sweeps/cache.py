@@ -1,6 +1,6 @@
 """Results of a sweep kept in a BlockFile: a sweep that was stopped goes on, and one that grows runs what is new.
 
-    name = "sweep/" + hash(tape's content and rows, strategy's code and values, terms)  ->  {column: value} as JSON
+    name = "sweep/" + hash(tape's content and rows, strategy's code and values, models)  ->  {column: value} as JSON
 
 The name covers all that a result depends on, so a changed strategy, fee or tape is another result and never an old one.
 """
@@ -25,7 +25,7 @@ from nbtrade.storage.blockfile.blockfile import BlockFile
 from nbtrade.tape.tape import Tape
 
 
-class Kept:
+class SweepCache:
     """The rows of a sweep that a BlockFile has, and those it gets.
 
     file : the open BlockFile, or its path, which is then opened and closed here
@@ -38,13 +38,13 @@ class Kept:
                 f"{strategy.name} uses something whose code cannot be told from another version's, so its results cannot be kept. "
                 "Leave store= out, or use plain functions, numbers and arrays in it."
             )
-        self.is_ours = not isinstance(file, BlockFile)
+        self.owns_file = not isinstance(file, BlockFile)
         self.blocks = file if isinstance(file, BlockFile) else BlockFile(file)
-        self.common = stamp((__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options)))
+        self.common = hash_of((__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options)))
 
     def name(self, tape: Tape, values: Mapping[str, Any]) -> str:
         """The name of one set's row on one tape."""
-        return "sweep/" + stamp((self.common, tape.content_hash, tape.start, len(tape), dict(values)))
+        return "sweep/" + hash_of((self.common, tape.content_hash, tape.start, len(tape), dict(values)))
 
     def get(self, tape: Tape, values: Mapping[str, Any]) -> dict[str, Any] | None:
         """A row, None when it is not there. Raises CorruptBlock when it is not one."""
@@ -65,7 +65,7 @@ class Kept:
 
     def close(self) -> None:
         """All that was put is durable."""
-        if self.is_ours:
+        if self.owns_file:
             self.blocks.close()
         else:
             self.blocks.flush()
@@ -109,7 +109,7 @@ def feature_keys(strategy: Strategy) -> list[str]:
     return [f"{name}: {stable_key(expression)}" for name, expression in strategy.expressions.items()]
 
 
-def stamp(value: Any) -> str:
+def hash_of(value: Any) -> str:
     """A hash of a value by content: numbers, text, arrays, dataclasses, functions, and tuples, lists and dicts of them."""
     h = xxhash.xxh3_128()
     _update(h, value)
@@ -117,7 +117,7 @@ def stamp(value: Any) -> str:
 
 
 def _update(h: Any, value: Any) -> None:
-    if hasattr(value, "names") and hasattr(value, "values") and hasattr(value, "ts"):  # a Matrix
+    if hasattr(value, "names") and hasattr(value, "values") and hasattr(value, "ts"):  # a FeatureMatrix
         _update(h, (list(value.names), value.ts, value.values))
     elif isinstance(value, np.ndarray):
         h.update(f"array {value.dtype} {value.shape}".encode())

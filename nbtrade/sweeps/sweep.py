@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from nbtrade._progress import progress_bar
 from nbtrade.engine.backtest import Data, open_part, run_tapes
-from nbtrade.engine.config import Setup, check_strategy, new_setup
+from nbtrade.engine.config import RunConfig, check_strategy, new_config
 from nbtrade.engine.models import Latency
 from nbtrade.engine.outcome import Outcome, session_of
 from nbtrade.engine.strategy import Strategy
 from nbtrade.engine.strategy_features import feature_rows
 from nbtrade.results import metrics
 from nbtrade.storage.blockfile.blockfile import BlockFile
-from nbtrade.sweeps.cache import Kept, fingerprints
+from nbtrade.sweeps.cache import SweepCache, fingerprints
 from nbtrade.tape.tape import Tape
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ def sweep(
     tapes = [open_part(one, start, end) for one in all_data]
     options = {"sample": 0, "max_orders": 16, **options}
     options["keep_log"] = bool(metrics.USER_METRICS) or getattr(options.get("fees"), "schedule", None) is not None  # they read fills
-    setup_of(strategy, sets[:1], {**options, "features": None})  # what is wrong is said before anything runs
+    config_of(strategy, sets[:1], {**options, "features": None})  # what is wrong is said before anything runs
     work = _Work(strategy, dict(options), at_close, tapes, sets)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
         if store is not None:
             asked = {**options, "at_close": at_close, "metrics": fingerprints(metrics.USER_METRICS)}
-            work.kept = stack.enter_context(contextlib.closing(Kept(store, strategy, asked)))
-            advance(work.take_kept())
+            work.cache = stack.enter_context(contextlib.closing(SweepCache(store, strategy, asked)))
+            advance(work.load_cached())
         work.run(workers or os.cpu_count() or 1, block, advance)
     places = itertools.product(range(len(tapes)), range(len(sets)))
     table = pd.DataFrame([{"tape": tapes[t].symbol, **sets[i], **_renamed(work.rows[t, i], sets[i])} for t, i in places])
@@ -96,9 +96,9 @@ def _renamed(row: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 def sets_of(grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The parameter sets of a grid. Raises ValueError when there is none."""
     if isinstance(grid, Mapping):
-        odd = [name for name, values in grid.items() if isinstance(values, str) or not isinstance(values, Iterable)]
-        if odd:
-            raise ValueError(f"grid: {odd[0]!r} is {grid[odd[0]]!r}: give a list of its values")
+        invalid = [name for name, values in grid.items() if isinstance(values, str) or not isinstance(values, Iterable)]
+        if invalid:
+            raise ValueError(f"grid: {invalid[0]!r} is {grid[invalid[0]]!r}: give a list of its values")
         empty = [name for name, values in grid.items() if len(list(values)) == 0]
         if empty:
             raise ValueError(f"grid: {empty[0]!r} has no values, so there is no parameter set")
@@ -110,11 +110,11 @@ def sets_of(grid: Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]]) -> 
     return sets
 
 
-def setup_of(strategy: Strategy, sets: list[dict[str, Any]], options: Mapping[str, Any]) -> Setup:
-    """The setup of one pass over these sets."""
+def config_of(strategy: Strategy, sets: list[dict[str, Any]], options: Mapping[str, Any]) -> RunConfig:
+    """The configuration of one pass over these sets."""
     rules = [one.get("fill_rule", options.get("fill_rule") or "fifo") for one in sets]
     states = [{name: value for name, value in one.items() if name != "fill_rule"} for one in sets]
-    return new_setup(strategy, states, **{**options, "fill_rule": rules})
+    return new_config(strategy, states, **{**options, "fill_rule": rules})
 
 
 class _Work:
@@ -124,18 +124,18 @@ class _Work:
         given = options.pop("features", None)
         self.strategy, self.options, self.flatten, self.tapes, self.sets = strategy, options, at_close == "flatten", tapes, sets
         self.rows: dict[tuple[int, int], dict[str, Any]] = {}
-        self.kept: Kept | None = None
+        self.cache: SweepCache | None = None
         self.stop = threading.Event()
         feed = (options.get("latency") or Latency()).delays().feed
         self.features = [feature_rows(strategy, given, [tape], feed) for tape in tapes]
         _ = strategy.address  # compiled once, before there are threads
 
-    def take_kept(self) -> int:
+    def load_cached(self) -> int:
         """Rows that are kept already; returns how many."""
-        assert self.kept is not None
+        assert self.cache is not None
         for t, tape in enumerate(self.tapes):
             for i, values in enumerate(self.sets):
-                row = self.kept.get(tape, values)
+                row = self.cache.get(tape, values)
                 if row is not None:
                     self.rows[t, i] = row
         return len(self.rows)
@@ -156,27 +156,27 @@ class _Work:
                 while left:
                     done, left = wait(left, 0.2, FIRST_COMPLETED)
                     for future in done:
-                        self._take(*futures[future], future.result())
+                        self._store_rows(*futures[future], future.result())
                         advance(len(futures[future][1]))
             except BaseException:  # an error or Ctrl-C: what has not begun does not begin, and the rest stops where it is
                 self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _take(self, t: int, numbers: list[int], rows: list[dict[str, Any]]) -> None:
+    def _store_rows(self, t: int, numbers: list[int], rows: list[dict[str, Any]]) -> None:
         self.rows.update(((t, i), row) for i, row in zip(numbers, rows, strict=True))
-        if self.kept is not None:
-            self.kept.put(self.tapes[t], [self.sets[i] for i in numbers], rows)
+        if self.cache is not None:
+            self.cache.put(self.tapes[t], [self.sets[i] for i in numbers], rows)
 
-    def _watch(self) -> None:
+    def _poll(self) -> None:
         if self.stop.is_set():
             raise CancelledError
 
     def _block(self, t: int, numbers: list[int]) -> list[dict[str, Any]]:
         """One pass over a tape: a row for each set."""
-        setup = replace(setup_of(self.strategy, [self.sets[i] for i in numbers], self.options), features=self.features[t])
+        config = replace(config_of(self.strategy, [self.sets[i] for i in numbers], self.options), features=self.features[t])
         tape = self.tapes[t]
-        simulation = run_tapes([tape], setup, watch=self._watch)
+        simulation = run_tapes([tape], config, poll=self._poll)
         simulation.close_session(self.flatten)
         at_close = "flatten" if self.flatten else "carry"
-        return Outcome(simulation, setup, tape.symbol, tape.tick_units, sessions=[session_of(tape)], at_close=at_close).rows()
+        return Outcome(simulation, config, tape.symbol, tape.tick_units, sessions=[session_of(tape)], at_close=at_close).rows()

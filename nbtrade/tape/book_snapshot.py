@@ -14,7 +14,7 @@ from nbtrade.book.kernels import arrays
 from nbtrade.schema import ADD, ASK, BID, CONTINUED, LIVE, TRADE, UNDEF_PRICE
 from nbtrade.storage.search.search import upper_bound
 from nbtrade.tape.rows import TapeRows
-from nbtrade.tape.turn_flags import marked, rows_adding
+from nbtrade.tape.turn_flags import flag_turns, rows_adding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,5 +142,5 @@ def book_arrays(tape: TapeRows) -> arrays.Book:
     book = arrays.new_book(px["min"], px["max"])
     if tape.start:
         orders = book_before(tape, tape.start).orders
-        book = marked(rows_adding(orders["px"], orders["qty"], orders["side"]), book)
+        book = flag_turns(rows_adding(orders["px"], orders["qty"], orders["side"]), book)
     return book

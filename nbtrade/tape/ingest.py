@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade._progress import progress_bar
 from nbtrade._version import __version__
 from nbtrade.errors import SourceError
@@ -24,7 +24,7 @@ from nbtrade.sources.databento_csv import open_csv
 from nbtrade.sources.dbn import open_dbn
 from nbtrade.storage.atomic import naming
 from nbtrade.tape import ticks
-from nbtrade.tape.off_tick_trades import put_right
+from nbtrade.tape.off_tick_trades import correct
 from nbtrade.tape.resolver import Resolver, Sink
 from nbtrade.tape.tape import Tape, open_tape
 from nbtrade.tape.tape_folder import check_target
@@ -90,7 +90,7 @@ class _TapeSink:
 
     def rescale(self, factor: int) -> None:
         r = self.resolver
-        self.writer.rescale(factor, lambda events, first: put_right(events, first, r.odd, r.tick // factor))
+        self.writer.rescale(factor, lambda events, first: correct(events, first, r.off_tick_trades, r.tick // factor))
 
     def close(self) -> None:
         """All records are in."""
@@ -148,7 +148,7 @@ def parts_of(records: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
     stops = np.append(starts[1:], len(pair))
     first = np.argsort(order[starts])
-    return {_key(pair[order[starts[k]]]): attributes(records[order[starts[k] : stops[k]]]) for k in first}
+    return {_key(pair[order[starts[k]]]): as_record_array(records[order[starts[k] : stops[k]]]) for k in first}
 
 
 def _key(pair: int) -> tuple[int, int]:

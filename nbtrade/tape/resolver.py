@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade.book.kernels import arrays
-from nbtrade.book.kernels.book import MOST_LOTS
+from nbtrade.book.kernels.book import MAX_LOTS
 from nbtrade.errors import CapacityError, SourceError
 from nbtrade.schema import CHECKPOINT_ROWS, EVENT, LIVE, MAX_ROW_LOTS, MAX_ROWS, PRICE_SCALE
 from nbtrade.tape import off_tick_trades, ticks, turn_flags
@@ -41,7 +41,7 @@ class Sink(Protocol):
 
 
 def _out(n: int) -> list[np.ndarray]:
-    return [attributes(np.empty(n, dtype)) for dtype in (EVENT, *_PLAIN)]
+    return [as_record_array(np.empty(n, dtype)) for dtype in (EVENT, *_PLAIN)]
 
 
 _PLAIN = (np.dtype("i8"), np.dtype("i8"), np.dtype("i8"), np.dtype("u4"))
@@ -59,25 +59,25 @@ class Resolver:
         self.sink = sink
         self.tick_from = tick_from
         self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
-        self.turn = 0
+        self.i_out = 0
         self.resolve = kernels.resolve  # until a size needs the other one
-        self.orders = attributes(np.zeros(FIRST_ORDERS, tape_rows.ORDER))
-        self.pending = attributes(np.zeros(FIRST_PENDING, pending_fills.PENDING))
-        self.state = attributes(np.zeros(1, tape_rows.STATE))
+        self.orders = as_record_array(np.zeros(FIRST_ORDERS, tape_rows.ORDER))
+        self.pending = as_record_array(np.zeros(FIRST_PENDING, pending_fills.PENDING))
+        self.state = as_record_array(np.zeros(1, tape_rows.STATE))
         self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
         self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
         self.state["next_checkpoint"], self.state["most_lots"] = CHECKPOINT_ROWS, MAX_ROW_LOTS
         self.state["moment"] = 1  # 0 is that of unused slots
         self.book: arrays.Book | None = None  # after the rows that have their TURN flags
-        self.n_marked = 0  # of the out rows
+        self.n_flagged = 0  # of the out rows
         self.waiting: list[np.ndarray] = []  # RECORD[n]s from before the first price that rests
-        self.odd = np.empty(0, off_tick_trades.ODD)
+        self.off_tick_trades = np.empty(0, off_tick_trades.OFF_TICK_ROW)
         self._set_tick(tick)
 
     @property
     def out(self) -> list[np.ndarray]:
         """The arrays the kernel writes to: events, ts_event, ts_recv, order_id, sequence."""
-        return self.outs[self.turn]
+        return self.outs[self.i_out]
 
     def get(self, name: str) -> int:
         """A counter of the kernel's STATE."""
@@ -102,9 +102,9 @@ class Resolver:
             records = self._wait_for_tick(records)
         at = 0
         while at < len(records):
-            before = at, self.get("n_records"), self.get("n_out"), self.get("base_row"), self._n_odd()
+            before = at, self.get("n_records"), self.get("n_out"), self.get("base_row"), self._n_off_tick()
             status, at = self.resolve(records, at, self.orders, self.pending, self.state, *self.out)
-            self._note_odd_trades(records, at, *before)
+            self._note_off_tick_trades(records, at, *before)
             self._flush()
             if status == kernels.CHECKPOINT_DUE:
                 self._checkpoint()
@@ -155,18 +155,20 @@ class Resolver:
 
     def _all_waiting(self, records: np.ndarray) -> np.ndarray:
         waiting, self.waiting = self.waiting, []
-        return attributes(np.concatenate((*waiting, records))) if waiting else records
+        return as_record_array(np.concatenate((*waiting, records))) if waiting else records
 
-    def _n_odd(self) -> int:
+    def _n_off_tick(self) -> int:
         return int(self.state["faults"][0, tape_rows.OFF_TICK_TRADE])
 
-    def _note_odd_trades(self, records: np.ndarray, stop: int, start: int, first_record: int, n_out: int, row: int, n_odd: int) -> None:
+    def _note_off_tick_trades(
+        self, records: np.ndarray, stop: int, start: int, first_record: int, n_out: int, row: int, n_off_tick: int
+    ) -> None:
         """Remember the off-tick trades of records[start:stop], should the tick turn out finer."""
-        if self._n_odd() == n_odd or self.tick_from == "given":
+        if self._n_off_tick() == n_off_tick or self.tick_from == "given":
             return
         events = self.out[0][n_out : self.get("n_out")]
-        new = off_tick_trades.odd_trades(records[start:stop], self.state, first_record, events, row + n_out)
-        self.odd = np.concatenate((self.odd, new))
+        new = off_tick_trades.find(records[start:stop], self.state, first_record, events, row + n_out)
+        self.off_tick_trades = np.concatenate((self.off_tick_trades, new))
 
     def _flush(self) -> None:
         n, closed = self.get("n_out"), self.get("event_start")
@@ -174,29 +176,29 @@ class Resolver:
             return
         if self.get("base_row") + n > MAX_ROWS:
             raise SourceError(f"{self.name}: more than {MAX_ROWS:,} rows do not fit one tape. Split the source by session.")
-        self._mark(self.out[0][self.n_marked : closed])
+        self._flag_turns(self.out[0][self.n_flagged : closed])
         events, ts_event, ts_recv, order_id, sequence = (array[:closed] for array in self.out)
         taken = self.sink.rows(events, ts_event, ts_recv, order_id, sequence)
         if taken == 0:
             return
         used = self.out
-        self.turn = (self.turn + 1) % N_OUT
+        self.i_out = (self.i_out + 1) % N_OUT
         if len(self.out[0]) < len(used[0]):
-            self.outs[self.turn] = _out(len(used[0]))
+            self.outs[self.i_out] = _out(len(used[0]))
         for old, new in zip(used, self.out, strict=True):
             new[: n - taken] = old[taken:n]
         self.state["base_row"] += taken
         self.state["n_out"], self.state["event_start"] = n - taken, closed - taken
-        self.n_marked = closed - taken
+        self.n_flagged = closed - taken
 
-    def _mark(self, events: np.ndarray) -> None:
+    def _flag_turns(self, events: np.ndarray) -> None:
         """Rows of whole events get their TURN flags, from a book of the market's own."""
         low, high = self.px_range()
         if self.book is None:
             self.book = arrays.new_book(low, high, 64)
         elif not arrays.covers(self.book, low, high):
             self.book = arrays.widened(self.book, low - arrays.MARGIN, high + arrays.MARGIN)
-        self.book = turn_flags.marked(events, self.book)
+        self.book = turn_flags.flag_turns(events, self.book)
 
     def px_range(self) -> tuple[int, int]:
         """(lowest, highest) px so far; zeros before the first."""
@@ -204,7 +206,7 @@ class Resolver:
         return (low, high) if low <= high else (0, 0)
 
     def _checkpoint(self) -> None:
-        live = attributes(np.empty(self.get("n_live"), LIVE))
+        live = as_record_array(np.empty(self.get("n_live"), LIVE))
         tape_rows.live_orders(self.orders, live)
         row = self.get("base_row") + self.get("event_start")
         self.sink.checkpoint(row, live)
@@ -212,11 +214,11 @@ class Resolver:
 
     def _grow_tables(self) -> None:
         if 4 * (self.get("n_live") + 1) > len(self.orders):
-            larger = attributes(np.zeros(len(self.orders) * 4, tape_rows.ORDER))
+            larger = as_record_array(np.zeros(len(self.orders) * 4, tape_rows.ORDER))
             tape_rows.rehash(self.orders, larger)
             self.orders = larger
         if 4 * (self.get("n_pending_slots") + 1) > len(self.pending):
-            more = attributes(np.zeros(len(self.pending) * 4, pending_fills.PENDING))
+            more = as_record_array(np.zeros(len(self.pending) * 4, pending_fills.PENDING))
             pending_fills.rehash(self.pending, more, self.get("moment"))
             self.pending = more
 
@@ -227,7 +229,7 @@ class Resolver:
             larger = _out(2 * needed)
             for old, new in zip(self.out, larger, strict=True):
                 new[: len(old)] = old
-            self.outs[self.turn] = larger
+            self.outs[self.i_out] = larger
 
     def _refuse_or_refine(self, status: int, records: np.ndarray, at: int) -> None:
         price = int(records["price"][at])
@@ -241,7 +243,7 @@ class Resolver:
             )
         if status == kernels.TOO_LARGE:
             raise CapacityError(
-                f"{where}: {records['size'][at]:,} lots are more than the {MOST_LOTS:,} that one price can hold. Most likely the size is "
+                f"{where}: {records['size'][at]:,} lots are more than the {MAX_LOTS:,} that one price can hold. Most likely the size is "
                 "damaged; if it is right, choose a larger lot."
             )
         if self.tick_from == "given":
@@ -263,12 +265,12 @@ class Resolver:
         if top < 2**61:
             self.state["px_min"] *= factor
             self.state["px_max"] *= factor
-            if len(self.odd):
-                self.state["px_max"] = max(self.get("px_max"), int(self.odd["price"].max()) // (self.tick // factor))
+            if len(self.off_tick_trades):
+                self.state["px_max"] = max(self.get("px_max"), int(self.off_tick_trades["price"].max()) // (self.tick // factor))
         if self.book is not None:
             rows_so_far = turn_flags.rows_of(self.book)
             rows_so_far["px"] *= factor
-            self.book = turn_flags.marked(rows_so_far, arrays.new_book(*self.px_range(), 64))
+            self.book = turn_flags.flag_turns(rows_so_far, arrays.new_book(*self.px_range(), 64))
         self.sink.rescale(factor)
-        off_tick_trades.put_right(self.out[0][: self.get("n_out")], self.get("base_row"), self.odd, self.tick // factor)
-        self.odd = off_tick_trades.still_odd(self.odd, self.state, self.tick // factor)
+        off_tick_trades.correct(self.out[0][: self.get("n_out")], self.get("base_row"), self.off_tick_trades, self.tick // factor)
+        self.off_tick_trades = off_tick_trades.still_off_tick(self.off_tick_trades, self.state, self.tick // factor)

@@ -16,7 +16,7 @@ import numpy as np
 from nbtrade.errors import StoreDamaged, TapeError
 from nbtrade.schema import COLUMNS
 from nbtrade.storage import atomic
-from nbtrade.storage.columns.immutable import open_sealed
+from nbtrade.storage.columns.immutable import open_immutable
 from nbtrade.tape import manifest as manifests
 from nbtrade.tape.rows import TapeRows
 
@@ -45,7 +45,7 @@ def open_tape(path: str | os.PathLike[str]) -> "Tape":
 def _column(folder: Path, name: str, manifest: dict[str, Any]) -> np.ndarray:
     path, again = folder / f"{name}.col", "The copy is incomplete or damaged; ingest the source again."
     try:
-        rows = open_sealed(path, COLUMNS[name])
+        rows = open_immutable(path, COLUMNS[name])
     except FileNotFoundError:
         raise TapeError(f"{path} is missing. {again}") from None
     except StoreDamaged as error:

@@ -8,16 +8,16 @@ from nbtrade.errors import CapacityError
 from nbtrade.schema import ASK, BID, CONTINUED, EVENT, MAX_ROW_LOTS
 
 
-def marked(events: np.ndarray, book: arrays.Book) -> arrays.Book:
+def flag_turns(events: np.ndarray, book: arrays.Book) -> arrays.Book:
     """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up.
 
     Raises CapacityError when more lots or orders rest at one price than a level can hold.
     """
     at = 0
-    while (at := books.mark(events, at, len(events), *book)) < len(events):
+    while (at := books.flag_turns(events, at, len(events), *book)) < len(events):
         if book.sides["n_free"][0]:
             raise CapacityError(
-                f"more than {books.MOST_LOTS:,} lots or {books.MOST_ORDERS:,} orders rest at one price ({events['px'][at]:,} ticks): a "
+                f"more than {books.MAX_LOTS:,} lots or {books.MOST_ORDERS:,} orders rest at one price ({events['px'][at]:,} ticks): a "
                 "level does not hold them. Most likely sizes are damaged; if they are right, choose a larger lot."
             )
         book = arrays.grown(book)

@@ -95,7 +95,7 @@ def ladder(market, features, account, state):
                 continue
             if held >= state.limit:
                 account.cancel(slot)
-            elif abs(own.want_px - px) > state.drift:
+            elif abs(own.requested_px - px) > state.drift:
                 state.n_moved += account.replace(slot, px, own.filled + state.qty)
 
 
@@ -308,13 +308,13 @@ def queue_reader(market, features, account, state):
             ahead, behind = account.ahead(slot), account.behind(slot)
             state.told += max(ahead, 0) + max(behind, 0)
             if ahead >= 0 and own.cancelling == 0:
-                if own.want_px != touch and own.want_px != px:
+                if own.requested_px != touch and own.requested_px != px:
                     account.cancel(slot)
                     state.n_left += 1
                 elif ahead > state.most_ahead and behind < state.least_behind:
-                    account.replace(slot, touch, own.filled + own.left)
-                elif own.left > 1 and ahead < 5:
-                    account.replace(slot, own.want_px, own.filled + own.left - 1)  # keeps its place
+                    account.replace(slot, touch, own.filled + own.known_leaves)
+                elif own.known_leaves > 1 and ahead < 5:
+                    account.replace(slot, own.requested_px, own.filled + own.known_leaves - 1)  # keeps its place
             continue
         held = account.position if side == BID else -account.position
         if held >= state.limit or px == UNDEF_PRICE:
@@ -359,7 +359,7 @@ def bookkeeper(market, features, account, state):
 def everywhere(market, features, account, state):
     """Quotes on every instrument of the run and moves lots from the longest to the shortest by market orders."""
     longest, shortest = 0, 0
-    for i in range(market.n_venues):
+    for i in range(market.n_instruments):
         there, mine = market.on(i), account.on(i)
         state.lots[i] = mine.position
         if mine.position > account.on(longest).position:

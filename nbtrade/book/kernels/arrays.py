@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbtrade._numba.bits import MASK, SHIFT, WORD
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 
 # held: lots and orders in one number, so that a row changes a level by one addition (book/kernels/book.py: lots_of, orders_of)
 # own: in the exchange's book the first of our own entries here, plus one (0: none); see engine/kernels/match.py
@@ -58,12 +58,12 @@ def new_book(px_min: int, px_max: int, n_pages: int = 256) -> Book:
     sides["n_free"] = n_pages - 1  # page 0 stays empty: it stands for all pages that do not exist
     free = np.arange(n_pages, 0, -1, dtype=np.int32) - 1 if n_pages else np.zeros(0, np.int32)
     return Book(
-        attributes(np.zeros(n_pages * 2 * WORD, LEVEL)),
+        as_record_array(np.zeros(n_pages * 2 * WORD, LEVEL)),
         np.zeros(n_slots, np.int32),
         np.zeros(n_pages * 2, np.int64),
         np.zeros(2 * (n_lower + n_upper), np.int64),
         free[:n_pages].copy(),
-        attributes(sides),
+        as_record_array(sides),
     )
 
 
@@ -102,7 +102,7 @@ def _set_tree(tree: np.ndarray, lower: int, upper: int, slots: np.ndarray) -> No
 def grown(book: Book) -> Book:
     """The same book with twice the pages."""
     old = len(book.free)
-    levels = attributes(np.zeros(len(book.levels) * 2, LEVEL))
+    levels = as_record_array(np.zeros(len(book.levels) * 2, LEVEL))
     levels[: len(book.levels)] = book.levels
     words = np.zeros(old * 4, np.int64)
     words[: old * 2] = book.words

@@ -18,19 +18,19 @@ price range of the tape, so finding a level is two loads and no search, however 
 
 A level's lots and orders are one number, `held`: a row changes its level by one addition.
 Order counts make the book exact without order records: rows carry what they change (see `schema.EVENT`). Rows at which a level turns
-(becomes empty, or ceases to be) carry a flag, set once at ingest by `mark`: for all others the page is there, and one number changes.
+(becomes empty, or ceases to be) carry a flag, set once at ingest by `flag_turns`: for all others the page is there, and one number changes.
 """
 
 import numpy as np
 
 from nbtrade._numba.bits import MASK, SHIFT, WORD, leading_zeros, trailing_zeros
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.schema import ASK, BID, LAST, TRADE, TURN
 
 BELOW_ALL = 2**62 + 2**40  # takes any key below NO_KEY
 LOTS_BITS = 42  # of LEVEL.held: the lots, signed; the orders are above them
-MOST_LOTS = 1 << LOTS_BITS - 2  # at one price, as `mark` checks at ingest; so a level holds 0 when it is empty, and only then
+MAX_LOTS = 1 << LOTS_BITS - 2  # at one price, as `flag_turns` checks at ingest; so a level holds 0 when it is empty, and only then
 MOST_ORDERS = 1 << 64 - LOTS_BITS - 2  # at one price
 
 
@@ -107,14 +107,14 @@ def close_page_if_empty(levels, pages, words, free, sides, slot):
 
 
 @helper
-def mark_slot(tree, sides, side, slot):
+def set_slot_bit(tree, sides, side, slot):
     """A page's side became non-empty."""
     tree[sides[side].lower + (slot >> SHIFT)] |= 1 << (slot & MASK)
     tree[sides[side].upper + (slot >> (2 * SHIFT))] |= 1 << ((slot >> SHIFT) & MASK)
 
 
 @helper
-def unmark_slot(tree, sides, side, slot):
+def clear_slot_bit(tree, sides, side, slot):
     """A page's side became empty."""
     tree[sides[side].lower + (slot >> SHIFT)] &= ~(1 << (slot & MASK))
     if tree[sides[side].lower + (slot >> SHIFT)] == 0:
@@ -122,12 +122,12 @@ def unmark_slot(tree, sides, side, slot):
 
 
 @helper
-def mark_level(pages, words, tree, sides, side, px):
+def set_level_bit(pages, words, tree, sides, side, px):
     """A level became non-empty: set its bits; raise the best price if it is better."""
     slot = (px >> SHIFT) - sides[0].first_slot
     word = pages[slot] * 2 + side
     if words[word] == 0:
-        mark_slot(tree, sides, side, slot)
+        set_slot_bit(tree, sides, side, slot)
     words[word] |= 1 << (px & MASK)
     sides[side].n_levels += 1
     key = key_of(side, px)
@@ -136,14 +136,14 @@ def mark_level(pages, words, tree, sides, side, px):
 
 
 @helper
-def unmark_level(pages, words, tree, sides, side, px):
+def clear_level_bit(pages, words, tree, sides, side, px):
     """A level became empty: clear its bits; find the next best price if it was the best."""
     slot = (px >> SHIFT) - sides[0].first_slot
     word = pages[slot] * 2 + side
     words[word] &= ~(1 << (px & MASK))
     sides[side].n_levels -= 1
     if words[word] == 0:
-        unmark_slot(tree, sides, side, slot)
+        clear_slot_bit(tree, sides, side, slot)
     if sides[side].best == key_of(side, px):
         sides[side].best = next_level(pages, words, tree, sides, side, px)
 
@@ -204,14 +204,14 @@ def next_slot(tree, sides, side, slot):
 
 
 @kernel
-def turn_page(px, side, is_born, levels, pages, words, tree, free, sides):
+def flip_page_side(px, side, is_born, levels, pages, words, tree, free, sides):
     """A page's side became non-empty, or empty: mark it in the tree; give the page back. Out of line: rare."""
-    apart()
+    noinline()
     slot = (px >> SHIFT) - sides[0].first_slot
     if is_born:
-        mark_slot(tree, sides, side, slot)
+        set_slot_bit(tree, sides, side, slot)
     else:
-        unmark_slot(tree, sides, side, slot)
+        clear_slot_bit(tree, sides, side, slot)
         if sides[side].best == key_of(side, px):
             sides[side].best = next_level(pages, words, tree, sides, side, px)
         close_page_if_empty(levels, pages, words, free, sides, slot)
@@ -229,7 +229,7 @@ def best_after(px, side, is_born, word, best, turns):
 
 
 @helper
-def turn_level(px, side, is_born, page, levels, pages, words, tree, free, sides):
+def flip_level(px, side, is_born, page, levels, pages, words, tree, free, sides):
     """A level became non-empty, or empty (6 % of rows): its bit, and the best price.
 
     Calls only when a page's side turns: all calls here took a third of a backtest's time.
@@ -242,7 +242,7 @@ def turn_level(px, side, is_born, page, levels, pages, words, tree, free, sides)
     if old == 0:
         sides[side].best = max(sides[side].best, key_of(side, px))
     if old == 0 or new == 0:
-        turn_page(px, side, is_born, levels, pages, words, tree, free, sides)
+        flip_page_side(px, side, is_born, levels, pages, words, tree, free, sides)
     else:
         sides[side].best = best_after(px, side, is_born, new, sides[side].best, 1)
 
@@ -260,7 +260,7 @@ def find_level(px, side, pages, free, sides):
 
 
 @helper
-def shift_level(level, qty, d_orders):
+def add_to_level(level, qty, d_orders):
     """Change a level by `qty` lots and `d_orders` orders; True when it became empty or ceased to be."""
     before = level.held
     after = before + held(qty, d_orders)
@@ -269,7 +269,7 @@ def shift_level(level, qty, d_orders):
 
 
 @helper
-def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
+def change_level(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
     """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
 
     levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
@@ -277,19 +277,19 @@ def change(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
     """
     px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
     i = find_level(px, side, pages, free, sides)
-    if i >= 0 and shift_level(levels[np.uint64(i)], qty, d_orders):
-        turn_level(px, side, levels[np.uint64(i)].held != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
+    if i >= 0 and add_to_level(levels[np.uint64(i)], qty, d_orders):
+        flip_level(px, side, levels[np.uint64(i)].held != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
     return i
 
 
 @helper
 def apply(row, levels, pages, words, tree, free, sides):
-    """Apply one event row (EVENT) that changes the book (kind < TRADE); returns as `change`."""
-    return change(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides)
+    """Apply one event row (EVENT) that changes the book (kind < TRADE); returns as `change_level`."""
+    return change_level(row.px, np.int64(row.side), row.qty, row.d_orders, levels, pages, words, tree, free, sides)
 
 
 @kernel
-def roll(events, start, stop, levels, pages, words, tree, free, sides):
+def seek(events, start, stop, levels, pages, words, tree, free, sides):
     """Move the book from before row `start` to before row `stop`, forwards or backwards: rows say what they change, so they can be undone.
 
     There are free pages for all of them: the caller made sure.
@@ -301,7 +301,7 @@ def roll(events, start, stop, levels, pages, words, tree, free, sides):
     for back in range(start - stop):
         row = events[start - 1 - back]
         if row.kind < TRADE:
-            change(row.px, np.int64(row.side), -row.qty, -row.d_orders, levels, pages, words, tree, free, sides)
+            change_level(row.px, np.int64(row.side), -row.qty, -row.d_orders, levels, pages, words, tree, free, sides)
 
 
 @kernel
@@ -315,7 +315,7 @@ def replay(events, start, stop, levels, pages, words, tree, free, sides):
 
 
 @helper
-def apply_and_tell(row, levels, pages, words, tree, free, sides):
+def apply_and_compare(row, levels, pages, words, tree, free, sides):
     """(as `apply`, whether the row's level became empty or ceased to be)."""
     before = sides[BID].n_levels + sides[ASK].n_levels
     at = apply(row, levels, pages, words, tree, free, sides)
@@ -323,20 +323,20 @@ def apply_and_tell(row, levels, pages, words, tree, free, sides):
 
 
 @kernel
-def mark(events, start, stop, levels, pages, words, tree, free, sides):
+def flag_turns(events, start, stop, levels, pages, words, tree, free, sides):
     """`replay` of rows that do not have their TURN flags yet: they get them.
 
-    Returns as `replay`; also the first row (applied) after which a level has more than MOST_LOTS or MOST_ORDERS.
+    Returns as `replay`; also the first row (applied) after which a level has more than MAX_LOTS or MOST_ORDERS.
     """
     for i in range(start, stop):
         row = events[np.uint64(i)]
         if row.kind < TRADE:
-            at, turned = apply_and_tell(row, levels, pages, words, tree, free, sides)
+            at, turned = apply_and_compare(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 return i
             if turned:
                 row["flags"] |= TURN
-            if abs(lots_of(levels[at])) > MOST_LOTS or orders_of(levels[at]) > MOST_ORDERS:
+            if abs(lots_of(levels[at])) > MAX_LOTS or orders_of(levels[at]) > MOST_ORDERS:
                 return i
     return stop
 
@@ -352,7 +352,7 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
     for i in range(start, stop):
         row = events[np.uint64(i)]
         if row.kind < TRADE:
-            at, turned = apply_and_tell(row, levels, pages, words, tree, free, sides)
+            at, turned = apply_and_compare(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 return i
             counts[2] += lots_of(levels[at]) < 0 or orders_of(levels[at]) < 0 or turned != (row["flags"] & TURN != 0)

@@ -17,13 +17,13 @@ sides_at = pointer_to(SIDE)
 
 
 @helper
-def exchange_book(venue):
+def exchange_book(record):
     """The exchange's Book as pointers: levels, pages, words, tree, free, sides."""
     return (
-        levels_at(venue.levels_at),
-        i4_at(venue.pages_at),
-        i8_at(venue.words_at),
-        i8_at(venue.tree_at),
-        i4_at(venue.free_at),
-        sides_at(venue.sides_at),
+        levels_at(record.levels_at),
+        i4_at(record.pages_at),
+        i8_at(record.words_at),
+        i8_at(record.tree_at),
+        i4_at(record.free_at),
+        sides_at(record.sides_at),
     )

@@ -13,11 +13,11 @@ from functools import partial
 
 import numpy as np
 
-from nbtrade._numba.jit import JIT, apart, helper, kernel
+from nbtrade._numba.jit import JIT, helper, kernel, noinline
 from nbtrade._numba.readonly import engine_record
 from nbtrade._numba.records import method
 from nbtrade.book.kernels.pointers import events_at
-from nbtrade.engine.kernels.gateway import know_want, send
+from nbtrade.engine.kernels.gateway import send_message, set_requested_qty
 from nbtrade.engine.kernels.market import market_of, qty_at
 from nbtrade.engine.kernels.records import (
     BAD_ORDER,
@@ -37,8 +37,8 @@ from nbtrade.engine.kernels.records import (
     TOO_MANY,
     WORKING,
     account_at,
+    instrument_at,
     own_at,
-    venue_at,
 )
 from nbtrade.engine.kernels.shown import AccountRecord, AccountType, shown_account_at, shown_order_at
 from nbtrade.schema import ASK, BID, CONSERVATIVE, DAY, FIFO, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
@@ -55,7 +55,7 @@ def own_of(account, slot):
 @helper
 def _refuse(account, cause):
     account.n_refused += 1
-    account.refused = cause
+    account.reject_reason = cause
     account.refusals[cause] += 1
     return False
 
@@ -78,7 +78,7 @@ def _is_beyond_loss(account):
 @kernel
 def is_allowed(account, side, qty, more, is_new):
     """True when the account's limits let an order of `qty` lots leave, `more` lots more than before on its side."""
-    apart()
+    noinline()
     if qty % account.lot != 0:
         return _refuse(account, BAD_ORDER)
     if account.max_order > 0 and qty > account.max_order:
@@ -92,7 +92,7 @@ def is_allowed(account, side, qty, more, is_new):
     if account.max_loss > 0 and held + more > 0 and _is_beyond_loss(account):
         return _refuse(account, RISK_LOSS)
     if account.max_rate > 0:
-        window = venue_at(account.venue_at).now // account.rate_interval
+        window = instrument_at(account.instrument_at).now // account.rate_interval
         if window != account.rate_window:
             account.rate_window = window
             account.rate_count = 0
@@ -105,7 +105,7 @@ def is_allowed(account, side, qty, more, is_new):
 @kernel
 def new_order(account, side, px, qty, kind):
     """Fill a slot and send it. Returns the slot, or -1 when it was refused."""
-    apart()
+    noinline()
     if not is_order(side, px, qty) or kind == TAKEN or not LIMIT <= kind <= DAY:
         _refuse(account, BAD_ORDER)
         return NONE
@@ -113,16 +113,16 @@ def new_order(account, side, px, qty, kind):
     if slot < 0:
         _refuse(account, NO_SLOT)
         return NONE
-    if account.checked != 0 and not is_allowed(account, side, qty, qty, True):
+    if account.has_limits != 0 and not is_allowed(account, side, qty, qty, True):
         return NONE
     own = own_of(account, slot)
     account.free = own.next
     own.id = account.n_orders
-    own.want_px = px
-    own.want_qty = qty
-    own.left = qty
+    own.requested_px = px
+    own.requested_qty = qty
+    own.known_leaves = qty
     own.filled = 0
-    own.asked = 0
+    own.pending_replaces = 0
     own.status = SENT
     own.cancelling = 0
     own.side = side
@@ -137,7 +137,7 @@ def new_order(account, side, px, qty, kind):
     own.ahead_first = 0
     own.joined = 0
     own.stamp = 0
-    own.sent = venue_at(account.venue_at).now
+    own.sent = instrument_at(account.instrument_at).now
     own.arrived = 0
     own.done = 0
     account.n_orders += 1
@@ -146,7 +146,7 @@ def new_order(account, side, px, qty, kind):
         account.open_bid += qty
     else:
         account.open_ask += qty
-    send(account, account.first + slot, NEW, px, qty)
+    send_message(account, account.first + slot, NEW, px, qty)
     return slot
 
 
@@ -155,7 +155,7 @@ def new_order(account, side, px, qty, kind):
 def submit(account, side, px, qty, kind=LIMIT):
     """Send an order: BID or ASK, px in ticks, qty in lots, kind LIMIT (until cancelled), DAY, POST_ONLY, IOC or FOK.
 
-    Returns its slot, or -1 when it was refused (`account.refused` says why).
+    Returns its slot, or -1 when it was refused (`account.reject_reason` says why).
     """
     return new_order(account, side, px, qty, kind)
 
@@ -180,7 +180,7 @@ def is_open(account, slot):
 @account_method("order")
 @helper
 def order(account, slot):
-    """The order in `slot`: want_px, want_qty, left, filled, status, side, kind, sent, cancelling. (Others look ahead.)
+    """The order in `slot`: requested_px, requested_qty, known_leaves, filled, status, side, kind, sent, cancelling. (Others look ahead.)
 
     Raises IndexError for a slot that the account does not have: what lies there is somebody else's.
     """
@@ -199,14 +199,14 @@ def cancel(account, slot):
     if own.cancelling != 0:
         return _refuse(account, NOT_OPEN)
     own.cancelling = 1
-    send(account, account.first + slot, CANCEL_ORDER, 0, 0)
+    send_message(account, account.first + slot, CANCEL_ORDER, 0, 0)
     return True
 
 
 @kernel
 def change_order(account, slot, px, qty):
     """As `replace`."""
-    apart()
+    noinline()
     if not is_open(account, slot):
         return _refuse(account, NOT_OPEN)
     own = own_of(account, slot)
@@ -214,14 +214,14 @@ def change_order(account, slot, px, qty):
         return _refuse(account, NOT_OPEN)
     if not is_order(own.side, px, qty):
         return _refuse(account, BAD_ORDER)
-    if account.flying >= 2 * account.capacity:
+    if account.in_flight >= 2 * account.capacity:
         return _refuse(account, TOO_MANY)
-    if account.checked != 0 and not is_allowed(account, own.side, qty, qty - own.want_qty, False):
+    if account.has_limits != 0 and not is_allowed(account, own.side, qty, qty - own.requested_qty, False):
         return False
-    know_want(account, own, qty)
-    own.want_px = px
-    own.asked += 1
-    send(account, account.first + slot, REPLACE, px, qty)
+    set_requested_qty(account, own, qty)
+    own.requested_px = px
+    own.pending_replaces += 1
+    send_message(account, account.first + slot, REPLACE, px, qty)
     return True
 
 
@@ -238,7 +238,7 @@ def replace(account, slot, px, qty):
 @kernel
 def cancel_orders(account):
     """As `cancel_all`."""
-    apart()
+    noinline()
     n = 0
     if account.n_open > 0:
         for slot in range(account.capacity):
@@ -271,7 +271,7 @@ def flatten(account):
 @kernel
 def requote(account, slot, is_ours, side, px, qty):
     """A quote that does not stand as it is wanted: replace it, withdraw it, or send a new one. is_ours : `slot` has the last quote."""
-    apart()
+    noinline()
     stands = is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0
     filled = np.int64(own_of(account, slot).filled) if stands else np.int64(0)
     is_wanted = qty > 0 or qty < -MAX_PX
@@ -310,7 +310,13 @@ def quote(account, side, px, qty):
     if slot >= 0:
         own = own_of(account, slot)
         is_ours = own.id == (account.quote_bid_id if side == BID else account.quote_ask_id)
-        if is_ours and 0 < qty <= MAX_PX and own.want_px == px and own.cancelling == 0 and (own.status == SENT or own.status == WORKING):
+        if (
+            is_ours
+            and 0 < qty <= MAX_PX
+            and own.requested_px == px
+            and own.cancelling == 0
+            and (own.status == SENT or own.status == WORKING)
+        ):
             return slot
     elif -MAX_PX <= qty <= 0:
         return slot
@@ -320,18 +326,18 @@ def quote(account, side, px, qty):
 @kernel
 def queue_ahead(account, slot):
     """As `ahead`."""
-    apart()
+    noinline()
     if not is_open(account, slot):
         return NONE
     own = own_of(account, slot)
     if own.in_flight > 0:
         return NONE
-    venue = venue_at(account.venue_at)
-    events = events_at(venue.events_at)
+    instrument = instrument_at(account.instrument_at)
+    events = events_at(instrument.events_at)
     lots = own.ahead
     if own.rule == FIFO or own.rule == CONSERVATIVE:
-        first = max(venue.l, own.joined - venue.base_row)
-        for i in range(first, venue.x):  # what the exchange knows already and we do not
+        first = max(instrument.local_row, own.joined - instrument.base_row)
+        for i in range(first, instrument.exchange_row):  # what the exchange knows already and we do not
             event = events[i]
             if event.kind < TRADE and event.px == own.px and event.side == own.side and event.prio < own.joined:
                 lots -= event.qty
@@ -360,6 +366,6 @@ def behind(account, slot):
 @helper
 def on(account, i):
     """The same account on instrument `i` of the run: its orders, position and cash there."""
-    if i < 0 or i >= account.n_venues:
+    if i < 0 or i >= account.n_instruments:
         raise IndexError("account.on: the run has no instrument of this number")
-    return shown_account_at(account.self_at + (i - account.venue) * account.stride)
+    return shown_account_at(account.self_at + (i - account.instrument) * account.stride)

@@ -7,24 +7,24 @@ report comes first, it is rolled back for that look and forth again.
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.pointers import i8_at
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, level_index, lots_of
 from nbtrade.book.kernels.pointers import events_at
-from nbtrade.engine.kernels.records import NEVER, seen_book
+from nbtrade.engine.kernels.records import NEVER, local_book
 from nbtrade.schema import ASK, BID, EVENT_END, TOP, TRADE, TRADES
 
 
 @helper
-def local_stop(venue, ts):
+def local_stop(instrument, ts):
     """The row up to which events are known to us at `ts`; looked for near where the exchange is."""
-    ts_recv = i8_at(venue.ts_recv_at)
-    until = ts - venue.feed
-    at = max(venue.l, venue.x)
+    ts_recv = i8_at(instrument.ts_recv_at)
+    until = ts - instrument.feed
+    at = max(instrument.local_row, instrument.exchange_row)
     while at > 0 and ts_recv[at - 1] > until:
         at -= 1
-    while at < venue.n and ts_recv[at] <= until:
+    while at < instrument.n and ts_recv[at] <= until:
         at += 1
     return at
 
@@ -39,47 +39,49 @@ def top_qty(levels, pages, sides, side):
 
 
 @helper
-def top_changed(venue, levels, pages, sides):
+def top_changed(instrument, levels, pages, sides):
     """True when price or lots of either best level are not what they were when last asked."""
     bid, ask = sides[BID].best, sides[ASK].best
     bid_qty, ask_qty = top_qty(levels, pages, sides, BID), top_qty(levels, pages, sides, ASK)
-    same = bid == venue.top_bid and ask == venue.top_ask and bid_qty == venue.top_bid_qty and ask_qty == venue.top_ask_qty
-    venue.top_bid = bid
-    venue.top_ask = ask
-    venue.top_bid_qty = bid_qty
-    venue.top_ask_qty = ask_qty
+    same = (
+        bid == instrument.top_bid and ask == instrument.top_ask and bid_qty == instrument.top_bid_qty and ask_qty == instrument.top_ask_qty
+    )
+    instrument.top_bid = bid
+    instrument.top_ask = ask
+    instrument.top_bid_qty = bid_qty
+    instrument.top_ask_qty = ask_qty
     return not same
 
 
 @kernel
-def scan(venue, wakes, until):
+def scan_to_wake(instrument, wakes, until):
     """Our book through the moments up to `until`, to the end of the first that wakes: `candidate`, NEVER when there is none.
 
     Returns False when the book has no free page: grow it and call again.
     """
-    apart()
-    events, ts_recv, n = events_at(venue.events_at), i8_at(venue.ts_recv_at), venue.n
-    levels, pages, words, tree, free, sides = seen_book(venue)
-    i = venue.seen
-    while i < n and ts_recv[i] + venue.feed <= until:
+    noinline()
+    events, ts_recv, n = events_at(instrument.events_at), i8_at(instrument.ts_recv_at), instrument.n
+    levels, pages, words, tree, free, sides = local_book(instrument)
+    i = instrument.scan_row
+    while i < n and ts_recv[i] + instrument.feed <= until:
         moment = ts_recv[i]
         while i < n and ts_recv[i] == moment:
             row = events[i]
             if row.kind == TRADE:
-                venue.seen_bits |= TRADES
+                instrument.scan_bits |= TRADES
             elif row.kind < TRADE and apply(row, levels, pages, words, tree, free, sides) < 0:
-                venue.seen = i
+                instrument.scan_row = i
                 return False
             i += 1
-        bits = venue.seen_bits | EVENT_END
-        if wakes & TOP != 0 and top_changed(venue, levels, pages, sides):
+        bits = instrument.scan_bits | EVENT_END
+        if wakes & TOP != 0 and top_changed(instrument, levels, pages, sides):
             bits |= TOP
-        venue.seen_bits = 0
+        instrument.scan_bits = 0
         if bits & wakes != 0:
-            venue.seen = i
-            venue.candidate = moment + venue.feed
-            venue.candidate_bits = bits & wakes
+            instrument.scan_row = i
+            instrument.candidate = moment + instrument.feed
+            instrument.candidate_bits = bits & wakes
             return True
-    venue.seen = i
-    venue.candidate = NEVER
+    instrument.scan_row = i
+    instrument.candidate = NEVER
     return True

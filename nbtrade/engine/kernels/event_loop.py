@@ -1,9 +1,9 @@
 """The backtest's main loop: two clocks over one tape, accounts that wake, orders that travel.
 
     for each wake at local time t:                                                        (engine/kernels/clock.py says when that is)
-        exchange   rows with ts_event <= t, and our messages in order of arrival, through the exchange's book   (match, arrivals)
+        exchange   rows with ts_event <= t, and our messages in order of arrival, through the exchange's book   (match, order_entry)
         market     rows with ts_recv + feed <= t through our book
-        reports    those that have arrived by t                                                                 (wire)
+        reports    those that have arrived by t                                                                 (gateway)
         strategy   once for every account that wakes
 
 At equal times the market's event precedes ours. What we see is the exchange's book some rows ago. Rows can be undone, so where only
@@ -16,15 +16,15 @@ Where the time goes (per event, one account): see README, "Speed".
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.pointers import i8_at
 from nbtrade._numba.records import call_strategy
-from nbtrade.book.kernels.book import roll
+from nbtrade.book.kernels.book import seek
 from nbtrade.book.kernels.pointers import events_at
-from nbtrade.engine.kernels.clock import local_stop, scan
+from nbtrade.engine.kernels.clock import local_stop, scan_to_wake
 from nbtrade.engine.kernels.exchange import exchange_until
-from nbtrade.engine.kernels.gateway import deliver, first_waking_report
-from nbtrade.engine.kernels.market import market_at, note_trades, show_market
+from nbtrade.engine.kernels.gateway import deliver_reports, first_waking_report
+from nbtrade.engine.kernels.market import market_at, note_trades, publish_market
 from nbtrade.engine.kernels.records import (
     ACCOUNT_BYTES,
     BY_MARKET,
@@ -32,11 +32,11 @@ from nbtrade.engine.kernels.records import (
     NEVER,
     SAMPLING,
     accounts_at,
+    instruments_at,
+    local_book,
     messages_at,
     reports_at,
     samples_at,
-    seen_book,
-    venues_at,
 )
 from nbtrade.schema import END, START, TIMER
 
@@ -47,36 +47,36 @@ PAUSE_CALLS = 1 << 20
 
 # --- several exchanges ----------------------------------------------------------------------------
 @helper
-def next_step(run, venues):
+def next_step(run, instruments):
     """The next time at which anything happens at any exchange."""
     ts = NEVER
-    for v in range(run.n_venues):
-        venue = venues[v]
-        if venue.x < venue.n:
-            ts = min(ts, i8_at(venue.ts_event_at)[venue.x])
-        if venue.m_head < venue.m_tail:
-            ts = min(ts, messages_at(venue.messages_at)[venue.m_head & venue.m_mask].arrive)
+    for v in range(run.n_instruments):
+        instrument = instruments[v]
+        if instrument.exchange_row < instrument.n:
+            ts = min(ts, i8_at(instrument.ts_event_at)[instrument.exchange_row])
+        if instrument.m_head < instrument.m_tail:
+            ts = min(ts, messages_at(instrument.messages_at)[instrument.m_head & instrument.m_mask].arrive)
     return ts
 
 
 @kernel
-def exchanges_until(run, venues, until):
+def exchanges_until(run, instruments, until):
     """All exchanges to `until`, or to the first report that wakes; returns as `exchange_until`.
 
     With several instruments and such reports in small steps: none may be ahead of a wake that another one causes.
     """
-    apart()
-    while run.n_venues > 1 and run.wakes & BY_REPORT != 0:
-        for v in range(run.n_venues):
-            until = min(until, first_waking_report(venues[v], run.wakes, NEVER))
-        step = next_step(run, venues)
+    noinline()
+    while run.n_instruments > 1 and run.wakes & BY_REPORT != 0:
+        for v in range(run.n_instruments):
+            until = min(until, first_waking_report(instruments[v], run.wakes, NEVER))
+        step = next_step(run, instruments)
         if step >= until:
             break
-        for v in range(run.n_venues):
-            if exchange_until(venues[v], 0, step) < 0:
+        for v in range(run.n_instruments):
+            if exchange_until(instruments[v], 0, step) < 0:
                 return -1
-    for v in range(run.n_venues):
-        until = exchange_until(venues[v], run.wakes if run.n_venues == 1 else 0, until)
+    for v in range(run.n_instruments):
+        until = exchange_until(instruments[v], run.wakes if run.n_instruments == 1 else 0, until)
         if until < 0:
             return -1
     return until
@@ -84,15 +84,15 @@ def exchanges_until(run, venues, until):
 
 # --- the next wake --------------------------------------------------------------------------------
 @helper
-def start(run, venues, final):
+def start_timers(run, instruments, final):
     """Set the timers once data are there: at multiples of their intervals since the epoch."""
     first, last = NEVER, 0
-    for v in range(run.n_venues):
-        venue = venues[v]
-        if venue.n > 0:
-            ts_recv = i8_at(venue.ts_recv_at)
-            first = min(first, ts_recv[0] + venue.feed)
-            last = max(last, ts_recv[venue.n - 1] + venue.feed)
+    for v in range(run.n_instruments):
+        instrument = instruments[v]
+        if instrument.n > 0:
+            ts_recv = i8_at(instrument.ts_recv_at)
+            first = min(first, ts_recv[0] + instrument.feed)
+            last = max(last, ts_recv[instrument.n - 1] + instrument.feed)
     if first == NEVER:
         return
     if run.started == 0:
@@ -106,24 +106,24 @@ def start(run, venues, final):
 
 
 @helper
-def first_report(run, venues):
+def first_report(run, instruments):
     """When the first report arrives that wakes its account; NEVER if none does."""
     ts = NEVER
     if run.wakes & BY_REPORT != 0:
-        for v in range(run.n_venues):
-            ts = min(ts, first_waking_report(venues[v], run.wakes, NEVER))
+        for v in range(run.n_instruments):
+            ts = min(ts, first_waking_report(instruments[v], run.wakes, NEVER))
     return ts
 
 
 @helper
-def scheduled(run, venues):
+def scheduled(run, instruments):
     """The next wake that is certain: timers, samples, reports under way, the session's start and end."""
     ts = NEVER
     if run.wakes & TIMER != 0:
         ts = run.next_timer
     if run.sample > 0:
         ts = min(ts, run.next_sample)
-    ts = min(ts, first_report(run, venues))
+    ts = min(ts, first_report(run, instruments))
     if run.wakes & START != 0 and run.started == 1:
         ts = min(ts, run.first_ts)
     if run.wakes & END != 0 and run.ended == 0:
@@ -132,38 +132,38 @@ def scheduled(run, venues):
 
 
 @helper
-def next_wake(run, venues, final):
+def next_wake(run, instruments, final):
     """Find the next wake's time. Returns False when a book has no free page."""
-    ts = scheduled(run, venues)
+    ts = scheduled(run, instruments)
     if run.wakes & BY_MARKET != 0:
-        for v in range(run.n_venues):
-            venue = venues[v]
-            if venue.candidate == NEVER:
-                last = i8_at(venue.ts_recv_at)[venue.n - 1] + venue.feed if venue.n > 0 else 0
-                if not scan(venue, run.wakes, ts if final else min(ts, last - 1)):  # the last moment may have more rows
+        for v in range(run.n_instruments):
+            instrument = instruments[v]
+            if instrument.candidate == NEVER:
+                last = i8_at(instrument.ts_recv_at)[instrument.n - 1] + instrument.feed if instrument.n > 0 else 0
+                if not scan_to_wake(instrument, run.wakes, ts if final else min(ts, last - 1)):  # the last moment may have more rows
                     return False
-            ts = min(ts, venue.candidate)
+            ts = min(ts, instrument.candidate)
     run.wake = ts
     return True
 
 
 @helper
-def last_moment(run, venues, final):
+def complete_until(run, instruments, final):
     """The last local time about which the rows at hand tell all."""
     if final:
         return run.end_ts
     ts = NEVER
-    for v in range(run.n_venues):
-        venue = venues[v]
-        if venue.n == 0:
+    for v in range(run.n_instruments):
+        instrument = instruments[v]
+        if instrument.n == 0:
             return np.int64(0)
-        last = venue.n - 1
-        ts = min(ts, i8_at(venue.ts_recv_at)[last] + venue.feed - 1, i8_at(venue.ts_event_at)[last] - 1)
+        last = instrument.n - 1
+        ts = min(ts, i8_at(instrument.ts_recv_at)[last] + instrument.feed - 1, i8_at(instrument.ts_event_at)[last] - 1)
     return ts
 
 
 @helper
-def mark_wake(run, venues):
+def set_wake_bits(run, instruments):
     """The bits of the wake at `run.wake`; its timers are set on."""
     ts, bits = run.wake, 0
     if run.wakes & TIMER != 0 and ts == run.next_timer:
@@ -178,53 +178,56 @@ def mark_wake(run, venues):
     if ts == run.end_ts and run.ended == 0:
         bits |= run.wakes & END
         run.ended = 1
-    for v in range(run.n_venues):
-        if venues[v].candidate == ts:
-            bits |= venues[v].candidate_bits
-            venues[v].candidate = NEVER
+    for v in range(run.n_instruments):
+        if instruments[v].candidate == ts:
+            bits |= instruments[v].candidate_bits
+            instruments[v].candidate = NEVER
     run.bits = bits
 
 
 # --- one wake -------------------------------------------------------------------------------------
 @helper
-def place_of(run, venue):
+def book_row(run, instrument):
     """The row up to which our book is when no strategy looks at it: the exchange's, or where the scan for wakes is."""
-    return venue.x if run.one_book else venue.seen
+    return instrument.exchange_row if run.one_book else instrument.scan_row
 
 
 @helper
-def can_show(run, venue):
+def can_reach_wake(run, instrument):
     """Find the row up to which events are known at the wake's time. False when there may be too few free pages to go there."""
-    venue.to = local_stop(venue, run.wake)
-    venue.pages_needed = 2 + abs(place_of(run, venue) - venue.to)
-    return seen_book(venue)[5][0].n_free >= venue.pages_needed
+    instrument.show_to = local_stop(instrument, run.wake)
+    instrument.pages_needed = 2 + abs(book_row(run, instrument) - instrument.show_to)
+    return local_book(instrument)[5][0].n_free >= instrument.pages_needed
 
 
 @kernel
-def show(run, venue):
+def bring_to_wake(run, instrument):
     """Bring our book, the market record and the accounts' knowledge to the wake's time."""
-    apart()
-    events = events_at(venue.events_at)
-    levels, pages, words, tree, free, sides = seen_book(venue)
-    market = market_at(venue.market_at)
-    at = place_of(run, venue)
-    if at != venue.to:
-        roll(events, at, venue.to, levels, pages, words, tree, free, sides)
-    if run.notes_trades != 0:
-        note_trades(events, venue.l, venue.to, market)
-    venue.l = venue.to
-    show_market(market, run.wake, venue)
-    venue.now = run.wake
-    if venue.r_head < venue.r_tail and reports_at(venue.reports_at)[venue.r_head & venue.r_mask].arrive <= run.wake:
-        deliver(venue, run.wake)
+    noinline()
+    events = events_at(instrument.events_at)
+    levels, pages, words, tree, free, sides = local_book(instrument)
+    market = market_at(instrument.market_at)
+    at = book_row(run, instrument)
+    if at != instrument.show_to:
+        seek(events, at, instrument.show_to, levels, pages, words, tree, free, sides)
+    if run.reads_trades != 0:
+        note_trades(events, instrument.local_row, instrument.show_to, market)
+    instrument.local_row = instrument.show_to
+    publish_market(market, run.wake, instrument)
+    instrument.now = run.wake
+    if (
+        instrument.r_head < instrument.r_tail
+        and reports_at(instrument.reports_at)[instrument.r_head & instrument.r_mask].arrive <= run.wake
+    ):
+        deliver_reports(instrument, run.wake)
 
 
 @kernel
-def unshow(run, venue):
+def bring_back(run, instrument):
     """Bring our book back to where it was."""
-    apart()
-    levels, pages, words, tree, free, sides = seen_book(venue)
-    roll(events_at(venue.events_at), venue.l, place_of(run, venue), levels, pages, words, tree, free, sides)
+    noinline()
+    levels, pages, words, tree, free, sides = local_book(instrument)
+    seek(events_at(instrument.events_at), instrument.local_row, book_row(run, instrument), levels, pages, words, tree, free, sides)
 
 
 @helper
@@ -239,15 +242,15 @@ def features_of(run):
 
 
 @helper
-def woken_by(run, k):
+def take_wake_bits(run, k):
     """OWN_ACK and OWN_FILL bits of account k, over all instruments; they are cleared."""
     accounts = accounts_at(run.accounts_at)
-    woken = 0
-    for v in range(run.n_venues):
+    wake_bits = 0
+    for v in range(run.n_instruments):
         account = accounts[v * run.n_accounts + k]
-        woken |= account.woken
-        account.woken = 0
-    return woken & run.wakes
+        wake_bits |= account.wake_bits
+        account.wake_bits = 0
+    return wake_bits & run.wakes
 
 
 @kernel
@@ -257,7 +260,7 @@ def wake_accounts(run):
     features_at = features_of(run) if run.n_features > 0 else run.no_features_at
     all_of_them = run.bits & ~SAMPLING
     for k in range(run.n_accounts):
-        bits = all_of_them | woken_by(run, k)
+        bits = all_of_them | take_wake_bits(run, k)
         if bits == 0:
             continue
         market.wake = bits
@@ -270,11 +273,11 @@ def wake_accounts(run):
 
 
 @kernel
-def take_samples(run, venue, v):
+def write_samples(run, instrument, v):
     """Note every account's true position and cash on one instrument."""
-    apart()
-    accounts = accounts_at(venue.accounts_at)
-    market = market_at(venue.market_at)
+    noinline()
+    accounts = accounts_at(instrument.accounts_at)
+    market = market_at(instrument.market_at)
     for k in range(run.n_accounts):
         s = samples_at(run.samples_at)[run.n_samples]
         account = accounts[k]
@@ -290,36 +293,36 @@ def take_samples(run, venue, v):
         s.sell_qty = account.sell_qty
         s.sell_value = account.sell_value
         s.account = k
-        s.venue = v
+        s.instrument = v
         run.n_samples += 1
 
 
 @helper
-def one_wake(run, venues):
+def handle_wake(run, instruments):
     """All that happens at the wake `run.wake`. Returns DONE, NEED_ROOM (call again), or STRATEGY_FAILED."""
-    for v in range(run.n_venues):
-        if not can_show(run, venues[v]):
+    for v in range(run.n_instruments):
+        if not can_reach_wake(run, instruments[v]):
             return NEED_ROOM
-    for v in range(run.n_venues):
-        show(run, venues[v])
-    mark_wake(run, venues)
+    for v in range(run.n_instruments):
+        bring_to_wake(run, instruments[v])
+    set_wake_bits(run, instruments)
     passed = wake_accounts(run)
     if run.bits & SAMPLING != 0:
-        for v in range(run.n_venues):
-            take_samples(run, venues[v], v)
-    for v in range(run.n_venues):
-        if venues[v].l != place_of(run, venues[v]):
-            unshow(run, venues[v])
+        for v in range(run.n_instruments):
+            write_samples(run, instruments[v], v)
+    for v in range(run.n_instruments):
+        if instruments[v].local_row != book_row(run, instruments[v]):
+            bring_back(run, instruments[v])
     run.n_wakes += run.bits & ~SAMPLING != 0
     return DONE if passed else STRATEGY_FAILED
 
 
 @helper
-def rows_passed(run, venues):
+def rows_passed(run, instruments):
     """Rows behind the exchanges' clocks."""
     n = 0
-    for v in range(run.n_venues):
-        n += venues[v].base_row + venues[v].x
+    for v in range(run.n_instruments):
+        n += instruments[v].base_row + instruments[v].exchange_row
     return n
 
 
@@ -332,28 +335,28 @@ def run(runs, final):
     Returns DONE, NEED_DATA, NEED_ROOM (drain the logs or grow, then call again), PAUSED (call again), or STRATEGY_FAILED.
     """
     this = runs[0]
-    venues = venues_at(this.venues_at)
-    start(this, venues, final)
+    instruments = instruments_at(this.instruments_at)
+    start_timers(this, instruments, final)
     if this.started == 0:
         return DONE if final else NEED_DATA
-    horizon = last_moment(this, venues, final)
-    pause = rows_passed(this, venues) + PAUSE_ROWS
+    horizon = complete_until(this, instruments, final)
+    pause = rows_passed(this, instruments) + PAUSE_ROWS
     calls = 0
     while True:
-        if not next_wake(this, venues, final):
+        if not next_wake(this, instruments, final):
             return NEED_ROOM
         nothing = this.wake > horizon
-        if this.n_samples + this.n_accounts * this.n_venues > this.samples_capacity:
+        if this.n_samples + this.n_accounts * this.n_instruments > this.samples_capacity:
             return NEED_ROOM
-        ts = exchanges_until(this, venues, min(this.wake, horizon))
+        ts = exchanges_until(this, instruments, min(this.wake, horizon))
         if ts < 0:
             return NEED_ROOM
-        if nothing and first_report(this, venues) > ts:
+        if nothing and first_report(this, instruments) > ts:
             return DONE if final else NEED_DATA
         this.wake = ts
-        status = one_wake(this, venues)
+        status = handle_wake(this, instruments)
         if status != DONE:
             return status
         calls += this.n_accounts
-        if calls > PAUSE_CALLS or rows_passed(this, venues) > pause:
+        if calls > PAUSE_CALLS or rows_passed(this, instruments) > pause:
             return PAUSED

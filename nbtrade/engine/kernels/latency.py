@@ -6,7 +6,7 @@ an account's result does not depend on its neighbours. It is a look-up in a tabl
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.pointers import i8_at
 from nbtrade.engine.kernels.records import CONSTANT, RANDOM
 
@@ -16,7 +16,7 @@ N_QUANTILES = 1 << QUANTILE_BITS
 
 
 @helper
-def mixed(x):
+def mix_bits(x):
     """32 bits that look random, from 32 bits. Multipliers fit an int64. (Constants: Wellons, "hash-prospector".)"""
     x = ((x ^ (x >> 16)) * 0x21F0AAAD) & LOW32
     x = ((x ^ (x >> 15)) * 0x735A2D97) & LOW32
@@ -24,16 +24,16 @@ def mixed(x):
 
 
 @helper
-def drawn(table, seed, ts):
+def draw_latency(table, seed, ts):
     """The table's value for this moment. table : i8[N_QUANTILES]"""
-    x = mixed(seed & LOW32)
-    x = mixed(x ^ ((ts >> 32) & LOW32))
-    x = mixed(x ^ (ts & LOW32))
+    x = mix_bits(seed & LOW32)
+    x = mix_bits(x ^ ((ts >> 32) & LOW32))
+    x = mix_bits(x ^ (ts & LOW32))
     return table[x >> (32 - QUANTILE_BITS)]
 
 
 @helper
-def interpolated(times, values, n, ts):
+def interpolate(times, values, n, ts):
     """Linear between samples, constant beyond them. times : ascending i8[n]"""
     if ts <= times[0]:
         return values[0]
@@ -51,22 +51,22 @@ def interpolated(times, values, n, ts):
 
 
 @kernel
-def varying(venue, ts, is_entry):
+def varying_latency(instrument, ts, is_entry):
     """The latency at a moment, where it is not constant: ns."""
-    apart()
-    values = i8_at(venue.sample_entry_at if is_entry else venue.sample_response_at)
-    if venue.latency == RANDOM:
-        return drawn(values, 2 * venue.seed + (1 if is_entry else 0), ts)
-    return interpolated(i8_at(venue.sample_ts_at), values, venue.n_latencies, ts)
+    noinline()
+    values = i8_at(instrument.sample_entry_at if is_entry else instrument.sample_response_at)
+    if instrument.latency == RANDOM:
+        return draw_latency(values, 2 * instrument.seed + (1 if is_entry else 0), ts)
+    return interpolate(i8_at(instrument.sample_ts_at), values, instrument.n_latencies, ts)
 
 
 @helper
-def entry_latency(venue, ts):
+def entry_latency(instrument, ts):
     """From us to the exchange for what leaves at `ts`."""
-    return venue.entry if venue.latency == CONSTANT else varying(venue, ts, True)
+    return instrument.entry if instrument.latency == CONSTANT else varying_latency(instrument, ts, True)
 
 
 @helper
-def response_latency(venue, ts):
+def response_latency(instrument, ts):
     """From the exchange to us for what leaves at `ts`."""
-    return venue.response if venue.latency == CONSTANT else varying(venue, ts, False)
+    return instrument.response if instrument.latency == CONSTANT else varying_latency(instrument, ts, False)

@@ -8,13 +8,13 @@ from functools import partial
 import numpy as np
 
 from nbtrade._numba.bits import SHIFT
-from nbtrade._numba.jit import JIT, apart, helper, kernel
+from nbtrade._numba.jit import JIT, helper, kernel, noinline
 from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type
 from nbtrade._numba.records import method, record_at, record_model, record_type
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.book.kernels.pointers import events_at
-from nbtrade.engine.kernels.records import seen_book, venue_at
+from nbtrade.engine.kernels.records import instrument_at, local_book
 from nbtrade.schema import ASK, BID, CONTINUED, LAST, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
@@ -34,10 +34,10 @@ MARKET = np.dtype(
         ("volume", "i8"),  # lots traded so far
         ("n_events", "i8"),  # event ends so far
         ("wake", "i8"),  # bits of the wakes that apply (engine/kernels/records.py)
-        ("venue_at", "i8"),  # inside
+        ("instrument_at", "i8"),  # inside
         ("self_at", "i8"),
         ("index", "i8"),
-        ("n_venues", "i8"),
+        ("n_instruments", "i8"),
         ("n_features", "i8"),  # columns of the feature matrix
     ],
     align=True,
@@ -68,7 +68,7 @@ MARKET_BYTES = MARKET.itemsize
 @helper
 def market_of(account):
     """The MARKET record of the account's instrument."""
-    return market_at(venue_at(account.venue_at).market_at)
+    return market_at(instrument_at(account.instrument_at).market_at)
 
 
 @helper
@@ -86,21 +86,21 @@ def check_count(n):
 
 
 @kernel
-def level_at(venue, side, px):
+def level_at(instrument, side, px):
     """Index of the level of `px` in our book; of an empty one when the price is beyond it."""
-    apart()
-    _, pages, _, _, _, sides = seen_book(venue)
+    noinline()
+    _, pages, _, _, _, sides = local_book(instrument)
     slot = (px >> SHIFT) - sides[0].first_slot
-    if slot < 0 or slot >= venue.n_pages_table:
+    if slot < 0 or slot >= instrument.n_pages_table:
         return 0
     return level_index(pages, sides, side, px)
 
 
 @kernel
-def price_at(venue, side, n):
+def price_at(instrument, side, n):
     """Price of the n-th best level (0 the best) in our book; UNDEF_PRICE when there are fewer."""
-    apart()
-    _, pages, words, tree, _, sides = seen_book(venue)
+    noinline()
+    _, pages, words, tree, _, sides = local_book(instrument)
     key = sides[side].best
     while n > 0 and key != NO_KEY:
         key = next_level(pages, words, tree, sides, side, key_of(side, key))
@@ -113,8 +113,8 @@ def price_at(venue, side, n):
 def qty_at(market, side, px):
     """Lots that rest at a price (ticks) of BID or ASK."""
     check_side(side)
-    venue = venue_at(market.venue_at)
-    return lots_of(seen_book(venue)[0][level_at(venue, side, px)])
+    instrument = instrument_at(market.instrument_at)
+    return lots_of(local_book(instrument)[0][level_at(instrument, side, px)])
 
 
 @market_method("orders_at")
@@ -122,8 +122,8 @@ def qty_at(market, side, px):
 def orders_at(market, side, px):
     """Orders that rest at a price (ticks) of BID or ASK."""
     check_side(side)
-    venue = venue_at(market.venue_at)
-    return orders_of(seen_book(venue)[0][level_at(venue, side, px)])
+    instrument = instrument_at(market.instrument_at)
+    return orders_of(local_book(instrument)[0][level_at(instrument, side, px)])
 
 
 @market_method("level")
@@ -132,14 +132,14 @@ def level(market, side, n):
     """Price of the n-th best level, 0 the best: ticks, UNDEF_PRICE when there are fewer."""
     check_side(side)
     check_count(n)
-    return price_at(venue_at(market.venue_at), side, n)
+    return price_at(instrument_at(market.instrument_at), side, n)
 
 
 @kernel
-def depth_of(venue, side, n):
+def depth_of(instrument, side, n):
     """As `depth`."""
-    apart()
-    levels, pages, words, tree, _, sides = seen_book(venue)
+    noinline()
+    levels, pages, words, tree, _, sides = local_book(instrument)
     key = sides[side].best
     lots = 0
     while n > 0 and key != NO_KEY:
@@ -156,14 +156,14 @@ def depth(market, side, n):
     """Lots on the best n levels of a side."""
     check_side(side)
     check_count(n)
-    return depth_of(venue_at(market.venue_at), side, n)
+    return depth_of(instrument_at(market.instrument_at), side, n)
 
 
 @market_method("on")
 @helper
 def on(market, i):
     """The market of instrument `i` of the run."""
-    if i < 0 or i >= market.n_venues:
+    if i < 0 or i >= market.n_instruments:
         raise IndexError("market.on: the run has no instrument of this number")
     return shown_market_at(market.self_at + (i - market.index) * MARKET_BYTES)
 
@@ -171,7 +171,7 @@ def on(market, i):
 @kernel
 def note_trades(events, start, stop, market):
     """Bring the market record's trade fields and event count from row `start` to row `stop`. No branch: 1 ns a row."""
-    apart()
+    noinline()
     n_events = volume = np.int64(0)  # without the JIT, 0 plus a u1 is a u1
     last = -1
     for i in range(start, stop):
@@ -192,16 +192,16 @@ def note_trades(events, start, stop, market):
 
 
 @kernel
-def note_rest(venues):
-    """`note_trades` for the rows at hand that no wake has shown. venues : VENUE[1]"""
-    venue = venues[0]
-    note_trades(events_at(venue.events_at), venue.l, venue.n, market_at(venue.market_at))
+def note_remaining_trades(instruments):
+    """`note_trades` for the rows at hand that no wake has shown. instruments : INSTRUMENT_STATE[1]"""
+    instrument = instruments[0]
+    note_trades(events_at(instrument.events_at), instrument.local_row, instrument.n, market_at(instrument.market_at))
 
 
 @helper
-def show_market(market, ts, venue):
+def publish_market(market, ts, instrument):
     """Fill in the record that strategies see from our book."""
-    levels, pages, _, _, _, sides = seen_book(venue)
+    levels, pages, _, _, _, sides = local_book(instrument)
     market.ts = ts
     bid = sides[BID].best
     ask = sides[ASK].best

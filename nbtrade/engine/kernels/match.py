@@ -20,12 +20,12 @@ Rules: README "Situation, what happens"; oracle: tests/model_exchange.py.
 import numpy as np
 
 from nbtrade._numba.bits import SHIFT
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade.book.kernels.arrays import NO_KEY
-from nbtrade.book.kernels.book import close_page_if_empty, is_crossed, key_of, level_index, lots_of, next_level, unmark_level
+from nbtrade.book.kernels.book import clear_level_bit, close_page_if_empty, is_crossed, key_of, level_index, lots_of, next_level
 from nbtrade.book.kernels.pointers import exchange_book
-from nbtrade.engine.kernels.gateway import report
-from nbtrade.engine.kernels.own_queue import drop_taken, is_last_order, note_taken, taken_entry, unlink
+from nbtrade.engine.kernels.gateway import send_report
+from nbtrade.engine.kernels.own_queue import add_taken, has_no_own_order, remove_taken, taken_entry, unlink
 from nbtrade.engine.kernels.records import (
     CANCELLED,
     CANCELLED_REPORT,
@@ -40,54 +40,54 @@ from nbtrade.engine.kernels.records import (
 )
 from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC, TAKEN
 
-FAR = 1 << 62  # a stamp after all rows
+AFTER_ALL_ROWS = 1 << 62  # a stamp after all rows
 
 
 @helper
-def leave(venue, o):
+def leave_queue(instrument, o):
     """An own order stops resting."""
-    levels, pages, words, _, free, sides = exchange_book(venue)
-    own_words, own_tree, own_sides = own_levels(venue)
-    orders = orders_at(venue.orders_at)
+    levels, pages, words, _, free, sides = exchange_book(instrument)
+    own_words, own_tree, own_sides = own_levels(instrument)
+    orders = orders_at(instrument.orders_at)
     side = np.int64(orders[o].side)
     px = np.int64(orders[o].px)
-    unlink(venue, levels, orders, o)
-    venue.n_resting -= 1
-    if is_last_order(levels, orders, orders[o].at):
-        unmark_level(pages, own_words, own_tree, own_sides, side, px)
+    unlink(instrument, levels, orders, o)
+    instrument.n_resting -= 1
+    if has_no_own_order(levels, orders, orders[o].at):
+        clear_level_bit(pages, own_words, own_tree, own_sides, side, px)
     close_page_if_empty(levels, pages, words, free, sides, (px >> SHIFT) - sides[0].first_slot)
 
 
 # --- what happens to an order ---------------------------------------------------------------------
 @helper
-def finish(venue, o, state, reason, ts):
+def finish_order(instrument, o, state, reason, ts):
     """An order is filled, cancelled or rejected: note it."""
-    own = orders_at(venue.orders_at)[o]
+    own = orders_at(instrument.orders_at)[o]
     own.state = state
     own.reason = reason
     own.done = ts
-    account = accounts_at(venue.accounts_at)[own.account]
+    account = accounts_at(instrument.accounts_at)[own.account]
     account.n_cancelled += state == CANCELLED
     account.n_rejected += state == REJECTED
-    if venue.keep_log != 0:
-        orders_at(venue.done_at)[venue.n_done] = own
-        venue.n_done += 1
+    if instrument.keep_log != 0:
+        orders_at(instrument.done_at)[instrument.n_done] = own
+        instrument.n_done += 1
 
 
 @kernel
-def end(venue, o, reason, ts):
+def end_order(instrument, o, reason, ts):
     """Cancel a working order that does not rest (any more)."""
-    apart()
-    report(venue, o, CANCELLED_REPORT, 0, 0, ts)
-    finish(venue, o, CANCELLED, reason, ts)
+    noinline()
+    send_report(instrument, o, CANCELLED_REPORT, 0, 0, ts)
+    finish_order(instrument, o, CANCELLED, reason, ts)
 
 
 @kernel
-def fill(venue, o, px, qty, maker, ts, row):
+def fill_order(instrument, o, px, qty, maker, ts, row):
     """`qty` lots of order `o` trade at `px`. The caller unlinks it when nothing is left."""
-    apart()
-    own = orders_at(venue.orders_at)[o]
-    account = accounts_at(venue.accounts_at)[own.account]
+    noinline()
+    own = orders_at(instrument.orders_at)[o]
+    account = accounts_at(instrument.accounts_at)[own.account]
     signed = qty if own.side == BID else -qty
     value = abs(px) * qty
     own.leaves -= qty
@@ -103,8 +103,8 @@ def fill(venue, o, px, qty, maker, ts, row):
         account.sell_qty += qty
         account.sell_value += value
     account.n_fills += 1
-    if venue.keep_log != 0:
-        f = fills_at(venue.fills_at)[venue.n_fills]
+    if instrument.keep_log != 0:
+        f = fills_at(instrument.fills_at)[instrument.n_fills]
         f.ts = ts
         f.order_id = own.id
         f.row = row
@@ -113,19 +113,19 @@ def fill(venue, o, px, qty, maker, ts, row):
         f.account = own.account
         f.side = own.side
         f.maker = maker
-        venue.n_fills += 1
-    report(venue, o, FILL_REPORT, px, qty, ts)
+        instrument.n_fills += 1
+    send_report(instrument, o, FILL_REPORT, px, qty, ts)
     if own.leaves == 0:
-        finish(venue, o, FILLED, 0, ts)
+        finish_order(instrument, o, FILLED, 0, ts)
 
 
 @kernel
-def cancel_crossing(venue, k, side, key, ts):
+def cancel_crossing(instrument, k, side, key, ts):
     """Self-match prevention: account k's resting orders of `side` at `key` or better are cancelled, best first."""
-    apart()
-    levels, pages, _, _, _, sides = exchange_book(venue)
-    own_words, own_tree, own_sides = own_levels(venue)
-    orders = orders_at(venue.orders_at)
+    noinline()
+    levels, pages, _, _, _, sides = exchange_book(instrument)
+    own_words, own_tree, own_sides = own_levels(instrument)
+    orders = orders_at(instrument.orders_at)
     best = own_sides[side].best
     while best != NO_KEY and best >= key:
         px = key_of(side, best)
@@ -134,8 +134,8 @@ def cancel_crossing(venue, k, side, key, ts):
         while True:
             after = orders[o].next
             if orders[o].kind != TAKEN and orders[o].account == k:
-                leave(venue, o)
-                end(venue, o, SELF_MATCH, ts)
+                leave_queue(instrument, o)
+                end_order(instrument, o, SELF_MATCH, ts)
             if o == last:
                 break
             o = after
@@ -143,11 +143,11 @@ def cancel_crossing(venue, k, side, key, ts):
 
 
 @kernel
-def available(venue, k, side, limit, enough):
+def available(instrument, k, side, limit, enough):
     """Lots that an order of account k on `side` would find at or through `limit` (opposite key), counted up to `enough`."""
-    apart()
-    levels, pages, words, tree, _, sides = exchange_book(venue)
-    orders = orders_at(venue.orders_at)
+    noinline()
+    levels, pages, words, tree, _, sides = exchange_book(instrument)
+    orders = orders_at(instrument.orders_at)
     opposite = 1 - side
     key = sides[opposite].best
     lots = 0
@@ -161,15 +161,15 @@ def available(venue, k, side, limit, enough):
 
 
 @kernel
-def take(venue, o, limit, maker, ts, row):
+def take_liquidity(instrument, o, limit, maker, ts, row):
     """Order `o` trades against opposite levels at or through `limit`, best first, as far as they go.
 
     maker : False: at each level's price; True: it was resting, all at its own price, one fill
     """
-    apart()
-    levels, pages, words, tree, _, sides = exchange_book(venue)
-    own_sides = own_levels(venue)[2]
-    orders = orders_at(venue.orders_at)
+    noinline()
+    levels, pages, words, tree, _, sides = exchange_book(instrument)
+    own_sides = own_levels(instrument)[2]
+    orders = orders_at(instrument.orders_at)
     own = orders[o]
     opposite = 1 - np.int64(own.side)
     key = sides[opposite].best
@@ -182,41 +182,41 @@ def take(venue, o, limit, maker, ts, row):
         qty = min(own.leaves - passive, free)
         if qty > 0:
             if not maker and own_sides[opposite].best >= key:
-                cancel_crossing(venue, own.account, opposite, key, ts)
-            note_taken(venue, levels, orders, i, opposite, px, own.account, qty)
+                cancel_crossing(instrument, own.account, opposite, key, ts)
+            add_taken(instrument, levels, orders, i, opposite, px, own.account, qty)
             if maker:
                 passive += qty
             else:
-                fill(venue, o, px, qty, False, ts, row)
+                fill_order(instrument, o, px, qty, False, ts, row)
         key = next_level(pages, words, tree, sides, opposite, px)
     if passive > 0:
-        fill(venue, o, np.int64(own.px), passive, True, ts, row)
+        fill_order(instrument, o, np.int64(own.px), passive, True, ts, row)
 
 
 # --- the market moves -----------------------------------------------------------------------------
 @helper
-def fill_share(venue, o, lots, ts, row):
+def fill_share(instrument, o, lots, ts, row):
     """Resting order `o` gets what is left for its account of the `lots` that row `row` executed."""
-    own = orders_at(venue.orders_at)[o]
-    account = accounts_at(venue.accounts_at)[own.account]
-    if account.seen_row != row:
-        account.seen_row = row
-        account.seen_qty = 0
-    qty = min(own.leaves, lots - account.seen_qty)
+    own = orders_at(instrument.orders_at)[o]
+    account = accounts_at(instrument.accounts_at)[own.account]
+    if account.shared_row != row:
+        account.shared_row = row
+        account.shared_qty = 0
+    qty = min(own.leaves, lots - account.shared_qty)
     if qty > 0:
-        account.seen_qty += qty
-        fill(venue, o, np.int64(own.px), qty, True, ts, row)
+        account.shared_qty += qty
+        fill_order(instrument, o, np.int64(own.px), qty, True, ts, row)
         if own.leaves == 0:
-            leave(venue, o)
+            leave_queue(instrument, o)
 
 
 @kernel
-def trade_through(venue, side, key, lots, ts, row):
+def trade_through(instrument, side, key, lots, ts, row):
     """Own orders at prices better than an execution's (`key`) would have met it first; best price first."""
-    apart()
-    levels, pages, _, _, _, sides = exchange_book(venue)
-    own_words, own_tree, own_sides = own_levels(venue)
-    orders = orders_at(venue.orders_at)
+    noinline()
+    levels, pages, _, _, _, sides = exchange_book(instrument)
+    own_words, own_tree, own_sides = own_levels(instrument)
+    orders = orders_at(instrument.orders_at)
     best = own_sides[side].best
     while best != NO_KEY and best > key:
         px = key_of(side, best)
@@ -225,7 +225,7 @@ def trade_through(venue, side, key, lots, ts, row):
         while True:
             after = orders[o].next
             if orders[o].kind != TAKEN:
-                fill_share(venue, o, lots, ts, row)
+                fill_share(instrument, o, lots, ts, row)
             if o == last:
                 break
             o = after
@@ -233,20 +233,20 @@ def trade_through(venue, side, key, lots, ts, row):
 
 
 @kernel
-def at_level(venue, event, i, shared, ts, row):
+def update_queue(instrument, event, i, shared, ts, row):
     """A row changed level `i`, where we have entries: queues move up, executions fill, what we took is refreshed.
 
     shared : lots of the execution that begins with this row, all of its rows; 0 for others
     """
-    apart()
-    levels = exchange_book(venue)[0]
-    orders = orders_at(venue.orders_at)
+    noinline()
+    levels = exchange_book(instrument)[0]
+    orders = orders_at(instrument.orders_at)
     lots = -np.int64(event.qty)
     prio = event.prio
     is_exec = event.kind == EXEC
     o = levels[i].own - 1
     last = orders[o].prev
-    if event.kind == CANCEL and venue.n_taken == 0 and venue.all_fifo != 0:
+    if event.kind == CANCEL and instrument.n_taken == 0 and instrument.all_fifo != 0:
         while prio < orders[last].stamp:  # stamps ascend along the list: only its end has joined after the one that leaves
             orders[last].ahead -= lots
             if last == o:
@@ -261,7 +261,7 @@ def at_level(venue, event, i, shared, ts, row):
                 own.ahead -= lots
             own.ahead = min(own.ahead, lots_of(levels[i]))
             if own.ahead <= 0:
-                drop_taken(venue, levels, orders, o)
+                remove_taken(instrument, levels, orders, o)
         elif event.kind == ADD:  # a snapshot's: it was before us already
             own.ahead -= 0 if own.rule == OPTIMISTIC else lots
             own.joined = row + 1
@@ -269,19 +269,19 @@ def at_level(venue, event, i, shared, ts, row):
         elif prio < own.stamp:
             own.ahead -= lots if prio < own.joined else 0
         elif shared > 0:
-            fill_share(venue, o, shared, ts, row)
+            fill_share(instrument, o, shared, ts, row)
         if o == last:
             break
         o = after
 
 
 @kernel
-def meet(venue, side, ts, row):
+def fill_crossed_side(instrument, side, ts, row):
     """At an event's end: own orders of `side` that opposite orders now reach fill at their own price, best first."""
-    apart()
-    levels, pages, _, _, _, sides = exchange_book(venue)
-    own_words, own_tree, own_sides = own_levels(venue)
-    orders = orders_at(venue.orders_at)
+    noinline()
+    levels, pages, _, _, _, sides = exchange_book(instrument)
+    own_words, own_tree, own_sides = own_levels(instrument)
+    orders = orders_at(instrument.orders_at)
     best = own_sides[side].best
     while best != NO_KEY and sides[1 - side].best != NO_KEY and best >= -sides[1 - side].best:
         px = key_of(side, best)
@@ -290,9 +290,9 @@ def meet(venue, side, ts, row):
         while True:
             after = orders[o].next
             if orders[o].kind != TAKEN:
-                take(venue, o, -best, True, ts, row)
+                take_liquidity(instrument, o, -best, True, ts, row)
                 if orders[o].leaves == 0:
-                    leave(venue, o)
+                    leave_queue(instrument, o)
             if o == last:
                 break
             o = after
@@ -300,21 +300,21 @@ def meet(venue, side, ts, row):
 
 
 @kernel
-def meet_both(venue, ts, row):
+def fill_crossed(instrument, ts, row):
     """An event ended with an opposite price at or through ours: orders meet there, unless the market is crossed."""
-    apart()
-    sides = exchange_book(venue)[5]
-    own_sides = own_levels(venue)[2]
+    noinline()
+    sides = exchange_book(instrument)[5]
+    own_sides = own_levels(instrument)[2]
     if is_crossed(sides):
         return
     for side in range(2):
         if own_sides[side].best != NO_KEY:
-            meet(venue, side, ts, row)
+            fill_crossed_side(instrument, side, ts, row)
 
 
 @helper
 def stamp_of(rule, row):
     """The stamp of an order that joins its queue before row `row`."""
     if rule == CONSERVATIVE:
-        return FAR
+        return AFTER_ALL_ROWS
     return row if rule == 0 else 0

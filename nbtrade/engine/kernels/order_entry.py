@@ -7,18 +7,17 @@ not grow; otherwise it arrives like a new order, at the back. Source: CME's and 
 import numpy as np
 
 from nbtrade._numba.bits import SHIFT
-from nbtrade._numba.jit import apart, helper, kernel
-from nbtrade.book.kernels.book import is_crossed, key_of, level_index, lots_of, mark_level, open_page
+from nbtrade._numba.jit import helper, kernel, noinline
+from nbtrade.book.kernels.book import is_crossed, key_of, level_index, lots_of, open_page, set_level_bit
 from nbtrade.book.kernels.pointers import exchange_book
-from nbtrade.engine.kernels.gateway import report
-from nbtrade.engine.kernels.match import available, cancel_crossing, end, finish, leave, stamp_of, take
-from nbtrade.engine.kernels.own_queue import is_last_order, link
+from nbtrade.engine.kernels.gateway import send_report
+from nbtrade.engine.kernels.match import available, cancel_crossing, end_order, finish_order, leave_queue, stamp_of, take_liquidity
+from nbtrade.engine.kernels.own_queue import has_no_own_order, link
 from nbtrade.engine.kernels.records import (
     ACK,
     BY_US,
     EXPIRED,
     KILLED,
-    LATE,
     MAX_PX,
     NEW,
     PRICE,
@@ -29,6 +28,7 @@ from nbtrade.engine.kernels.records import (
     REPLACED,
     REPLACED_DOWN,
     SENT,
+    TOO_LATE,
     UNFILLED,
     WORKING,
     WOULD_CROSS,
@@ -41,197 +41,198 @@ from nbtrade.schema import ASK, BID, DAY, FOK, IOC, MARKET_ORDER, OPTIMISTIC, PO
 
 
 @helper
-def is_in_range(venue, px):
+def is_in_range(instrument, px):
     """True when the book's page table covers the price."""
-    slot = (px >> SHIFT) - exchange_book(venue)[5][0].first_slot
-    return slot >= 0 and slot < venue.n_pages_table
+    slot = (px >> SHIFT) - exchange_book(instrument)[5][0].first_slot
+    return slot >= 0 and slot < instrument.n_pages_table
 
 
 @helper
-def would_take(venue, own, limit):
+def would_take(instrument, own, limit):
     """True when an opposite price is within `limit` and the market is in order."""
-    sides = exchange_book(venue)[5]
+    sides = exchange_book(instrument)[5]
     return sides[1 - np.int64(own.side)].best >= limit and not is_crossed(sides)
 
 
 @helper
-def rest(venue, o, row):
+def join_queue(instrument, o, row):
     """Order `o` joins the back of its queue."""
-    levels, pages, _, _, free, sides = exchange_book(venue)
-    own_words, own_tree, own_sides = own_levels(venue)
-    orders = orders_at(venue.orders_at)
+    levels, pages, _, _, free, sides = exchange_book(instrument)
+    own_words, own_tree, own_sides = own_levels(instrument)
+    orders = orders_at(instrument.orders_at)
     own = orders[o]
     side, px = np.int64(own.side), np.int64(own.px)
     slot = (px >> SHIFT) - sides[0].first_slot
     if pages[slot] == 0:
         open_page(pages, free, sides, slot)
     i = level_index(pages, sides, side, px)
-    if is_last_order(levels, orders, i):
-        mark_level(pages, own_words, own_tree, own_sides, side, px)
-    link(venue, levels, orders, i, o)
+    if has_no_own_order(levels, orders, i):
+        set_level_bit(pages, own_words, own_tree, own_sides, side, px)
+    link(instrument, levels, orders, i, o)
     own.ahead = 0 if own.rule == OPTIMISTIC else lots_of(levels[i])
     own.ahead_first = own.ahead
     own.joined = row
     own.stamp = stamp_of(own.rule, row)
-    venue.n_resting += 1
+    instrument.n_resting += 1
 
 
 @helper
-def take_then_rest(venue, o, ts, row):
+def match_then_rest(instrument, o, ts, row):
     """Order `o`, which works and does not rest, takes what it can; the rest of it joins its queue or ends, as its kind says."""
-    own = orders_at(venue.orders_at)[o]
+    own = orders_at(instrument.orders_at)[o]
     side, px = np.int64(own.side), np.int64(own.px)
     limit = -UNDEF_PRICE if own.kind == MARKET_ORDER else -key_of(side, px)
-    if would_take(venue, own, limit):  # a quote that rests is spared the calls
-        if own.kind == FOK and available(venue, own.account, side, limit, own.leaves) < own.leaves:
-            end(venue, o, KILLED, ts)
+    if would_take(instrument, own, limit):  # a quote that rests is spared the calls
+        if own.kind == FOK and available(instrument, own.account, side, limit, own.leaves) < own.leaves:
+            end_order(instrument, o, KILLED, ts)
             return
-        take(venue, o, limit, False, ts, row)
+        take_liquidity(instrument, o, limit, False, ts, row)
     elif own.kind == FOK:
-        end(venue, o, KILLED, ts)
+        end_order(instrument, o, KILLED, ts)
         return
     if own.leaves == 0:
         return
     if own.kind == MARKET_ORDER or own.kind == IOC:
-        end(venue, o, UNFILLED, ts)
+        end_order(instrument, o, UNFILLED, ts)
         return
     opposite = 1 - side
-    if own_levels(venue)[2][opposite].best >= limit and not is_crossed(exchange_book(venue)[5]):
-        cancel_crossing(venue, own.account, opposite, limit, ts)
-    rest(venue, o, row)
+    if own_levels(instrument)[2][opposite].best >= limit and not is_crossed(exchange_book(instrument)[5]):
+        cancel_crossing(instrument, own.account, opposite, limit, ts)
+    join_queue(instrument, o, row)
 
 
 @helper
-def arrive_new(venue, o, ts, row):
+def arrive_new(instrument, o, ts, row):
     """A new order reaches the exchange."""
-    own = orders_at(venue.orders_at)[o]
+    own = orders_at(instrument.orders_at)[o]
     side, px = np.int64(own.side), np.int64(own.px)
     own.arrived = ts
-    own.moved = 0
+    own.requeued = 0
     reason = 0
-    if own.kind != MARKET_ORDER and not is_in_range(venue, px):
+    if own.kind != MARKET_ORDER and not is_in_range(instrument, px):
         reason = PRICE
     elif own.kind == POST_ONLY:
         limit = -key_of(side, px)
-        if would_take(venue, own, limit) and available(venue, own.account, side, limit, 1) > 0:
+        if would_take(instrument, own, limit) and available(instrument, own.account, side, limit, 1) > 0:
             reason = WOULD_CROSS
     if reason != 0:
-        report(venue, o, REJECTED_REPORT, 0, 0, ts)
-        finish(venue, o, REJECTED, reason, ts)
+        send_report(instrument, o, REJECTED_REPORT, 0, 0, ts)
+        finish_order(instrument, o, REJECTED, reason, ts)
         return
     own.state = WORKING
-    report(venue, o, ACK, 0, 0, ts)
-    take_then_rest(venue, o, ts, row)
+    send_report(instrument, o, ACK, 0, 0, ts)
+    match_then_rest(instrument, o, ts, row)
 
 
 @helper
-def reject_replace(venue, o, reason, ts):
+def reject_replace(instrument, o, reason, ts):
     """A replace is not possible: the order stays exactly as it is."""
-    own = orders_at(venue.orders_at)[o]
+    own = orders_at(instrument.orders_at)[o]
     own.reason = reason
-    report(venue, o, REPLACE_REJECTED, own.px, own.qty, ts)
+    send_report(instrument, o, REPLACE_REJECTED, own.px, own.qty, ts)
 
 
 @helper
-def arrive_replace(venue, o, px, qty, ts, row):
+def arrive_replace(instrument, o, px, qty, ts, row):
     """A replace of a working order reaches the exchange. qty : lots in total, filled ones included"""
-    own = orders_at(venue.orders_at)[o]
+    own = orders_at(instrument.orders_at)[o]
     leaves = qty - (own.qty - own.leaves)
     if leaves <= 0:
-        leave(venue, o)
-        end(venue, o, REPLACED_DOWN, ts)
+        leave_queue(instrument, o)
+        end_order(instrument, o, REPLACED_DOWN, ts)
         return
     side = np.int64(own.side)
     if px == own.px and leaves <= own.leaves:
         own.qty = qty
         own.leaves = leaves
-        report(venue, o, REPLACED, px, leaves, ts)
+        send_report(instrument, o, REPLACED, px, leaves, ts)
         return
-    if not is_in_range(venue, px):
-        reject_replace(venue, o, PRICE, ts)
+    if not is_in_range(instrument, px):
+        reject_replace(instrument, o, PRICE, ts)
         return
     limit = -key_of(side, px)
-    if own.kind == POST_ONLY and would_take(venue, own, limit) and available(venue, own.account, side, limit, 1) > 0:
-        reject_replace(venue, o, WOULD_CROSS, ts)
+    if own.kind == POST_ONLY and would_take(instrument, own, limit) and available(instrument, own.account, side, limit, 1) > 0:
+        reject_replace(instrument, o, WOULD_CROSS, ts)
         return
-    leave(venue, o)
-    own.moved = 1
+    leave_queue(instrument, o)
+    own.requeued = 1
     own.px = px
     own.qty = qty
     own.leaves = leaves
-    report(venue, o, REPLACED, px, leaves, ts)
-    take_then_rest(venue, o, ts, row)
+    send_report(instrument, o, REPLACED, px, leaves, ts)
+    match_then_rest(instrument, o, ts, row)
 
 
 @helper
-def has_room(venue):
+def has_room(instrument):
     """True when whatever one row or message can cause fits the rings and logs."""
-    sides = exchange_book(venue)[5]
-    most = 2 * venue.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
+    sides = exchange_book(instrument)[5]
+    worst_case = 2 * instrument.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
     return (
-        venue.r_tail - venue.r_head + most <= venue.r_mask + 1
-        and venue.n_fills + most <= venue.fills_capacity
-        and venue.n_done + most <= venue.done_capacity
-        and venue.n_taken + most <= venue.taken_capacity
+        instrument.r_tail - instrument.r_head + worst_case <= instrument.r_mask + 1
+        and instrument.n_fills + worst_case <= instrument.fills_capacity
+        and instrument.n_done + worst_case <= instrument.done_capacity
+        and instrument.n_taken + worst_case <= instrument.taken_capacity
         and sides[0].n_free > 1
     )
 
 
 @kernel
-def arrive(venue, ts):
+def arrive(instrument, ts):
     """The next message reaches the exchange at `ts`, after all rows so far."""
-    apart()
-    message = messages_at(venue.messages_at)[venue.m_head & venue.m_mask]
-    venue.m_head += 1
+    noinline()
+    message = messages_at(instrument.messages_at)[instrument.m_head & instrument.m_mask]
+    instrument.m_head += 1
     o = np.int64(message.order)
-    own = orders_at(venue.orders_at)[o]
-    account = accounts_at(venue.accounts_at)[own.account]
+    own = orders_at(instrument.orders_at)[o]
+    account = accounts_at(instrument.accounts_at)[own.account]
     own.in_flight -= 1
-    account.flying -= 1
-    row = venue.base_row + venue.x
+    account.in_flight -= 1
+    row = instrument.base_row + instrument.exchange_row
     if message.what == NEW:
-        arrive_new(venue, o, ts, row)
+        arrive_new(instrument, o, ts, row)
     elif own.state != WORKING:
-        account.n_late += 1
-        report(venue, o, LATE, 0, 0, ts)  # the slot is free when we know: in the order of reports, whoever else runs beside us
+        account.n_too_late += 1
+        # the slot is free when we know: in the order of reports, whatever else runs
+        send_report(instrument, o, TOO_LATE, 0, 0, ts)
     elif message.what == REPLACE:
-        arrive_replace(venue, o, np.int64(message.px), np.int64(message.qty), ts, row)
+        arrive_replace(instrument, o, np.int64(message.px), np.int64(message.qty), ts, row)
     else:
-        leave(venue, o)
-        end(venue, o, BY_US, ts)
+        leave_queue(instrument, o)
+        end_order(instrument, o, BY_US, ts)
 
 
 # --- the end of a session ---------------------------------------------------------------------------
 @kernel
-def close_session(venues, step, n_slots, flatten, ts):
+def close_session(instruments, step, n_slots, flatten, ts):
     """The session ends: DAY orders expire, the others stay; positions are closed if asked for.
 
-    venues  : VENUE[1]   step : where to go on, 0 to begin   flatten : accounts to close, 0 or all
+    instruments  : INSTRUMENT_STATE[1]   step : where to go on, 0 to begin   flatten : accounts to close, 0 or all
     n_slots : of all accounts, each with one more than its capacity: the order that closes a position
 
     Positions are closed like a market order that arrives at the end; what the book cannot give stays open.
     Returns the next step: n_slots + flatten when all is done, else make room and call again.
     """
-    venue = venues[0]
-    orders, accounts = orders_at(venue.orders_at), accounts_at(venue.accounts_at)
-    while step < n_slots + flatten and has_room(venue):
+    instrument = instruments[0]
+    orders, accounts = orders_at(instrument.orders_at), accounts_at(instrument.accounts_at)
+    while step < n_slots + flatten and has_room(instrument):
         if step >= n_slots:
-            close_position(venue, accounts[step - n_slots], ts)
+            close_position(instrument, accounts[step - n_slots], ts)
         elif orders[step].state == WORKING and orders[step].kind == DAY:
-            leave(venue, step)
-            end(venue, step, EXPIRED, ts)
+            leave_queue(instrument, step)
+            end_order(instrument, step, EXPIRED, ts)
         step += 1
     return step
 
 
 @helper
-def close_position(venue, account, ts):
+def close_position(instrument, account, ts):
     """Sell or buy an account's true position, or as much of it as one order can have, as a market order would."""
     position = account.true_position
     if position == 0:
         return
     o = account.first + account.capacity
-    own = orders_at(venue.orders_at)[o]
+    own = orders_at(instrument.orders_at)[o]
     own.id = account.n_orders
     own.side = ASK if position > 0 else BID
     own.kind = MARKET_ORDER
@@ -239,9 +240,9 @@ def close_position(venue, account, ts):
     own.status = SENT
     own.px = 0
     own.qty = min(abs(position), MAX_PX)
-    own.want_qty = own.qty
+    own.requested_qty = own.qty
     own.leaves = own.qty
-    own.left = own.qty
+    own.known_leaves = own.qty
     own.filled = 0
     own.ahead_first = 0
     own.joined = 0
@@ -251,4 +252,4 @@ def close_position(venue, account, ts):
     account.n_open += 1
     account.open_bid += own.qty if position < 0 else 0
     account.open_ask += own.qty if position > 0 else 0
-    arrive_new(venue, o, ts, venue.base_row + venue.x)
+    arrive_new(instrument, o, ts, instrument.base_row + instrument.exchange_row)

@@ -8,7 +8,7 @@ def public_orders(own, rows, at, out):
     """Write orders of one account in the form of a result.
 
     own : OWN[n]   rows : i8[m] the account's among them   at : i8[m] where each goes   out : ORDER[k] out
-    `moved` is meaningless before the arrival: the order that used the slot before may have left its mark.
+    `requeued` is meaningless before the arrival: the order that used the slot before may have left its mark.
     """
     for i in range(len(rows)):
         o, r = own[rows[i]], out[at[i]]
@@ -16,7 +16,7 @@ def public_orders(own, rows, at, out):
         r.ahead, r.ahead_last = o.ahead_first, o.ahead
         r.px, r.qty, r.leaves = o.px, o.qty, o.leaves
         r.side, r.kind, r.state, r.reason, r.rule = o.side, o.kind, o.state, o.reason, o.rule
-        r.requeued = 1 if o.moved != 0 and o.arrived != 0 else 0
+        r.requeued = 1 if o.requeued != 0 and o.arrived != 0 else 0
 
 
 @kernel
@@ -30,6 +30,6 @@ def public_totals(accounts, out):
         t.position, t.cash, t.realised = a.true_position, a.true_cash, a.realised
         t.maker_qty, t.taker_qty, t.maker_value, t.taker_value = a.maker_qty, a.taker_qty, a.maker_value, a.taker_value
         t.sell_qty, t.sell_value, t.n_fills, t.n_orders = a.sell_qty, a.sell_value, a.n_fills, a.n_orders
-        t.n_cancelled, t.n_rejected, t.n_refused, t.n_late = a.n_cancelled, a.n_rejected, a.n_refused, a.n_late
+        t.n_cancelled, t.n_rejected, t.n_refused, t.n_too_late = a.n_cancelled, a.n_rejected, a.n_refused, a.n_too_late
         for cause in range(len(t.refusals)):
             t.refusals[cause] = a.refusals[cause]

@@ -16,21 +16,21 @@ from nbtrade.schema import TAKEN
 
 
 @helper
-def count_level(venue, side, px, step):
+def count_own_level(instrument, side, px, step):
     """One level more, or less, has entries of ours: the bits by which rows at it are found (row_batch.py) are set, or not any more."""
-    counts, ours = i4_at(venue.ours_counts_at), i8_at(venue.ours_at)
+    counts, own_filter = i4_at(instrument.own_filter_counts_at), i8_at(instrument.own_filter_at)
     for at in ((side << SHIFT) + (px & MASK), NEAR_SLOTS * WORD + (px >> SHIFT & MASK)):
         counts[at] += step
         bit, word = 1 << (at & MASK), at >> SHIFT
-        ours[word] = ours[word] | bit if counts[at] != 0 else ours[word] & ~bit
+        own_filter[word] = own_filter[word] | bit if counts[at] != 0 else own_filter[word] & ~bit
 
 
 @helper
-def link(venue, levels, orders, i, o):
+def link(instrument, levels, orders, i, o):
     """Put entry `o` at the end of level `i`'s list."""
     head = levels[i].own - 1
     if head < 0:
-        count_level(venue, np.int64(orders[o].side), np.int64(orders[o].px), 1)
+        count_own_level(instrument, np.int64(orders[o].side), np.int64(orders[o].px), 1)
         levels[i].own = o + 1
         orders[o].next = o
         orders[o].prev = o
@@ -44,12 +44,12 @@ def link(venue, levels, orders, i, o):
 
 
 @helper
-def unlink(venue, levels, orders, o):
+def unlink(instrument, levels, orders, o):
     """Take entry `o` off its level's list."""
     i = orders[o].at
     after = orders[o].next
     if after == o:
-        count_level(venue, np.int64(orders[o].side), np.int64(orders[o].px), -1)
+        count_own_level(instrument, np.int64(orders[o].side), np.int64(orders[o].px), -1)
         levels[i].own = 0
         return
     before = orders[o].prev
@@ -60,7 +60,7 @@ def unlink(venue, levels, orders, o):
 
 
 @helper
-def is_last_order(levels, orders, i):
+def has_no_own_order(levels, orders, i):
     """True when no own order (only TAKEN entries, or nothing) rests at level `i`."""
     head = levels[i].own - 1
     o = head
@@ -88,26 +88,26 @@ def taken_entry(levels, orders, i, k):
 
 
 @helper
-def note_taken(venue, levels, orders, i, side, px, k, qty):
+def add_taken(instrument, levels, orders, i, side, px, k, qty):
     """Account k took `qty` lots at level `i`, that of `px` on `side`. There is a free entry: the caller made sure."""
     o = taken_entry(levels, orders, i, k)
     if o < 0:
-        o = venue.free_taken
-        venue.free_taken = orders[o].next
-        venue.n_taken += 1
+        o = instrument.free_taken
+        instrument.free_taken = orders[o].next
+        instrument.n_taken += 1
         orders[o].kind = TAKEN
         orders[o].account = k
         orders[o].side = side
         orders[o].px = px
         orders[o].ahead = 0
-        link(venue, levels, orders, i, o)
+        link(instrument, levels, orders, i, o)
     orders[o].ahead += qty
 
 
 @helper
-def drop_taken(venue, levels, orders, o):
+def remove_taken(instrument, levels, orders, o):
     """All that the TAKEN entry `o` stood for is refreshed."""
-    unlink(venue, levels, orders, o)
-    orders[o].next = venue.free_taken
-    venue.free_taken = o
-    venue.n_taken -= 1
+    unlink(instrument, levels, orders, o)
+    orders[o].next = instrument.free_taken
+    instrument.free_taken = o
+    instrument.n_taken -= 1

@@ -10,7 +10,7 @@ The field is the seed and counts on, so a run repeats exactly, and each account 
 import math
 
 from nbtrade._numba.jit import helper
-from nbtrade.engine.kernels.latency import LOW32, mixed
+from nbtrade.engine.kernels.latency import LOW32, mix_bits
 
 
 @helper
@@ -18,7 +18,7 @@ def uniform(state):
     """A number in [0, 1) with 32 random bits; moves `state.rng` on."""
     n = state.rng
     state.rng = n + 0x100000000  # the high half counts, the low half is the seed
-    return mixed(mixed((n >> 32) & LOW32) ^ mixed((n & LOW32) + 0x9E37)) * 2.0**-32
+    return mix_bits(mix_bits((n >> 32) & LOW32) ^ mix_bits((n & LOW32) + 0x9E37)) * 2.0**-32
 
 
 @helper

@@ -1,12 +1,12 @@
 """The records of a run: what the exchange, the accounts and the messages between them are made of.
 
-    RUN ──> VENUE[instrument] ──> rows of the tape, two books, own orders, message and report rings, logs      all by address
-        └─> ACCOUNT[instrument, account] ──> its order slots, its venue
+    RUN ──> INSTRUMENT_STATE[instrument] ──> rows of the tape, two books, own orders, message and report rings, logs      all by address
+        └─> ACCOUNT[instrument, account] ──> its order slots, its instrument
         └─> state[account], MARKET[instrument]
 
-A VENUE is one instrument in the run: its tape, the exchange's book and ours. An order has two sides in one record: what the exchange
-knows (`state`, `leaves`, `ahead`) and what we know (`status`, `left`, `want_*`), which follows when reports arrive. A slot is used again
-once both are done with it and nothing of it is in flight.
+An INSTRUMENT_STATE is one instrument in the run: its tape, the exchange's book and ours. An order has two sides in one record: what
+the exchange knows (`state`, `leaves`, `ahead`) and what we know (`status`, `known_leaves`, `requested_*`), which follows when reports
+arrive. A slot is used again once both are done with it and nothing of it is in flight.
 
 Money is exact here: `cash` and `*_value` count tick-lots in int64; currency and fees begin in results.
 """
@@ -36,7 +36,7 @@ OK, PRICE, WOULD_CROSS, KILLED, UNFILLED, SELF_MATCH, REPLACED_DOWN, EXPIRED, BY
 # why an order or a change was not even sent
 NO_SLOT, BAD_ORDER, RISK_ORDER, RISK_POSITION, RISK_OPEN, RISK_LOSS, RISK_RATE, NOT_OPEN, TOO_MANY = range(1, 10)
 NEW, CANCEL_ORDER, REPLACE = 0, 1, 2  # messages
-ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, LATE = range(7)  # reports; LATE wakes nobody
+ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, TOO_LATE = range(7)  # reports; TOO_LATE wakes nobody
 SAMPLING = 1 << 8  # a moment at which equity is noted: no wake
 WAKES = {"event": EVENT_END, "top": TOP, "trade": TRADES, "ack": OWN_ACK, "fill": OWN_FILL, "start": START, "end": END}
 BY_MARKET = EVENT_END | TOP | TRADES
@@ -49,12 +49,12 @@ OWN = np.dtype(
     [
         # what a quote looks at, first: one cache line
         ("id", "i8"),  # the account's orders are numbered from 0
-        ("want_px", "i4"),  # ticks, as last sent
-        ("want_qty", "i4"),  # lots in total, as last sent
-        ("left", "i4"),  # lots left as we know it
+        ("requested_px", "i4"),  # ticks, as last sent
+        ("requested_qty", "i4"),  # lots in total, as last sent
+        ("known_leaves", "i4"),  # lots left as we know it
         ("filled", "i4"),  # lots filled as we know it
         ("in_flight", "i4"),  # messages and reports under way
-        ("asked", "i4"),  # replaces not answered yet
+        ("pending_replaces", "i4"),  # replaces not answered yet
         ("status", "i1"),  # as we know it
         ("cancelling", "i1"),  # a cancel is under way
         ("side", "i1"),
@@ -62,7 +62,7 @@ OWN = np.dtype(
         ("state", "i1"),  # at the exchange
         ("reason", "i1"),  # why it ended, or was not replaced
         ("rule", "i1"),  # FIFO OPTIMISTIC CONSERVATIVE
-        ("moved", "i1"),  # a replace sent it to the back since it arrived
+        ("requeued", "i1"),  # a replace sent it to the back since it arrived
         ("px", "i4"),  # at the exchange: ticks
         ("qty", "i4"),  # lots ordered in total
         ("leaves", "i4"),  # lots left at the exchange
@@ -96,13 +96,13 @@ ACCOUNT = np.dtype(
         ("orders_at", "i8"),  # address of slot 0
         ("free", "i8"),  # first free slot
         ("first", "i8"),  # engine's index of slot 0
-        ("venue_at", "i8"),
-        ("flying", "i8"),  # our messages under way
+        ("instrument_at", "i8"),
+        ("in_flight", "i8"),  # our messages under way
         ("last_arrival", "i8"),  # of our last message: none overtakes another
         ("last_report", "i8"),
         ("n_orders", "i8"),
-        ("woken", "i8"),  # OWN_ACK, OWN_FILL: by the reports just delivered
-        ("checked", "i8"),  # 1: has risk limits or a lot to check
+        ("wake_bits", "i8"),  # OWN_ACK, OWN_FILL: by the reports just delivered
+        ("has_limits", "i8"),  # 1: has risk limits or a lot to check
         # at the exchange
         ("true_position", "i8"),
         ("true_cash", "i8"),
@@ -115,16 +115,16 @@ ACCOUNT = np.dtype(
         ("n_fills", "i8"),
         ("n_cancelled", "i8"),
         ("n_rejected", "i8"),
-        ("n_late", "i8"),  # cancels and replaces that came when the order was done
-        ("seen_row", "i8"),  # row whose execution was last shared out, and its lots given to us
-        ("seen_qty", "i8"),
+        ("n_too_late", "i8"),  # cancels and replaces that came when the order was done
+        ("shared_row", "i8"),  # row whose execution was last shared out, and its lots given to us
+        ("shared_qty", "i8"),
         ("rule", "i8"),
         # the position as a trader counts it, by known fills
         ("average_px", "f8"),  # ticks, of the open position
         ("realised", "f8"),  # tick-lots
         # refusals and risk
         ("n_refused", "i8"),
-        ("refused", "i8"),  # the last one's cause
+        ("reject_reason", "i8"),  # the last one's cause
         ("refusals", "i8", 10),  # by cause
         ("lot", "i8"),
         ("max_order", "i8"),
@@ -140,8 +140,8 @@ ACCOUNT = np.dtype(
         ("index", "i8"),
         ("self_at", "i8"),  # address of this record, and how far it is to the same account's next instrument
         ("stride", "i8"),
-        ("venue", "i8"),
-        ("n_venues", "i8"),
+        ("instrument", "i8"),
+        ("n_instruments", "i8"),
     ],
     align=True,
 )
@@ -149,28 +149,28 @@ ACCOUNT = np.dtype(
 MESSAGE = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4"), ("px", "i4"), ("qty", "i4")], align=True)
 REPORT = np.dtype([("arrive", "i8"), ("order", "i4"), ("what", "i4"), ("px", "i4"), ("qty", "i4")], align=True)
 
-SEEN_FIELDS = tuple("seen_" + name for name in BOOK_FIELDS)
+LOCAL_FIELDS = tuple("local_" + name for name in BOOK_FIELDS)
 
-VENUE = np.dtype(
+INSTRUMENT_STATE = np.dtype(
     [
         # rows at hand
         ("events_at", "i8"),
         ("ts_event_at", "i8"),
         ("ts_recv_at", "i8"),
         ("n", "i8"),
-        ("places_at", "i8"),  # i4[AT_ONCE], and i8: engine/kernels/row_batch.py
+        ("i_levels_at", "i8"),  # i4[BATCH_ROWS], and i8: engine/kernels/row_batch.py
         ("changes_at", "i8"),
         ("base_row", "i8"),  # tape row of events[0]
-        ("x", "i8"),  # next row of the exchange's pass
-        ("x_phase", "i8"),  # of row x: OURS it is in the book, MET its effect on our orders is done too
-        ("l", "i8"),  # next row of the market pass
-        ("to", "i8"),  # what `l` will be at the wake that is being prepared
+        ("exchange_row", "i8"),  # next row of the exchange's pass
+        ("exchange_phase", "i8"),  # of that row: AFFECTS_OWN it is in the book, CROSSES_OWN its effect on our orders is done too
+        ("local_row", "i8"),  # next row of the market pass
+        ("show_to", "i8"),  # what `local_row` will be at the wake that is being prepared
         ("feed", "i8"),  # ns
         # our own book's scan for the next wake (two books)
-        ("seen", "i8"),  # rows in it: at an event's end, ahead of `l` when a wake came in between
+        ("scan_row", "i8"),  # rows in it: at an event's end, ahead of `local_row` when a wake came in between
         ("candidate", "i8"),  # time of the wake it found, NEVER: none yet
         ("candidate_bits", "i8"),
-        ("seen_bits", "i8"),  # bits of the moment that is being scanned
+        ("scan_bits", "i8"),  # bits of the moment that is being scanned
         ("top_bid", "i8"),  # key and lots before it
         ("top_ask", "i8"),
         ("top_bid_qty", "i8"),
@@ -182,9 +182,9 @@ VENUE = np.dtype(
         ("own_words_at", "i8"),
         ("own_tree_at", "i8"),
         ("own_sides_at", "i8"),
-        ("ours_at", "i8"),  # i8[N_OURS]: engine/kernels/row_batch.py
-        ("ours_counts_at", "i8"),  # i4: how many levels with entries of ours stand behind each bit of it
-        *((name, "i8") for name in SEEN_FIELDS),
+        ("own_filter_at", "i8"),  # i8[N_FILTER]: engine/kernels/row_batch.py
+        ("own_filter_counts_at", "i8"),  # i4: how many levels with entries of ours stand behind each bit of it
+        *((name, "i8") for name in LOCAL_FIELDS),
         ("market_at", "i8"),
         ("accounts_at", "i8"),
         ("orders_at", "i8"),
@@ -239,7 +239,7 @@ RUN = np.dtype(
         ("wake", "i8"),  # local time and bits of the wake that is being prepared
         ("bits", "i8"),
         ("one_book", "i8"),  # our book is the exchange's, rolled back by the rows still on their way
-        ("notes_trades", "i8"),  # strategies read the last trade, the volume or the number of events
+        ("reads_trades", "i8"),  # strategies read the last trade, the volume or the number of events
         ("sample", "i8"),  # ns between samples
         ("next_sample", "i8"),
         ("n_samples", "i8"),
@@ -248,8 +248,8 @@ RUN = np.dtype(
         ("n_wakes", "i8"),
         ("failed_account", "i8"),
         ("n_accounts", "i8"),
-        ("n_venues", "i8"),
-        ("venues_at", "i8"),
+        ("n_instruments", "i8"),
+        ("instruments_at", "i8"),
         ("accounts_at", "i8"),
         ("market_at", "i8"),
         ("features_at", "i8"),
@@ -268,11 +268,11 @@ RUN = np.dtype(
 
 
 account_at = record_at(ACCOUNT, record_type(ACCOUNT))
-venue_at = record_at(VENUE, record_type(VENUE))
+instrument_at = record_at(INSTRUMENT_STATE, record_type(INSTRUMENT_STATE))
 own_at = record_at(OWN, record_type(OWN))
 OWN_BYTES, ACCOUNT_BYTES = OWN.itemsize, ACCOUNT.itemsize
 
-venues_at = pointer_to(VENUE)
+instruments_at = pointer_to(INSTRUMENT_STATE)
 accounts_at = pointer_to(ACCOUNT)
 orders_at = pointer_to(OWN)
 messages_at = pointer_to(MESSAGE)
@@ -282,19 +282,19 @@ samples_at = pointer_to(SAMPLE)
 
 
 @helper
-def seen_book(venue):
+def local_book(instrument):
     """Our Book, as `exchange_book`."""
     return (
-        levels_at(venue.seen_levels_at),
-        i4_at(venue.seen_pages_at),
-        i8_at(venue.seen_words_at),
-        i8_at(venue.seen_tree_at),
-        i4_at(venue.seen_free_at),
-        sides_at(venue.seen_sides_at),
+        levels_at(instrument.local_levels_at),
+        i4_at(instrument.local_pages_at),
+        i8_at(instrument.local_words_at),
+        i8_at(instrument.local_tree_at),
+        i4_at(instrument.local_free_at),
+        sides_at(instrument.local_sides_at),
     )
 
 
 @helper
-def own_levels(venue):
+def own_levels(instrument):
     """The bits of levels with own orders: words, tree, sides."""
-    return i8_at(venue.own_words_at), i8_at(venue.own_tree_at), sides_at(venue.own_sides_at)
+    return i8_at(instrument.own_words_at), i8_at(instrument.own_tree_at), sides_at(instrument.own_sides_at)

@@ -1,6 +1,6 @@
 """Where rows change the book: the levels of many rows found side by side, before any of them is applied.
 
-    rows x..x+m ──> places[k]    index of the level that row x + k changes
+    rows x..x+m ──> i_levels[k]  index of the level that row x + k changes
                     changes[k]   what it adds to the level's lots and orders (book.held); 0 for rows that change no level
                     bit k        row x + k is watched: it turns its level (TURN), is an execution through the best price of our own
                                  orders on its side, or changes a level where an order of ours rests, otherwise than by an order that
@@ -25,45 +25,45 @@ from nbtrade._numba.jit import JIT, helper
 from nbtrade.book.kernels.book import LOTS_BITS, held
 from nbtrade.schema import EXEC, SNAPSHOT, TRADE, TURN
 
-AT_ONCE = 64  # rows whose places are found ahead of their changes
-GROUP = 16
+BATCH_ROWS = 64  # rows whose places are found ahead of their changes
+LANES = 16
 # Fields of ROW.word
 KIND, SIDE_BIT, FLAGS_BIT, D_ORDERS_BIT = 0xFF, 8, 16, 24
 NO_NEW_ORDER = KIND | SNAPSHOT << FLAGS_BIT  # none of these bits: an ADD, whose code is 0, of an order that comes now
-# `ours`, where our entries are: bits of px & 31 for bids and for asks, bits of px >> 5 & 31, and the keys of our best bid and ask.
+# `own_filter`, where our entries are: bits of px & 31 for bids and for asks, bits of px >> 5 & 31, and the keys of our best bid and ask.
 # A level with entries has both its bits set; others hardly ever do.
-NEAR_SLOTS, BESTS, N_OURS = 2, 3, 5
+NEAR_SLOTS, BEST_KEYS, N_FILTER = 2, 3, 5
 NO_OWN = -(2**31)  # best key without an order
 
 
 @helper
-def place_one(rows, x, pages, first_slot, ours, places, changes, k):
-    """Place and change of row x; returns 1 when it is watched, else 0: what `place_group` does for many. The one definition of both."""
+def locate_one(rows, x, pages, first_slot, own_filter, i_levels, changes, k):
+    """Place and change of row x; returns 1 when it is watched, else 0: what `locate_group` does for many. The one definition of both."""
     row = rows[x]
     word, px = np.int64(row.word), np.int64(row.px)
     kind, side = word & KIND, word >> SIDE_BIT & 1
     moves = kind < TRADE
     page = np.int64(pages[(px >> SHIFT) - first_slot if moves else 0])
-    place = (page << (SHIFT + 1)) | (side << SHIFT) | (px & MASK)
-    places[k] = place
+    i_level = (page << (SHIFT + 1)) | (side << SHIFT) | (px & MASK)
+    i_levels[k] = i_level
     changes[k] = held(row.qty, word >> D_ORDERS_BIT) if moves else 0
     key = -px if side else px
-    near = ours[side] >> (px & MASK) & ours[NEAR_SLOTS] >> (px >> SHIFT & MASK) & 1
+    near = own_filter[side] >> (px & MASK) & own_filter[NEAR_SLOTS] >> (px >> SHIFT & MASK) & 1
     leaves = moves and word & NO_NEW_ORDER != 0
-    return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and ours[BESTS + side] > key) or (leaves and near != 0))
+    return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and own_filter[BEST_KEYS + side] > key) or (leaves and near != 0))
 
 
 # --- the same in vectors. Plain functions: the disk cache's fingerprint follows those -------------------------------------
 def _vector(bits: int) -> Any:
-    """The type of GROUP integers of so many bits."""
-    return ir.VectorType(ir.IntType(bits), GROUP)
+    """The type of LANES integers of so many bits."""
+    return ir.VectorType(ir.IntType(bits), LANES)
 
 
 def _const(c: int, bits: int = 32) -> Any:
-    return ir.Constant(_vector(bits), [c] * GROUP)
+    return ir.Constant(_vector(bits), [c] * LANES)
 
 
-def _every(b: Any, value: Any, bits: int = 32) -> Any:
+def _broadcast(b: Any, value: Any, bits: int = 32) -> Any:
     """The low bits of an i64 in every lane."""
     undefined = ir.Constant(_vector(bits), ir.Undefined)
     low = value if bits == 64 else b.trunc(value, ir.IntType(bits))
@@ -75,36 +75,36 @@ def _word(b: Any, words: Any, k: int) -> Any:
     return b.load(b.gep(b.bitcast(words, ir.IntType(64).as_pointer()), [ir.Constant(ir.IntType(32), k)]))
 
 
-def _mixed(b: Any, first: Any, second: Any, lanes: list[int]) -> Any:
+def _shuffled(b: Any, first: Any, second: Any, lanes: list[int]) -> Any:
     """These lanes of two vectors, the second's counted on from the first's."""
     return b.shuffle_vector(first, second, ir.Constant(_vector(32), lanes))
 
 
 def _columns(b: Any, rows: Any) -> tuple[Any, Any, Any]:
     """px, qty and word of so many ROWs at an address: four vectors of rows, then two of px and qty and two of words, then one of each."""
-    at, half = b.bitcast(rows, _vector(32).as_pointer()), GROUP // 2
+    at, half = b.bitcast(rows, _vector(32).as_pointer()), LANES // 2
     parts = [b.load(b.gep(at, [ir.Constant(ir.IntType(32), k)])) for k in range(4)]
     for part in parts:
         part.align = 4
     px_qty, word = ([4 * k for k in range(half)] + [4 * k + 1 for k in range(half)]), [4 * k + 3 for k in range(half)]
-    low, high = (_mixed(b, parts[k], parts[k + 1], px_qty) for k in (0, 2))
-    words = [_mixed(b, parts[k], parts[k + 1], word + word) for k in (0, 2)]
-    firsts, lasts = ([vector + lane + k for vector in (0, GROUP) for k in range(half)] for lane in (0, half))
-    return _mixed(b, low, high, firsts), _mixed(b, low, high, lasts), _mixed(b, words[0], words[1], firsts)
+    low, high = (_shuffled(b, parts[k], parts[k + 1], px_qty) for k in (0, 2))
+    words = [_shuffled(b, parts[k], parts[k + 1], word + word) for k in (0, 2)]
+    firsts, lasts = ([vector + lane + k for vector in (0, LANES) for k in range(half)] for lane in (0, half))
+    return _shuffled(b, low, high, firsts), _shuffled(b, low, high, lasts), _shuffled(b, words[0], words[1], firsts)
 
 
 def _gather(b: Any, base: Any, index: Any) -> Any:
     """i32s at base[index]."""
     offset = b.shl(b.sext(index, _vector(64)), _const(2, 64))
-    pointers, mask, i32 = ir.VectorType(ir.IntType(32).as_pointer(), GROUP), _vector(1), ir.IntType(32)
+    pointers, mask, i32 = ir.VectorType(ir.IntType(32).as_pointer(), LANES), _vector(1), ir.IntType(32)
     kind = ir.FunctionType(_vector(32), [pointers, i32, mask, _vector(32)])
-    function = cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.gather.v{GROUP}i32.v{GROUP}p0")
-    where = b.inttoptr(b.add(_every(b, b.ptrtoint(base, ir.IntType(64)), 64), offset), pointers)
+    function = cgutils.get_or_insert_function(b.module, kind, f"llvm.masked.gather.v{LANES}i32.v{LANES}p0")
+    where = b.inttoptr(b.add(_broadcast(b, b.ptrtoint(base, ir.IntType(64)), 64), offset), pointers)
     return b.call(function, [where, ir.Constant(i32, 4), _const(1, 1), ir.Constant(_vector(32), ir.Undefined)])
 
 
 def _store(b: Any, value: Any, base: Any, k: Any, bits: int = 32) -> None:
-    """To base[k : k + GROUP]."""
+    """To base[k : k + LANES]."""
     at = b.gep(b.bitcast(base, ir.IntType(bits).as_pointer()), [k])
     b.store(value, b.bitcast(at, _vector(bits).as_pointer())).align = 4
 
@@ -115,16 +115,16 @@ def _change(b: Any, still: Any, qty: Any, word: Any) -> Any:
     return b.add(lots, b.shl(orders, _const(LOTS_BITS, 64)))
 
 
-def _placed(b: Any, rows: Any, pages: Any, first_slot: Any, ours: Any) -> tuple[Any, Any, Any]:
-    """Places, changes and who is watched, as `place_one` has them."""
+def _located(b: Any, rows: Any, pages: Any, first_slot: Any, own_filter: Any) -> tuple[Any, Any, Any]:
+    """Places, changes and who is watched, as `locate_one` has them."""
     px, qty, word = _columns(b, rows)
     kind = b.and_(word, _const(KIND))
     still = b.icmp_signed(">=", kind, _const(TRADE))
     high = b.ashr(px, _const(SHIFT))
-    slot = b.select(still, _const(0), b.sub(high, _every(b, first_slot)))
+    slot = b.select(still, _const(0), b.sub(high, _broadcast(b, first_slot)))
     is_ask = b.icmp_signed("!=", b.and_(word, _const(1 << SIDE_BIT)), _const(0))
     key = b.select(is_ask, b.sub(_const(0), px), px)
-    near_bid, near_ask, near_slots, own_bid, own_ask = (_every(b, _word(b, ours, k)) for k in range(N_OURS))
+    near_bid, near_ask, near_slots, own_bid, own_ask = (_broadcast(b, _word(b, own_filter, k)) for k in range(N_FILTER))
     through = b.and_(b.icmp_signed("==", kind, _const(EXEC)), b.icmp_signed(">", b.select(is_ask, own_ask, own_bid), key))
     turns = b.icmp_signed("!=", b.and_(word, _const(TURN << FLAGS_BIT)), _const(0))
     side = b.and_(b.lshr(word, _const(SIDE_BIT - SHIFT)), _const(WORD))
@@ -136,28 +136,28 @@ def _placed(b: Any, rows: Any, pages: Any, first_slot: Any, ours: Any) -> tuple[
 
 
 @intrinsic
-def _place_group(typingctx, rows, x, pages, first_slot, ours, places, changes, k):  # type: ignore[no-untyped-def]
+def _locate_group(typingctx, rows, x, pages, first_slot, own_filter, i_levels, changes, k):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         at = builder.gep(args[0], [builder.mul(args[1], ir.Constant(ir.IntType(64), 16))])
-        place, changes, watched = _placed(builder, at, *args[2:5])
-        _store(builder, place, args[5], args[7])
+        i_level, changes, watched = _located(builder, at, *args[2:5])
+        _store(builder, i_level, args[5], args[7])
         _store(builder, changes, args[6], args[7], 64)
-        return builder.zext(builder.bitcast(watched, ir.IntType(GROUP)), ir.IntType(64))
+        return builder.zext(builder.bitcast(watched, ir.IntType(LANES)), ir.IntType(64))
 
     i8 = types.int64
-    return i8(rows, i8, pages, i8, ours, places, changes, i8), codegen
+    return i8(rows, i8, pages, i8, own_filter, i_levels, changes, i8), codegen
 
 
-def _place_each(rows, x, pages, first_slot, ours, places, changes, k):  # type: ignore[no-untyped-def]
+def _locate_each(rows, x, pages, first_slot, own_filter, i_levels, changes, k):  # type: ignore[no-untyped-def]
     watched = 0
-    for j in range(GROUP):
-        watched |= place_one(rows, x + j, pages, first_slot, ours, places, changes, k + j) << j
+    for j in range(LANES):
+        watched |= locate_one(rows, x + j, pages, first_slot, own_filter, i_levels, changes, k + j) << j
     return watched
 
 
-# (rows, x, pages, first_slot, ours, places, changes, k): places[k : k + GROUP] and changes of as many rows from x
+# (rows, x, pages, first_slot, own_filter, i_levels, changes, k): i_levels[k : k + LANES] and changes of as many rows from x
 # on are written; bit j of the answer: row x + j is watched
-place_group = _place_group if JIT else _place_each
+locate_group = _locate_group if JIT else _locate_each
 
 
 @helper
@@ -167,16 +167,16 @@ def first_bits(m):
 
 
 @helper
-def place_rows(rows, x, m, n, pages, first_slot, ours, places, changes):
+def locate_rows(rows, x, m, n, pages, first_slot, own_filter, i_levels, changes):
     """Places and changes of the m rows from x on, n rows are at hand; bit k of the answer: row x + k is watched.
 
-    rows : ROW   pages : i4, the book's   ours : i8[N_OURS], see above   places : i4[AT_ONCE], changes : i8[AT_ONCE] out
+    rows : ROW   pages : i4, the book's   own_filter : i8[N_FILTER], see above   i_levels : i4[BATCH_ROWS], changes : i8[BATCH_ROWS] out
     """
     k = watched = 0
-    while k < m and x + k + GROUP <= n:  # a group may go beyond m: those places are of no use, and do no harm
-        watched |= place_group(rows, x + k, pages, first_slot, ours, places, changes, k) << k
-        k += GROUP
+    while k < m and x + k + LANES <= n:  # a group may go beyond m: those places are of no use, and do no harm
+        watched |= locate_group(rows, x + k, pages, first_slot, own_filter, i_levels, changes, k) << k
+        k += LANES
     while k < m:
-        watched |= place_one(rows, x + k, pages, first_slot, ours, places, changes, k) << k
+        watched |= locate_one(rows, x + k, pages, first_slot, own_filter, i_levels, changes, k) << k
         k += 1
     return watched & first_bits(m)

@@ -3,7 +3,7 @@
 A change or trade of several rows (schema.EVENT) counts once, with all of its lots: its first row counts, the others only add lots.
 """
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.pointers import i8_at
 from nbtrade.feature.kernels.snapshot import (
     ADDS,
@@ -33,7 +33,7 @@ from nbtrade.schema import ADD, BID, CANCEL, CLEARED, CONTINUED, EXEC, LAST, NO_
 BEGUN, AT_END, TRADED, ORDERED, CHAINED = (1 << k for k in range(33, 38))
 FLAGS = 40
 NOBODYS = (SNAPSHOT | CLEARED) << FLAGS
-REFILL = -2  # what WATCH.prev_kind says of an ADD that is an iceberg's refill
+REFILL = -2  # what PASS_STATE.prev_kind says of an ADD that is an iceberg's refill
 
 
 @helper
@@ -63,7 +63,7 @@ def note_trade(row, now, obs, w):
 @kernel
 def note_execution(px, side, emptied, i, w):
     """An order was executed: what a refill is known by, and levels that executions empty. Out of line: rare."""
-    apart()
+    noinline()
     w.exec_id = i8_at(w.order_id_at)[i]
     w.exec_px = px
     w.exec_side = side
@@ -74,7 +74,7 @@ def note_execution(px, side, emptied, i, w):
 @helper
 def note_sweep(side, emptied, ts_event, w):
     """Count the levels that the executions of one ts_event empty."""
-    obs = floats(w.observed_at)
+    obs = floats(w.snapshot_at)
     if ts_event != w.sweep_ts:
         w.sweep_ts = ts_event
         obs[SWEEP] = 0.0
@@ -87,8 +87,8 @@ def note_sweep(side, emptied, ts_event, w):
 @kernel
 def note_return(px, side, qty, order_id, w):
     """An order came back right after its removal: it was moved or made larger (ADD), or is an iceberg's refill (REFILL): which. Rare."""
-    apart()
-    obs = floats(w.observed_at)
+    noinline()
+    obs = floats(w.snapshot_at)
     if w.prev_kind == CANCEL:
         obs[CANCELS + w.prev_side] -= 1.0
     if w.exec_id == order_id and w.exec_px == px and w.exec_side == side:
@@ -102,11 +102,11 @@ def note_return(px, side, qty, order_id, w):
 @kernel
 def note_continued(kind, px, side, qty, emptied, i, w):
     """More lots of the change in the row before, which has been counted. Out of line: rare."""
-    apart()
+    noinline()
     if kind == EXEC:
         note_execution(px, side, emptied, i, w)
     elif w.prev_kind == REFILL:
-        floats(w.observed_at)[REFILLED + side] += qty
+        floats(w.snapshot_at)[REFILLED + side] += qty
 
 
 @helper

@@ -1,6 +1,6 @@
-"""The pass that features are computed in: rows into the book and into OBSERVED, and at every event's end one call of the compiled set.
+"""The pass that computes features: rows into the book and into MARKET_SNAPSHOT, and at every event's end one call of the compiled set.
 
-    rows ──> book (book/kernels/book.py) ──> OBSERVED ──at LAST──> evaluate(plan, out row, now, what) ──> stage ──> matrix
+    rows ──> book (book/kernels/book.py) ──> MARKET_SNAPSHOT ──at LAST──> evaluate(plan, out row, now, what) ──> stage ──> matrix
 
 This kernel is compiled once for all feature sets. A set is a function behind a pointer, as a strategy is: it brings its averages and
 windows forward to `now` (ADVANCE), takes in what the event brought (ABSORB) and writes a row (WRITE). The pointer costs 3 ns an event, not
@@ -13,7 +13,7 @@ No look-ahead: `evaluate` is called at event ends only, with the event's ts_recv
 ts_recv <= t are in and before any later one. Room is checked before anything changes, so a call may stop at any row and go on.
 """
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.pointers import i8_at
 from nbtrade._numba.prefetch import prefetch_line
 from nbtrade._numba.records import call_strategy as call
@@ -28,13 +28,13 @@ from nbtrade.feature.kernels.snapshot import (
     BUY_QTY,
     DONE,
     FAILED,
-    FAR,
     FLOWS,
     FLOWS_END,
     LAST_QUOTE,
     MID_BEFORE,
     N_EVENTS,
     N_TRADES,
+    NO_NEXT_TIME,
     NOW,
     OLD_PX,
     OUT_FULL,
@@ -56,12 +56,12 @@ from nbtrade.feature.kernels.snapshot import (
     WIDTH,
     WRITE,
     floats,
+    pass_state_at,
     plan_of,
     scans_at,
-    watch_at,
 )
 from nbtrade.feature.kernels.streaming_stores import unload, unload_all
-from nbtrade.feature.kernels.top_levels import TURNED, measure_anew, quote_moved, scan, settle, touch
+from nbtrade.feature.kernels.top_levels import FLIPPED, quote_moved, recompute_ofi, save_changed_levels, update_levels, walk_side
 from nbtrade.schema import LAST, NONE, TRADE
 
 AHEAD = 16  # rows: by then what a row needs is in the cache
@@ -79,8 +79,8 @@ def note_age(row, at, now, w):
 
 
 @helper
-def take_rows(start, stop, marks, n_levels, events, book, obs, w):
-    """Apply rows up to an event's end (AT_END is among its marks then) or `stop`: (the row reached, the event's marks)."""
+def apply_rows(start, stop, event_bits, n_levels, events, book, obs, w):
+    """Apply rows up to an event's end (AT_END is among its bits then) or `stop`: (the row reached, the event's bits)."""
     levels, pages, words, tree, free, sides = book
     i = start
     while i < stop:
@@ -89,22 +89,22 @@ def take_rows(start, stop, marks, n_levels, events, book, obs, w):
             at = apply(row, levels, pages, words, tree, free, sides)
             if at < 0:
                 w.status = PAGES_FULL
-                return i, marks
-            marks |= touch(row, levels[at], n_levels, obs, w)
+                return i, event_bits
+            event_bits |= update_levels(row, levels[at], n_levels, obs, w)
             if w.follow_orders:
                 prefetch_line(w.order_id_at + 8 * (i + AHEAD))  # read for some rows only, which the processor does not foresee
-                marks |= note_order(row, i, levels[at], obs, w)
+                event_bits |= note_order(row, i, levels[at], obs, w)
             if w.follow_more:
                 note_more(row, i, at, stop, events, w)
         elif row.kind == TRADE:
             note_trade(row, i8_at(w.ts_recv_at)[i] - w.t0, obs, w)
-            marks |= TRADED
+            event_bits |= TRADED
         flags = int(row["flags"])
-        marks |= flags << FLAGS
+        event_bits |= flags << FLAGS
         i += 1
         if flags & LAST:
-            return i, marks | AT_END
-    return i, marks
+            return i, event_bits | AT_END
+    return i, event_bits
 
 
 @helper
@@ -119,10 +119,10 @@ def note_more(row, i, at, stop, events, w):
 
 # --- the event's end ---------------------------------------------------------------------------------
 @kernel
-def look_closer(now, w):
+def follow_touch(now, w):
     """What only some sets want of an event's end. Returns True for a change at the touch, if that is followed."""
-    apart()
-    obs = floats(w.observed_at)
+    noinline()
+    obs = floats(w.snapshot_at)
     if w.follow_ages:
         note_touch_ages(obs, w)
     if w.follow_quotes and (quote_moved(0, obs) or quote_moved(WIDTH, obs)):
@@ -143,13 +143,13 @@ def note_touch_ages(obs, w):
 @kernel
 def run_scans(all_of_them, w):
     """Do the walks that are wanted and whose side has changed."""
-    apart()
-    scans, obs = scans_at(w.scans_at), floats(w.observed_at)
+    noinline()
+    scans, obs = scans_at(w.scans_at), floats(w.snapshot_at)
     for k in range(w.n_scans):
         s = scans[k]
         if (all_of_them or s.always) and s.seen != w.changes[s.side]:
             s.seen = w.changes[s.side]
-            obs[SCANS + k] = scan(s.kind, s.side, s.amount, w)
+            obs[SCANS + k] = walk_side(s.kind, s.side, s.amount, w)
 
 
 @helper
@@ -167,8 +167,8 @@ def is_sample(quotes_changed, w):
 @kernel
 def is_other_sample(quotes_changed, w):
     """The same where samples are not every so many events."""
-    apart()
-    obs = floats(w.observed_at)
+    noinline()
+    obs = floats(w.snapshot_at)
     if w.mode == SAMPLE_TRADES:
         return obs[N_TRADES] > 0.0
     if w.mode == SAMPLE_QUOTES:
@@ -197,7 +197,7 @@ def write_sample(now, what, w):
 
 
 @helper
-def end_event(now, marks, obs, w):
+def end_event(now, event_bits, obs, w):
     """Deal with an event's end at `now` (ns since t0). Returns DONE, or why nothing was done; FAILED when the set did."""
     if w.n_out >= w.capacity:
         return OUT_FULL
@@ -205,12 +205,12 @@ def end_event(now, marks, obs, w):
         return RINGS_FULL
     obs[NOW] = float(now)
     obs[N_EVENTS] += 1.0
-    if marks & TRADED:
+    if event_bits & TRADED:
         obs[VOLUME] += obs[BUY_QTY] + obs[SELL_QTY] + obs[UNSIGNED_QTY]
         obs[MID_BEFORE] = 0.5 * (obs[OLD_PX] + obs[OLD_PX + WIDTH])
-    if marks & (TURNED | NOBODYS):
-        measure_anew(marks & NOBODYS == 0, w)
-    sampled = is_sample(w.looks != 0 and look_closer(now, w), w)
+    if event_bits & (FLIPPED | NOBODYS):
+        recompute_ofi(event_bits & NOBODYS == 0, w)
+    sampled = is_sample(w.follows_touch != 0 and follow_touch(now, w), w)
     if w.n_scans:
         run_scans(sampled, w)
     fine = True
@@ -218,21 +218,21 @@ def end_event(now, marks, obs, w):
         fine = write_sample(now, ADVANCE | ABSORB | WRITE, w)
     elif w.stateful:
         fine = call(w.evaluate_at, w.plan_at, 0, now, ADVANCE | ABSORB) == 0
-    settle(marks, obs, w)
-    begin_event(marks, obs, w)
+    save_changed_levels(event_bits, obs, w)
+    begin_event(event_bits, obs, w)
     return DONE if fine else FAILED
 
 
 @helper
-def begin_event(marks, obs, w):
+def begin_event(event_bits, obs, w):
     """The next event has no flows yet."""
-    if marks & TRADED:
+    if event_bits & TRADED:
         for k in range(FLOWS, ADDS):
             obs[k] = 0.0
-    if marks & ORDERED:
+    if event_bits & ORDERED:
         for k in range(ADDS, FLOWS_END):
             obs[k] = 0.0
-    if marks & CHAINED:
+    if event_bits & CHAINED:
         w.prev_kind = NONE
         w.exec_side = NONE
 
@@ -241,7 +241,7 @@ def begin_event(marks, obs, w):
 @kernel
 def samples_before(until, w):
     """Write the samples in time before `until` (ns since t0). Returns DONE, OUT_FULL or FAILED."""
-    apart()
+    noinline()
     while w.next_time < until:
         if w.n_out >= w.capacity:
             return OUT_FULL
@@ -252,52 +252,52 @@ def samples_before(until, w):
         if w.mode == SAMPLE_TIME:
             w.next_time += w.every
         else:
-            w.next_time = i8_at(w.times_at)[w.next_index] - w.t0 if w.next_index < w.n_times else FAR
+            w.next_time = i8_at(w.times_at)[w.next_index] - w.t0 if w.next_index < w.n_times else NO_NEXT_TIME
     return DONE
 
 
 @kernel
 def pass_rows(start, stop, w):
-    """Pass over rows start..stop; the row reached. `w.marks` has what is known of an event that is not dealt with to its end."""
-    apart()
+    """Pass over rows start..stop; the row reached. `w.event_bits` has what is known of an event that is not dealt with to its end."""
+    noinline()
     # taken from the record once: after each store it could have changed, as far as the compiler knows
-    events, ts_recv, obs, book, n_levels = events_at(w.events_at), i8_at(w.ts_recv_at), floats(w.observed_at), exchange_book(w), w.n_levels
-    i, marks = start, w.marks
+    events, ts_recv, obs, book, n_levels = events_at(w.events_at), i8_at(w.ts_recv_at), floats(w.snapshot_at), exchange_book(w), w.n_levels
+    i, event_bits = start, w.event_bits
     while w.status == DONE:
-        if marks & AT_END == 0:
+        if event_bits & AT_END == 0:
             if i >= stop:
                 break
-            if marks == 0:
+            if event_bits == 0:
                 now = ts_recv[i] - w.t0
                 if w.next_time < now:
                     w.status = samples_before(now, w)
                     continue
-                marks = BEGUN
-            i, marks = take_rows(i, stop, marks, n_levels, events, book, obs, w)
-            if marks & AT_END == 0:  # no rows are left, or no page is
+                event_bits = BEGUN
+            i, event_bits = apply_rows(i, stop, event_bits, n_levels, events, book, obs, w)
+            if event_bits & AT_END == 0:  # no rows are left, or no page is
                 break
-        w.status = end_event(ts_recv[i - 1] - w.t0, marks, obs, w)
+        w.status = end_event(ts_recv[i - 1] - w.t0, event_bits, obs, w)
         if w.status == DONE or w.status == FAILED:
-            marks = 0
-    w.marks = marks
+            event_bits = 0
+    w.event_bits = event_bits
     return i
 
 
 @kernel
-def watch(watching_at, start, stop, final):
-    """Pass over rows start..stop and write the samples that fall in them. Returns the row reached; why is in WATCH.status.
+def run_pass(pass_at, start, stop, final):
+    """Pass over rows start..stop and write the samples that fall in them. Returns the row reached; why is in PASS_STATE.status.
 
-    watching_at : address of a WATCH, which has the addresses of all arrays
-    final       : no rows follow, so samples in time at the very end are due
+    pass_at : address of the PASS_STATE, which has the addresses of all arrays
+    final   : no rows follow, so samples in time at the very end are due
 
     status : DONE; OUT_FULL (larger matrix), PAGES_FULL (grow the book), RINGS_FULL (grow full rings): put it right and call again;
              FAILED (a user's own feature raised)
     """
-    w = watch_at(watching_at)
+    w = pass_state_at(pass_at)
     w.status = DONE
     i = pass_rows(start, stop, w)
-    if final and w.status == DONE and i == stop and w.marks == 0:
-        until = FAR if w.mode == SAMPLE_TIMES else int(floats(w.observed_at)[NOW]) + 1
+    if final and w.status == DONE and i == stop and w.event_bits == 0:
+        until = NO_NEXT_TIME if w.mode == SAMPLE_TIMES else int(floats(w.snapshot_at)[NOW]) + 1
         w.status = samples_before(until, w)
     unload_all(w)
     return i

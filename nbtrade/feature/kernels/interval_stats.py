@@ -1,16 +1,16 @@
 """Statistics over intervals: of a grid in time (volatility, price impact), of volume buckets (VPIN), of trades (Roll, realised spread).
 
     value in force   ──── ──────── ─── ──────      at each grid point the change since the last one makes a pair (y, x),
-    grid             |        |        |           the last `most` pairs are kept (feature/kernels/rolling.py)
+    grid             |        |        |           the last `max_pairs` pairs are kept (feature/kernels/rolling.py)
 
 The value at a grid point is that just before it: what comes at that very ns belongs to the next interval. Points without an event
-between have a change of 0; after a long silence at most `most` of them are made. An undefined value keeps the last defined one.
+between have a change of 0; after a long silence at most `max_pairs` of them are made. An undefined value keeps the last defined one.
 """
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
-from nbtrade.feature.kernels.rolling import is_full, place, push, push_pair
+from nbtrade._numba.jit import helper, kernel, noinline
+from nbtrade.feature.kernels.rolling import entry_at, is_full, push, push_pair
 
 REALISED, BIPOWER, IMPACT, ILLIQUIDITY = range(4)
 
@@ -34,9 +34,9 @@ def close_interval(p, rings, y, what):
 
 
 @kernel
-def to_grid(p, rings, now, what):
+def close_intervals(p, rings, now, what):
     """Close the intervals that ended by `now`, which is at or after the next point."""
-    apart()
+    noinline()
     skipped = np.floor((now - p.next) / p.every)
     x = p.x
     if p.last == p.last:
@@ -44,7 +44,7 @@ def to_grid(p, rings, now, what):
     p.last = x
     p.flow = 0.0
     if x == x:  # noqa: PLR0124
-        for _ in range(int(min(skipped, p.most + 1))):
+        for _ in range(int(min(skipped, p.max_pairs + 1))):
             close_interval(p, rings, 0.0, what)
     p.next += (skipped + 1.0) * p.every
 
@@ -119,20 +119,20 @@ def vpin_of(p):
     return p.sy / (float(p.n) * p.every) if is_full(p) else np.nan
 
 
-# --- what ripens -------------------------------------------------------------------------------------
+# --- what is due later -------------------------------------------------------------------------------------
 @helper
-def plant(w, rings, now, a, b, plan):
+def schedule(w, rings, now, a, b, plan):
     """An event's trades: `a` - `b` * mid is to be known one length later. Ring of four floats an entry."""
-    at = place(w, w.n)
+    at = entry_at(w, w.n)
     rings[at + 2] = b
     push(w, rings, now, a, plan)
 
 
 @helper
-def ripen(w, rings, now):
+def release_due(w, rings, now):
     """Work out what is due by `now` with the mid in force."""
     while w.n > 0:
-        at = place(w, 0)
+        at = entry_at(w, 0)
         if rings[at] + w.length > now:
             break
         w.s1 = rings[at + 1] - rings[at + 2] * w.x

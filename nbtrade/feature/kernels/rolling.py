@@ -4,7 +4,7 @@
                                                                           head ... head + n - 1, oldest first
     level  x(c) is a step function; the window holds its integrals over (c - length, c]: mean, deviation, and the value then (lag)
     flow   x is what came at c; the window holds the sum over (c - length, c]
-    pairs  the last `most` pairs (y, x): sums for variances, regressions, covariances
+    pairs  the last `max_pairs` pairs (y, x): sums for variances, regressions, covariances
 
 A value that does not change makes no entry. Sums are kept by adding and subtracting, and taken anew each time the ring wraps, so rounding
 does not pile up over a day; levels are summed less the first value, or the last that filled the window, so variances keep their digits.
@@ -14,7 +14,7 @@ Weak case: an hour's window over every event holds them all.
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.records import record_at, record_type
 
 WINDOW = np.dtype(
@@ -25,7 +25,7 @@ WINDOW = np.dtype(
         ("since", "f8"),  # clock at which the first value came into force; infinite before
         ("cut", "f8"),  # clock from which the sums count
         ("shift", "f8"),  # the first value, later the last that filled the window: sums are of x - shift
-        ("far", "f8"),  # the largest distance from it so far
+        ("max_distance", "f8"),  # the largest distance from it so far
         ("s0", "f8"),  # integrals of 1, x, x*x where x is defined
         ("s1", "f8"),
         ("s2", "f8"),
@@ -40,7 +40,7 @@ WINDOW = np.dtype(
 )
 PAIRS = np.dtype(
     [
-        ("most", "i8"),  # pairs kept
+        ("max_pairs", "i8"),  # pairs kept
         ("every", "f8"),  # of a grid in time: its step; lots of a bucket
         ("next", "f8"),  # the grid's next point
         ("x", "f8"),  # value in force
@@ -67,7 +67,7 @@ window_at, pairs_at = (record_at(dtype, record_type(dtype)) for dtype in (WINDOW
 
 # --- rings -------------------------------------------------------------------------------------------
 @helper
-def place(w, k):
+def entry_at(w, k):
     """First float of entry `k` (counted from the oldest)."""
     return w.start + w.stride * ((w.head + k) & w.mask)
 
@@ -75,7 +75,7 @@ def place(w, k):
 @helper
 def push(w, rings, c, x, plan):
     """Append an entry. There is room: the pass saw to it."""
-    at = place(w, w.n)
+    at = entry_at(w, w.n)
     rings[at] = c
     rings[at + 1] = x
     w.n += 1
@@ -85,7 +85,7 @@ def push(w, rings, c, x, plan):
 
 # --- levels ------------------------------------------------------------------------------------------
 @helper
-def hold(w, rings, x, plan):
+def hold_value(w, rings, x, plan):
     """From the window's clock on the value is `x`."""
     if x == w.x or (x != x and w.x != w.x):  # noqa: PLR0124 - both NaN
         return
@@ -93,10 +93,10 @@ def hold(w, rings, x, plan):
     if w.since == np.inf and x == x:  # noqa: PLR0124
         w.since = w.c
         w.shift = x
-    if abs(x - w.shift) > w.far:
-        w.far = abs(x - w.shift)
-    if w.n > 0 and rings[place(w, w.n - 1)] == w.c:
-        rings[place(w, w.n - 1) + 1] = x
+    if abs(x - w.shift) > w.max_distance:
+        w.max_distance = abs(x - w.shift)
+    if w.n > 0 and rings[entry_at(w, w.n - 1)] == w.c:
+        rings[entry_at(w, w.n - 1) + 1] = x
         return
     if w.n == 0:
         w.cut = w.c
@@ -106,7 +106,7 @@ def hold(w, rings, x, plan):
 
 
 @helper
-def count(w, x, length):
+def accumulate(w, x, length):
     """Take `x` in for `length` of the clock; negative to take it out."""
     if x == x:  # noqa: PLR0124
         y = x - w.shift
@@ -120,7 +120,7 @@ def forward(w, rings, c):
     """Bring the window to clock `c`: the value in force counts for the time that passed; what is older than the length goes."""
     if c > w.c:
         if w.n > 0:
-            count(w, w.x, c - w.c)
+            accumulate(w, w.x, c - w.c)
         w.c = c
         if c - w.length > w.cut:
             expire(w, rings, c - w.length)
@@ -130,15 +130,15 @@ def forward(w, rings, c):
 def expire(w, rings, cut):
     """Take out what lies before clock `cut`; the value in force then stays as the oldest entry."""
     while w.n > 1:
-        end = rings[place(w, 1)]
+        end = rings[entry_at(w, 1)]
         if end > cut:
             break
-        count(w, rings[place(w, 0) + 1], w.cut - end)
+        accumulate(w, rings[entry_at(w, 0) + 1], w.cut - end)
         w.cut = end
         w.head += 1
         w.n -= 1
     if w.n > 0 and cut > w.cut:
-        count(w, rings[place(w, 0) + 1], w.cut - cut)
+        accumulate(w, rings[entry_at(w, 0) + 1], w.cut - cut)
         w.cut = cut
     if w.n == 1:  # one value fills the window: no rounding stays from what was before
         w.s0 = 0.0
@@ -146,21 +146,21 @@ def expire(w, rings, cut):
         w.s2 = 0.0
         if w.x == w.x:  # sums are less this value from here on, so a change of it keeps all its digits
             w.shift = w.x
-            w.far = 0.0
-        count(w, w.x, w.c - w.cut)
+            w.max_distance = 0.0
+        accumulate(w, w.x, w.c - w.cut)
 
 
 @kernel
 def sum_level(w, rings):
     """Take the sums anew from the entries."""
-    apart()
+    noinline()
     w.s0 = 0.0
     w.s1 = 0.0
     w.s2 = 0.0
     for k in range(w.n):
-        begin = max(rings[place(w, k)], w.cut)
-        end = rings[place(w, k + 1)] if k + 1 < w.n else w.c
-        count(w, rings[place(w, k) + 1], end - begin)
+        begin = max(rings[entry_at(w, k)], w.cut)
+        end = rings[entry_at(w, k + 1)] if k + 1 < w.n else w.c
+        accumulate(w, rings[entry_at(w, k) + 1], end - begin)
 
 
 @helper
@@ -180,7 +180,7 @@ def variance_of(w):
     """Variance of the level over the window; 0 where it is but what rounding leaves of a constant. The window is warm."""
     mean = w.s1 / w.s0
     variance = w.s2 / w.s0 - mean * mean
-    return variance if variance > 1e-13 * w.far * w.far else 0.0
+    return variance if variance > 1e-13 * w.max_distance * w.max_distance else 0.0
 
 
 @helper
@@ -201,7 +201,7 @@ def zscore_of(w):
 @helper
 def lag_of(w, rings):
     """The value in force one length ago."""
-    return rings[place(w, 0) + 1] if w.n > 0 and is_warm(w) else np.nan
+    return rings[entry_at(w, 0) + 1] if w.n > 0 and is_warm(w) else np.nan
 
 
 # --- flows -------------------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ def forward_flow(w, rings, c):
     w.c = c
     cut = c - w.length
     while w.n > 0:
-        at = place(w, 0)
+        at = entry_at(w, 0)
         if rings[at] > cut:
             break
         w.s1 -= rings[at + 1]
@@ -220,7 +220,7 @@ def forward_flow(w, rings, c):
 
 
 @helper
-def pour(w, rings, x, plan):
+def add_flow(w, rings, x, plan):
     """`x` came at the window's clock."""
     if w.since == np.inf:
         w.since = w.c
@@ -234,10 +234,10 @@ def pour(w, rings, x, plan):
 @kernel
 def sum_flow(w, rings):
     """Take the sum anew from the entries."""
-    apart()
+    noinline()
     w.s1 = 0.0
     for k in range(w.n):
-        w.s1 += rings[place(w, k) + 1]
+        w.s1 += rings[entry_at(w, k) + 1]
 
 
 @helper
@@ -259,8 +259,8 @@ def add_pair(p, y, x, sign):
 
 @helper
 def push_pair(p, rings, y, x):
-    """Append a pair; the oldest goes when there are `most`."""
-    if p.n == p.most:
+    """Append a pair; the oldest goes when there are `max_pairs`."""
+    if p.n == p.max_pairs:
         at = p.start + 2 * (p.head & p.mask)
         add_pair(p, rings[at], rings[at + 1], -1.0)
         p.head += 1
@@ -277,7 +277,7 @@ def push_pair(p, rings, y, x):
 @kernel
 def sum_pairs(p, rings):
     """Take the sums anew."""
-    apart()
+    noinline()
     p.sy = 0.0
     p.sx = 0.0
     p.syy = 0.0
@@ -291,4 +291,4 @@ def sum_pairs(p, rings):
 @helper
 def is_full(p):
     """True when there are as many pairs as are kept."""
-    return p.n == p.most
+    return p.n == p.max_pairs

@@ -10,7 +10,7 @@ event costs the same whatever the length. Weak case: a price that falls for a wh
 import numpy as np
 
 from nbtrade._numba.jit import helper
-from nbtrade.feature.kernels.rolling import is_warm, place, push
+from nbtrade.feature.kernels.rolling import entry_at, is_warm, push
 
 
 @helper
@@ -27,11 +27,11 @@ def forward_extreme(w, rings, c, sign, plan):
     if c > w.c:
         if w.x == w.x:
             y = sign * w.x
-            while w.n > 0 and rings[place(w, w.n - 1) + 1] <= y:
+            while w.n > 0 and rings[entry_at(w, w.n - 1) + 1] <= y:
                 w.n -= 1
             push(w, rings, c, y, plan)
         w.c = c
-        while w.n > 0 and rings[place(w, 0)] <= c - w.length:
+        while w.n > 0 and rings[entry_at(w, 0)] <= c - w.length:
             w.head += 1
             w.n -= 1
 
@@ -42,6 +42,6 @@ def extreme_of(w, rings, sign):
     if not is_warm(w):
         return np.nan
     best = sign * w.x
-    if w.n > 0 and not best >= rings[place(w, 0) + 1]:
-        best = rings[place(w, 0) + 1]
+    if w.n > 0 and not best >= rings[entry_at(w, 0) + 1]:
+        best = rings[entry_at(w, 0) + 1]
     return sign * best

@@ -7,18 +7,18 @@ import numpy as np
 from nbtrade._numba.jit import helper
 
 TINY = 1e-200
-FAR = 600.0
-NEAR = 1 / 64  # up to here six terms of exp are exact to the last bit but one
+EXP_UNDERFLOW = 600.0
+SERIES_LIMIT = 1 / 64  # up to here six terms of exp are exact to the last bit but one
 
 
 @helper
-def moved(mean, x, weight):
+def ema_step(mean, x, weight):
     """An average that moves towards `x`, keeping `weight` of itself; an undefined x leaves it."""
     return x + (mean - x) * weight if x == x else mean  # noqa: PLR0124 - not NaN
 
 
 @helper
-def flushed(total):
+def flush_tiny(total):
     """A total that fades; 0 where it is so small that it would soon lose digits: the processor takes 50 ns for each number that has."""
     return total if abs(total) > TINY else 0.0
 
@@ -37,7 +37,7 @@ def sign_of(x):
 
 
 @helper
-def clipped(x, low, high):
+def clip(x, low, high):
     """x, at least low and at most high; NaN stays."""
     return low if x < low else (min(x, high))
 
@@ -55,8 +55,8 @@ def table_of(rings, start, n_rows, n_columns, share, step):
 @helper
 def decay_of(x):
     """exp(-x) for x >= 0: 2 ns where x is small, as it is between most events; a call of the library's took 15 ns of an event's 60."""
-    if x > NEAR:
-        return math.exp(-x) if x < FAR else 0.0
+    if x > SERIES_LIMIT:
+        return math.exp(-x) if x < EXP_UNDERFLOW else 0.0
     square = x * x
     low = 1.0 - x + square * (0.5 - x * (1.0 / 6.0))
     return low + square * square * ((1.0 / 24.0 - x * (1.0 / 120.0)) + square * (1.0 / 720.0))

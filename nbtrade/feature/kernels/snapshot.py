@@ -1,9 +1,9 @@
 """What a pass over a tape shows to features: one record of floats, brought up to date at every event's end.
 
-    OBSERVED   clock | flows of the event | last trade, last quote | touch | 10 levels a side | order-flow imbalance | scans
+    MARKET_SNAPSHOT   clock | flows of the event | last trade, last quote | touch | 10 levels a side | order-flow imbalance | scans
 
 All fields are f8, so a feature's formula loads a number and nothing is converted: prices in ticks, sizes in lots, times in ns since the
-pass began (`WATCH.t0`), exact up to 104 days. An empty level has a NaN price and zeros. The same memory is an array of f8 in the pass
+pass began (`PASS_STATE.t0`), exact up to 104 days. An empty level has a NaN price and zeros. The same memory is an array of f8 in the pass
 (feature/kernels/event_loop.py), which finds fields by the positions below, and a record with names in a user's own feature.
 
 Why floats: twenty formulas with integer inputs spent 20 conversions an event; counts and lots are exact in f8 up to 2**53.
@@ -23,7 +23,7 @@ WIDTH = 16  # floats of a side's prices, sizes or counts: those beyond the level
 N_SCANS = 16
 COLUMN_FIELDS = ("events_at", "ts_event_at", "ts_recv_at", "order_id_at", "first_seen_at")
 
-OBSERVED = np.dtype(
+MARKET_SNAPSHOT = np.dtype(
     [
         ("now", "f8"),  # ns: of the last event's end
         ("n_events", "f8"),  # event ends so far
@@ -79,8 +79,8 @@ OBSERVED = np.dtype(
 
 def at(name: str, k: int = 0) -> int:
     """Position of a field (item `k` of it) among the floats."""
-    assert OBSERVED.fields is not None
-    return int(OBSERVED.fields[name][1]) // 8 + k
+    assert MARKET_SNAPSHOT.fields is not None
+    return int(MARKET_SNAPSHOT.fields[name][1]) // 8 + k
 
 
 NOW, N_EVENTS, VOLUME = at("now"), at("n_events"), at("volume")
@@ -109,11 +109,11 @@ SCAN = np.dtype(
 WITHIN, COST = 0, 1
 
 # What one pass must remember, besides the floats, and where its arrays are: a kernel gets this record and nothing else.
-WATCH = np.dtype(
+PASS_STATE = np.dtype(
     [
         ("t0", "i8"),  # ns since the epoch: times are counted from here
         ("status", "i8"),
-        ("marks", "i8"),  # what is known of an event that is not dealt with to its end (feature/kernels/event_loop.py)
+        ("event_bits", "i8"),  # what is known of an event that is not dealt with to its end (feature/kernels/event_loop.py)
         ("prev_kind", "i8"),  # kind, id, side of the event's row before
         ("prev_id", "i8"),
         ("prev_side", "i8"),
@@ -132,7 +132,7 @@ WATCH = np.dtype(
         ("follow_quotes", "i8"),  # 1: changes at the touch are wanted
         ("follow_ages", "i8"),  # 1: ages at the touch are wanted
         ("follow_more", "i8"),  # 1: ages or scans are
-        ("looks", "i8"),  # 1: quotes or ages are
+        ("follows_touch", "i8"),  # 1: quotes or ages are
         # samples
         ("mode", "i8"),  # SAMPLE_*
         ("every", "i8"),  # events, or ns
@@ -146,7 +146,7 @@ WATCH = np.dtype(
         ("n_out", "i8"),  # rows written
         ("out_at", "i8"),  # the matrix, see feature/kernels/streaming_stores.py
         ("stage_at", "i8"),
-        ("moved", "i8"),  # bytes of the stage that are in the matrix
+        ("unloaded", "i8"),  # bytes of the stage that are in the matrix
         ("staged", "i8"),  # bytes of the stage that are written
         ("stage_bytes", "i8"),  # where it is full
         ("row_bytes", "i8"),
@@ -154,17 +154,17 @@ WATCH = np.dtype(
         # addresses: the tape's columns from the rows at hand on, first_seen (ts_recv of the whole tape, which `prio` counts in), ...
         *(
             (name, "i8")
-            for name in (*COLUMN_FIELDS, *BOOK_FIELDS, "observed_at", "plan_at", "scans_at", "times_at", "out_ts_at", "since_at")
+            for name in (*COLUMN_FIELDS, *BOOK_FIELDS, "snapshot_at", "plan_at", "scans_at", "times_at", "out_ts_at", "since_at")
         ),
     ],
     align=True,
 )
 SAMPLE_EVENTS, SAMPLE_TIME, SAMPLE_TIMES, SAMPLE_TRADES, SAMPLE_VOLUME, SAMPLE_VALUE, SAMPLE_QUOTES = range(7)
 DONE, OUT_FULL, PAGES_FULL, RINGS_FULL, FAILED = range(5)
-FAR = 2**62  # no next time
+NO_NEXT_TIME = 2**62  # no next time
 
-# Where a compiled feature set finds its memory: addresses of OBSERVED, f8 state and constants, WINDOW, PAIRS, own records, f8 rings.
-PLAN = np.dtype([(name, "i8") for name in ("observed", "state", "constants", "windows", "pairs", "own", "rings", "full")], align=True)
+# Where a compiled feature set finds its memory: addresses of MARKET_SNAPSHOT, f8 state and constants, WINDOW, PAIRS, own records, f8 rings.
+PLAN = np.dtype([(name, "i8") for name in ("snapshot", "state", "constants", "windows", "pairs", "own", "rings", "full")], align=True)
 ADVANCE, ABSORB, WRITE = 1, 2, 4  # what a compiled feature set is asked to do
 
 
@@ -176,5 +176,5 @@ def _python_floats(address: int) -> np.ndarray:
 # (address) -> something to index that gives f8
 floats = floats_at() if JIT else _python_floats
 # (address) -> the record, and (address) -> something to index that gives records
-watch_at, plan_of = (record_at(dtype, record_type(dtype)) for dtype in (WATCH, PLAN))
+pass_state_at, plan_of = (record_at(dtype, record_type(dtype)) for dtype in (PASS_STATE, PLAN))
 scans_at = pointer_to(SCAN)

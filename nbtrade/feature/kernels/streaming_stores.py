@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from nbtrade._numba.jit import JIT, apart, helper, kernel
+from nbtrade._numba.jit import JIT, helper, kernel, noinline
 from nbtrade.feature.kernels.snapshot import floats
 
 LINE = 64  # bytes of a cache line
@@ -61,44 +61,44 @@ def copy_words(to, source, n_bytes):
 @kernel
 def copy_part(w):
     """Copy the bytes of STAGED that wait in the line of its first; as few as there are."""
-    apart()
-    n = min(LINE - w.moved % LINE, w.staged - w.moved)
-    copy_words(w.out_at + w.moved, w.stage_at + w.moved, n)
-    w.moved += n
+    noinline()
+    n = min(LINE - w.unloaded % LINE, w.staged - w.unloaded)
+    copy_words(w.out_at + w.unloaded, w.stage_at + w.unloaded, n)
+    w.unloaded += n
 
 
 @helper
 def unload(w):
     """Copy a stage's whole lines but the newest: a line that is read back right after its parts were written waits for them."""
-    while w.moved + LINE + LAG <= w.staged:
-        if w.moved % LINE:
+    while w.unloaded + LINE + LAG <= w.staged:
+        if w.unloaded % LINE:
             copy_part(w)
         else:
-            copy_line(w.out_at + w.moved, w.stage_at + w.moved)
-            w.moved += LINE
+            copy_line(w.out_at + w.unloaded, w.stage_at + w.unloaded)
+            w.unloaded += LINE
     if w.staged >= w.stage_bytes:
-        turn_stage(w)
+        rewind_stage(w)
 
 
 @kernel
-def turn_stage(w):
+def rewind_stage(w):
     """Begin at the stage's front again, with what waits."""
-    apart()
-    first = w.moved - w.moved % LINE
+    noinline()
+    first = w.unloaded - w.unloaded % LINE
     copy_words(w.stage_at, w.stage_at + first, w.staged - first)
     w.out_at += first
-    w.moved -= first
+    w.unloaded -= first
     w.staged -= first
 
 
 @kernel
 def unload_all(w):
     """Copy all that waits; other threads see it before what is written afterwards."""
-    apart()
-    while w.moved < w.staged:
-        if w.moved % LINE or w.moved + LINE > w.staged:
+    noinline()
+    while w.unloaded < w.staged:
+        if w.unloaded % LINE or w.unloaded + LINE > w.staged:
             copy_part(w)
         else:
-            copy_line(w.out_at + w.moved, w.stage_at + w.moved)
-            w.moved += LINE
+            copy_line(w.out_at + w.unloaded, w.stage_at + w.unloaded)
+            w.unloaded += LINE
     fence()

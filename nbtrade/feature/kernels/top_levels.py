@@ -14,29 +14,29 @@ features need.
 import numpy as np
 
 from nbtrade._numba.bits import trailing_zeros
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.book.kernels.pointers import exchange_book
-from nbtrade.feature.kernels.snapshot import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, watch_at
+from nbtrade.feature.kernels.snapshot import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, pass_state_at
 from nbtrade.schema import BID
 
-TURNED = 1 << 32  # a level came or went; below it one bit for each place
-ALL_PLACES = TURNED - 1
+FLIPPED = 1 << 32  # a level came or went; below it one bit for each place
+ALL_PLACES = FLIPPED - 1
 
 
 @helper
-def touch(row, level, n_levels, obs, w):
-    """The level of a row changed: bring the followed levels up to date. Returns bit e when the size at place e changed, TURNED, or 0."""
+def update_levels(row, level, n_levels, obs, w):
+    """The level of a row changed: bring the followed levels up to date. Returns bit e when the size at place e changed, FLIPPED, or 0."""
     first = np.int64(row.side) * WIDTH
     sign = 1.0 if row.side == BID else -1.0
     px = float(row.px)
     if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are followed
         return 0
-    e = place_of(px, sign, first, n_levels, obs)
+    e = find_place(px, sign, first, n_levels, obs)
     if obs[PX + e] != px or level.held == 0:
-        turn(px, e, float(lots_of(level)), float(orders_of(level)), w)
-        return TURNED
+        level_flipped(px, e, float(lots_of(level)), float(orders_of(level)), w)
+        return FLIPPED
     obs[QTY + e] = float(lots_of(level))
     obs[ORDERS + e] = float(orders_of(level))
     obs[OFI + e % WIDTH] += sign * float(row.qty)
@@ -44,7 +44,7 @@ def touch(row, level, n_levels, obs, w):
 
 
 @helper
-def place_of(px, sign, first, n_levels, obs):
+def find_place(px, sign, first, n_levels, obs):
     """Where a price stands or would stand: as many places down as it is ticks from the best price, less the empty prices between."""
     distance = sign * (obs[PX + first] - px)
     distance = max(0.0, distance)  # better than the best, or the first of its side
@@ -58,30 +58,30 @@ def place_of(px, sign, first, n_levels, obs):
 
 
 @kernel
-def turn(px, e, qty, n, w):
+def level_flipped(px, e, qty, n, w):
     """A level came to place `e` or left it: move the worse ones, and look for one that comes into sight. Out of line: rare."""
-    apart()
-    obs = floats(w.observed_at)
+    noinline()
+    obs = floats(w.snapshot_at)
     side = np.int64(e >= WIDTH)
     last = side * WIDTH + w.n_levels - 1
     if obs[PX + e] != px:
         if n != 0.0:
             for i in range(last, e, -1):
-                move(i - 1, i, obs)
-            write(e, px, qty, n, obs)
+                copy_level(i - 1, i, obs)
+            set_level(e, px, qty, n, obs)
         return
     worst = obs[PX + last]
     for i in range(e, last):
-        move(i + 1, i, obs)
+        copy_level(i + 1, i, obs)
     key = NO_KEY
     if worst == worst:  # noqa: PLR0124 - not NaN: there may be a worse one
         _, pages, words, tree, _, sides = exchange_book(w)
         key = next_level(pages, words, tree, sides, side, np.int64(worst))
-    show(side, key, last, obs, w)
+    load_level(side, key, last, obs, w)
 
 
 @helper
-def write(e, px, qty, n, obs):
+def set_level(e, px, qty, n, obs):
     """Write a level at place `e`."""
     obs[PX + e] = px
     obs[QTY + e] = qty
@@ -89,43 +89,43 @@ def write(e, px, qty, n, obs):
 
 
 @helper
-def move(e, to, obs):
+def copy_level(e, to, obs):
     """Copy a level to another place."""
-    write(to, obs[PX + e], obs[QTY + e], obs[ORDERS + e], obs)
+    set_level(to, obs[PX + e], obs[QTY + e], obs[ORDERS + e], obs)
 
 
 @helper
-def show(side, key, e, obs, w):
+def load_level(side, key, e, obs, w):
     """Write the level of `key` at place `e`; an empty one for NO_KEY."""
     if key == NO_KEY:
-        write(e, np.nan, 0.0, 0.0, obs)
+        set_level(e, np.nan, 0.0, 0.0, obs)
     else:
         levels, pages, _, _, _, sides = exchange_book(w)
         level = levels[level_index(pages, sides, side, key_of(side, key))]
-        write(e, float(key_of(side, key)), float(lots_of(level)), float(orders_of(level)), obs)
+        set_level(e, float(key_of(side, key)), float(lots_of(level)), float(orders_of(level)), obs)
 
 
 @kernel
-def show_all(watching_at):
-    """Write all followed levels of a book, and as those of the event before. watching_at : address of a WATCH"""
-    w = watch_at(watching_at)
-    obs = floats(w.observed_at)
+def load_all_levels(pass_at):
+    """Write all followed levels of a book, and as those of the event before. pass_at : address of the PASS_STATE"""
+    w = pass_state_at(pass_at)
+    obs = floats(w.snapshot_at)
     _, pages, words, tree, _, sides = exchange_book(w)
     for side in range(2):
         key = sides[side].best
         for k in range(w.n_levels):
-            show(side, key, side * WIDTH + k, obs, w)
+            load_level(side, key, side * WIDTH + k, obs, w)
             if key != NO_KEY:
                 key = next_level(pages, words, tree, sides, side, key_of(side, key))
-    keep_all(w)
+    save_all_levels(w)
 
 
 # --- the event's end ---------------------------------------------------------------------------------
 @kernel
-def measure_anew(counts, w):
+def recompute_ofi(counts, w):
     """The event's order-flow imbalance from all levels and those of the event before; 0 unless it counts. Out of line: rare."""
-    apart()
-    obs = floats(w.observed_at)
+    noinline()
+    obs = floats(w.snapshot_at)
     for k in range(WIDTH):
         obs[OFI + k] = 0.0
     if counts:
@@ -151,12 +151,12 @@ def quote_moved(first, obs):
 
 
 @helper
-def settle(marks, obs, w):
+def save_changed_levels(event_bits, obs, w):
     """The event is over: what the levels are is now what they were."""
-    if marks & TURNED:
-        keep_all(w)
+    if event_bits & FLIPPED:
+        save_all_levels(w)
         return
-    places = marks & ALL_PLACES
+    places = event_bits & ALL_PLACES
     while places != 0:
         e = trailing_zeros(places)
         places &= places - 1
@@ -165,10 +165,10 @@ def settle(marks, obs, w):
 
 
 @kernel
-def keep_all(w):
+def save_all_levels(w):
     """Remember all levels for the next event. Out of line: rare."""
-    apart()
-    obs = floats(w.observed_at)
+    noinline()
+    obs = floats(w.snapshot_at)
     for k in range(2 * WIDTH):
         obs[OLD_PX + k] = obs[PX + k]
         obs[OLD_QTY + k] = obs[QTY + k]
@@ -178,13 +178,13 @@ def keep_all(w):
 
 # --- walks -------------------------------------------------------------------------------------------
 @kernel
-def scan(kind, side, amount, w):
+def walk_side(kind, side, amount, w):
     """Walk one side from its best level.
 
     WITHIN : lots at most `amount` ticks from the best price (0 when empty)
     COST   : ticks that filling `amount` lots costs, each lot's distance from the best price summed; NaN when there are not so many
     """
-    apart()
+    noinline()
     levels, pages, words, tree, _, sides = exchange_book(w)
     key = sides[side].best
     best = key

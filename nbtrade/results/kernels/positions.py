@@ -32,7 +32,7 @@ def realise(fills, realised, average):
 
 
 @kernel
-def mark(samples, mid, worth):
+def mark_to_mid(samples, mid, worth):
     """Accounts marked at the mid. One pass: the samples are a megabyte or more, and no longer in the caches.
 
     samples : SAMPLE[n]   mid : f8[n] out: ticks, NaN where a side is empty   worth : f8[n] out: tick-lots, NaN for a position without a mid

@@ -31,6 +31,6 @@ Each trick and its weak case:
   blocks together, `vacuum` rewrites all.
 - Readers of other processes poll the slots' sequence numbers in the mapping, and read the new records. They take no locks; a block whose
   pages were recycled under them fails its checksum, and is looked up again.
-- The registry is a log with a checkpoint: a group of 500 updates writes about 45 KiB, whatever the number of blocks. Weak case: when the
+- The catalog is a log with a checkpoint: a group of 500 updates writes about 45 KiB, whatever the number of blocks. Weak case: when the
   journal has grown past a quarter of the base, the base is written anew, and writing waits for it.
 """

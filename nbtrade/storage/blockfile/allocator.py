@@ -1,6 +1,6 @@
 """Which pages are in use: free extents, counts of packed pages, and what waits to be free.
 
-    free      FreeSpace, in pages
+    free      FreeExtents, in pages
     packed    u2 per page of the file: how many live small blocks touch it; at 0 the page is retired
     waiting   extents retired by the group being committed; free after the next commit
     held      retired extents that some reader still has an array over
@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from nbtrade.storage.blockfile.file import PagedFile
-from nbtrade.storage.blockfile.free_extents import FreeSpace
+from nbtrade.storage.blockfile.free_extents import FreeExtents
 from nbtrade.storage.blockfile.layout import FIRST_PAGE, OWN_PAGES, PAGE
 
 SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
@@ -39,19 +39,19 @@ def runs(pages: np.ndarray) -> list[Extent]:
     return [(first, last + 1 - first) for first, last in zip(firsts, lasts, strict=True)]
 
 
-class Space:
+class Allocator:
     """The pages of `file`."""
 
     def __init__(self, file: PagedFile) -> None:
         self.file = file
-        self.free = FreeSpace()
+        self.free = FreeExtents()
         self.packed = np.zeros(file.n_bytes // PAGE, np.uint16)
         self.waiting: list[Extent] = []
         self.held: list[Extent] = []
 
     # --- at open --------------------------------------------------------------------------------------
-    def load(self, rows: np.ndarray, registry: Iterable[Extent], foreign: Iterable[Extent]) -> None:
-        """Take stock: rows : ROW[n] of all blocks;  registry : its extents;  foreign : pages that other processes hold."""
+    def load(self, rows: np.ndarray, catalog: Iterable[Extent], foreign: Iterable[Extent]) -> None:
+        """Take stock: rows : ROW[n] of all blocks;  catalog : its extents;  foreign : pages that other processes hold."""
         offset = rows["offset"].astype(np.int64)
         end = offset + rows["stored"].astype(np.int64)
         own = rows["how"] & OWN_PAGES != 0
@@ -62,7 +62,7 @@ class Space:
         used = own & (end > offset)
         np.add.at(edges, offset[used] // PAGE, 1)
         np.add.at(edges, -(-end[used] // PAGE), -1)
-        for start, n in [(0, FIRST_PAGE), *registry]:
+        for start, n in [(0, FIRST_PAGE), *catalog]:
             edges[start] += 1
             edges[start + n] -= 1
         empty = (np.cumsum(edges)[:-1] == 0) & (self.packed[:n_pages] == 0)

@@ -16,7 +16,7 @@ Measured (python benchmarks/blockfile.py, Intel Sapphire Rapids, 2 shared virtua
 (SQLite 15, LMDB 7.0), of 256 B 0.91 to 1.1 ms (SQLite 2.4 to 2.8, LMDB 1.0 to 1.15), a third of it the disk. Weak case: after seconds of
 other work, and where the core of the writer thread is the slower one (a shared machine), 1.2 to 1.5 ms; LMDB has no second thread. 500
 verified reads at once of 256 B 0.07 to 0.10 ms (SQLite 1.3 to 1.5, LMDB unverified 0.15 to 0.2), of 4 KiB 0.26 to 0.39 ms (2.2 to 2.9,
-0.45 to 0.62), see blocks/many.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small blocks: put in 7.5 s, opened in 0.3 s, found
+0.45 to 0.62), see bulk_read.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small blocks: put in 7.5 s, opened in 0.3 s, found
 in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
 """
 
@@ -35,17 +35,17 @@ from nbtrade.storage.blockfile.layout import MAX_NAME, PAGE, STEP, Entry, check_
 from nbtrade.storage.blockfile.layout_batch import Batch, Op, Queued, as_op
 from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.blockfile.repair import corrupt, valid_copy
-from nbtrade.storage.blockfile.session import Opened, open_to_read, open_to_write
+from nbtrade.storage.blockfile.session import Session, open_to_read, open_to_write
 from nbtrade.storage.blockfile.vacuum import rewritten
 from nbtrade.storage.blockfile.values import stored_form
-from nbtrade.storage.blockfile.whole import WholeReader
+from nbtrade.storage.blockfile.whole import FileReader
 from nbtrade.storage.blockfile.writer import WriteQueue
 from nbtrade.storage.disk import DISK, Disk
 
-SNAPSHOT_MOST = 16 << 20  # arrays up to here are copied when they are put; for larger ones `put` waits until they are durable
+SNAPSHOT_MAX = 16 << 20  # arrays up to here are copied when they are put; for larger ones `put` waits until they are durable
 
 
-class BlockFile(WholeReader):
+class BlockFile(FileReader):
     """Many named blocks in one file.
 
     path     : the file; made when it is not there (mode "a")
@@ -94,9 +94,9 @@ class BlockFile(WholeReader):
         self.follows = mode == "r"
         self.closed = False
         if mode == "r":
-            self.opened: Opened = open_to_read(self.path, disk, self.pool, cached)
+            self.session: Session = open_to_read(self.path, disk, self.pool, cached)
         else:
-            self.opened = open_to_write(self.path, disk, self.pool, cached, step, mirror)
+            self.session = open_to_write(self.path, disk, self.pool, cached, step, mirror)
             self.writer = WriteQueue(self._commit, self.pool, queue, min(group, queue), interval, self._check_some)
             self.queued = self.writer.queued
             atexit.register(self.close)
@@ -155,7 +155,7 @@ class BlockFile(WholeReader):
         check_name(name)
         data, kind, how, raw, meta = stored_form(value, metadata, self.compress if compress == -1 else compress)
         rented = None
-        if type(data) is not bytes and len(data) <= SNAPSHOT_MOST:
+        if type(data) is not bytes and len(data) <= SNAPSHOT_MAX:
             rented = self.pool.rent(len(data))
             view = memoryview(rented)[: len(data)]
             view[:] = data
@@ -179,7 +179,7 @@ class BlockFile(WholeReader):
     def _existing(self, name: str) -> Op:
         """The block `name` as a change that would make it again. The queue's mutex is held."""
         queued = self.queued.get(name)
-        op = Op(name, link=self.opened.find(name)) if queued is None else as_op(name, queued)
+        op = Op(name, link=self.session.find(name)) if queued is None else as_op(name, queued)
         if op.data is None and op.link is None:
             raise BlockNotFound(f"there is no block {name!r} in {self.path}. `list(prefix)` shows what there is.")
         return op if op.rented is None else op._replace(data=bytes(op.data), rented=None)
@@ -197,8 +197,8 @@ class BlockFile(WholeReader):
 
     # --- the writer thread ----------------------------------------------------------------------------
     def _commit(self, ops: list[Op | Batch]) -> None:
-        assert self.opened.committer
-        names = self.opened.committer.commit(ops)
+        assert self.session.committer
+        names = self.session.committer.commit(ops)
         if self.verify_writes:
             self.unchecked.extend(names)
 
@@ -207,31 +207,31 @@ class BlockFile(WholeReader):
         if not self.unchecked:
             return False
         name = self.unchecked.popleft()
-        entry = self.opened.find(name)
-        if entry is not None and not self.opened.file.is_on_disk(entry.offset, entry.end, entry.check):
-            self._heal(self.opened, name, entry)
+        entry = self.session.find(name)
+        if entry is not None and not self.session.file.is_on_disk(entry.offset, entry.end, entry.check):
+            self._repair(self.session, name, entry)
         return bool(self.unchecked)
 
     # --- reading (the rest is BlockReader's) --------------------------------------------------------------
-    def _current(self) -> Opened:
+    def _current(self) -> Session:
         if self.closed:
             raise BlockFileError(f"{self.path} was closed. Open it again.")
-        opened = self.opened
-        if self.mode == "r" and not opened.refresh():
-            self.opened = open_to_read(self.path, self.disk, self.pool, self.cached)
-            opened.close()
-            return self.opened
-        return opened
+        session = self.session
+        if self.mode == "r" and not session.refresh():
+            self.session = open_to_read(self.path, self.disk, self.pool, self.cached)
+            session.close()
+            return self.session
+        return session
 
-    def _heal(self, opened: Opened, name: str, entry: Entry) -> bytes:
-        data = valid_copy(opened, name, entry)
+    def _repair(self, session: Session, name: str, entry: Entry) -> bytes:
+        data = valid_copy(session, name, entry)
         if data is None:
-            raise corrupt(opened, name, entry)
+            raise corrupt(session, name, entry)
         if self.writer is not None:
-            self.writer.offer(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta), lambda: self.opened.find(name) == entry)
+            self.writer.offer(Op(name, data, entry.kind, entry.how, entry.raw, entry.meta), lambda: self.session.find(name) == entry)
         return data
 
-    def _settle(self) -> Opened:
+    def _settle(self) -> Session:
         if self.writer is not None:
             self.flush()
         return self._current()
@@ -250,8 +250,8 @@ class BlockFile(WholeReader):
         self._in_writer(self._vacuum)
 
     def _vacuum(self) -> None:
-        old = self.opened
-        self.opened = rewritten(old, self.disk, self.pool, self.step)
+        old = self.session
+        self.session = rewritten(old, self.disk, self.pool, self.step)
         try:
             assert old.committer
             old.committer.mark_moved()
@@ -259,23 +259,23 @@ class BlockFile(WholeReader):
             old.close()
 
     def checkpoint(self) -> None:
-        """Write the registry's base anew, so that the next open has no journal to read. Happens by itself when the journal has grown."""
+        """Write the catalog's base anew, so that the next open has no journal to read. Happens by itself when the journal has grown."""
         self.flush()
-        self._in_writer(lambda: self.opened.committer and self.opened.committer.checkpoint())
+        self._in_writer(lambda: self.session.committer and self.session.committer.checkpoint())
 
     def stats(self) -> dict[str, int]:
         """Counts and sizes; what is counted starts when the file is opened."""
-        opened = self._current()
-        registry, found = opened.registry, {"blocks": len(self), "queued": len(self.queued), "group": opened.registry.group}
-        found |= {"file_bytes": os.fstat(opened.file.fd).st_size, "base_bytes": registry.slot.base_size}
-        found |= {"cached_entries": len(registry.index.recent), "leases": len(opened.leases.live)}
+        session = self._current()
+        catalog, found = session.catalog, {"blocks": len(self), "queued": len(self.queued), "group": session.catalog.group}
+        found |= {"file_bytes": os.fstat(session.file.fd).st_size, "base_bytes": catalog.slot.base_size}
+        found |= {"cached_entries": len(catalog.index.recent), "leases": len(session.leases.live)}
         found |= {"rented_buffers": self.pool.rented, "allocated_bytes": self.pool.allocated_bytes}
-        if committer := opened.committer:
-            space = committer.space
-            found |= {"free_bytes": space.free.n_pages * PAGE, "free_extents": len(space.free)}
-            found |= {"waiting_bytes": sum(n for _, n in space.waiting) * PAGE, "held_bytes": sum(n for _, n in space.held) * PAGE}
-            found |= {"groups": committer.n_groups, "checkpoints": committer.n_checkpoints, "syncs": opened.file.n_syncs}
-            found |= {"extensions": opened.file.n_extended, "journal_bytes": committer.journal_bytes}
+        if committer := session.committer:
+            allocator = committer.allocator
+            found |= {"free_bytes": allocator.free.n_pages * PAGE, "free_extents": len(allocator.free)}
+            found |= {"waiting_bytes": sum(n for _, n in allocator.waiting) * PAGE, "held_bytes": sum(n for _, n in allocator.held) * PAGE}
+            found |= {"groups": committer.n_groups, "checkpoints": committer.n_checkpoints, "syncs": session.file.n_syncs}
+            found |= {"extensions": session.file.n_extended, "journal_bytes": committer.journal_bytes}
         return found
 
     def close(self) -> None:
@@ -287,10 +287,10 @@ class BlockFile(WholeReader):
         try:
             if self.writer is not None:
                 self.writer.close()
-                assert self.opened.committer
-                self.opened.committer.finish()
+                assert self.session.committer
+                self.session.committer.finish()
         finally:
-            self.opened.close()
+            self.session.close()
 
     def __enter__(self) -> Self:
         return self

@@ -19,7 +19,7 @@ from nbtrade.storage.blockfile.file import PagedFile, mirror_of
 from nbtrade.storage.blockfile.index import Index
 from nbtrade.storage.blockfile.journal import Position, Record, replay
 from nbtrade.storage.blockfile.layout import DELETED, PAGE, SEQUENCE_AT, SLOT_SIZE, VERSION, Slot, pages_of, unpack_slot
-from nbtrade.storage.blockfile.snapshot_index import Base
+from nbtrade.storage.blockfile.snapshot_index import SnapshotIndex
 
 _hash = xxhash.xxh3_64_intdigest
 
@@ -43,7 +43,7 @@ def check_version(slot: Slot, path: object) -> None:
         )
 
 
-class Registry:
+class Catalog:
     """The index of `file` and where its journal goes on. `healed`: parts that had to come from the mirror."""
 
     def __init__(self, file: PagedFile, cached: int) -> None:
@@ -100,18 +100,18 @@ class Registry:
         self._replay(slot, self.index)
         self.slot, self.index.n_blocks = slot, slot.n_blocks
 
-    def _base(self, slot: Slot) -> Base:
+    def _base(self, slot: Slot) -> SnapshotIndex:
         data = self._base_bytes(slot)
         try:
-            base = Base(data, slot.base_at)
+            base = SnapshotIndex(data, slot.base_at)
             if data:
                 base.check(self._size())
                 if not self.file.readonly:
                     base.check_rows()
         except (ValueError, struct.error) as error:
             raise CorruptBlock(
-                f"{self.file.path}: the registry's base at offset {slot.base_at:,} does not add up: {error}. Restore the file.",
-                "registry",
+                f"{self.file.path}: the catalog's base at offset {slot.base_at:,} does not add up: {error}. Restore the file.",
+                "catalog",
                 slot.base_at,
             ) from None
         return base
@@ -131,9 +131,9 @@ class Registry:
             self.healed.append(f"base at offset {slot.base_at}")
             return mirrored
         raise CorruptBlock(
-            f"{self.file.path}: the registry's base at offset {slot.base_at:,} ({slot.base_size:,} bytes) is damaged, and "
+            f"{self.file.path}: the catalog's base at offset {slot.base_at:,} ({slot.base_size:,} bytes) is damaged, and "
             f"there is no valid copy in {mirror_of(self.file.path).name}. Restore the file from a backup.",
-            "registry",
+            "catalog",
             slot.base_at,
         )
 
@@ -150,9 +150,9 @@ class Registry:
                     return
         if self.group < slot.group:
             raise CorruptBlock(
-                f"{self.file.path}: the registry's record of group {self.group + 1} at offset {self.position.at:,} is damaged; it and "
+                f"{self.file.path}: the catalog's record of group {self.group + 1} at offset {self.position.at:,} is damaged; it and "
                 f"{slot.group - self.group - 1} committed groups after it cannot be read. Restore the file, or its mirror, from a backup.",
-                "registry",
+                "catalog",
                 self.position.at,
             )
 
@@ -209,7 +209,7 @@ class Registry:
 
     # --- for the writer -------------------------------------------------------------------------------
     def extents(self) -> list[tuple[int, int]]:
-        """Pages of the registry itself: (first, n) of the base and of every journal segment."""
+        """Pages of the catalog itself: (first, n) of the base and of every journal segment."""
         found = [(one.at // PAGE, (one.stop - one.at) // PAGE) for one in self.segments]
         if self.slot.base_size:
             found.append((self.slot.base_at // PAGE, pages_of(self.slot.base_size)))

@@ -1,6 +1,6 @@
 """What must hold of a block file's numbers before anything is looked up by them: checksums find accidents, not wrong files.
 
-    slot      registry and journal lie in the file, at pages                        each time a slot is read
+    slot      catalog and journal lie in the file, at pages                        each time a slot is read
     ROW[n]    blocks lie in the file; names and metadata stand in the heap          of a record when it is read; of a base when the
                                                                                     writer opens it, else when a row is first used
 

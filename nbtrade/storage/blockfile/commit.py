@@ -22,44 +22,44 @@ import xxhash
 
 from nbtrade.errors import BlockWriteError
 from nbtrade.storage.blockfile import journal
-from nbtrade.storage.blockfile.allocator import Extent, Space
-from nbtrade.storage.blockfile.catalog import Registry
+from nbtrade.storage.blockfile.allocator import Allocator, Extent
+from nbtrade.storage.blockfile.catalog import Catalog
 from nbtrade.storage.blockfile.file import PagedFile
 from nbtrade.storage.blockfile.index import Index
 from nbtrade.storage.blockfile.journal import Position
 from nbtrade.storage.blockfile.layout import DELETED, MOVED, OWN_PAGES, PAGE, ROW, SEGMENT, SYNC_FIRST, Entry, pack_slot, padded, pages_of
-from nbtrade.storage.blockfile.layout_batch import Batch, Laid, Op, Queued, give_back, latest_of, lay_out, puts_of
+from nbtrade.storage.blockfile.layout_batch import Batch, Op, Placement, Queued, give_back, latest_of, lay_out, puts_of
 from nbtrade.storage.blockfile.leases import Leases
-from nbtrade.storage.blockfile.snapshot_index import Base, merged, rows_of
-from nbtrade.storage.blockfile.sync_worker import Beside
+from nbtrade.storage.blockfile.snapshot_index import SnapshotIndex, merged, rows_of
+from nbtrade.storage.blockfile.sync_worker import SyncWorker
 
 GONE = Entry(0, 0, 0, DELETED, 0, 0, 0, b"")
 Names = Sequence[str]
 Metas = Sequence[bytes] | None  # None: nobody has any
-JOURNAL_LEAST = 4 << 20  # no checkpoint before the journal has so many bytes
+JOURNAL_MIN = 4 << 20  # no checkpoint before the journal has so many bytes
 JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
-JOURNAL_MOST = 64 << 20
-JOINED = 1000  # blocks moved in one group
-JOINED_LEAST = 1 << 18  # bytes of waste that are left alone
-START_LEAST = 64 << 10  # bytes that the disk may begin with at once: the call takes 50 us
+JOURNAL_MAX = 64 << 20
+JOIN_BLOCKS = 1000  # blocks moved in one group
+JOIN_MIN_BYTES = 1 << 18  # bytes of waste that are left alone
+START_SYNC_MIN = 64 << 10  # bytes that the disk may begin with at once: the call takes 50 us
 _hash = xxhash.xxh3_64_intdigest
 
 
 class Committer:
-    """Writes groups to `file`, whose registry is loaded. Used by one thread at a time."""
+    """Writes groups to `file`, whose catalog is loaded. Used by one thread at a time."""
 
-    def __init__(self, file: PagedFile, registry: Registry, leases: Leases) -> None:
+    def __init__(self, file: PagedFile, catalog: Catalog, leases: Leases) -> None:
         self.file = file
-        self.registry = registry
+        self.catalog = catalog
         self.leases = leases
-        self.space = Space(file)
+        self.allocator = Allocator(file)
         self.segment = padded(min(SEGMENT, max(4 * PAGE, file.step // 8)))
-        self.beside = Beside()
+        self.sync_worker = SyncWorker()
         self.broken: OSError | None = None
         self.n_groups = self.n_records = self.n_checkpoints = 0
         self.journal_bytes = 0
         self.previous: tuple[Sequence[str], np.ndarray] = ((), np.zeros(0, ROW))  # what the last group replaced: not written over yet
-        self.space.load(registry.index.live_rows(), registry.extents(), leases.foreign())
+        self.allocator.load(catalog.index.live_rows(), catalog.extents(), leases.foreign())
 
     def begin(self, features: int) -> None:
         """Make durable what the last writer left, and say so in a slot."""
@@ -73,7 +73,7 @@ class Committer:
 
     def mark_moved(self) -> None:
         """Tell readers that another file has taken this one's place."""
-        self._write_slot(features=self.registry.slot.features | MOVED)
+        self._write_slot(features=self.catalog.slot.features | MOVED)
 
     # --- one group ------------------------------------------------------------------------------------
     def commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
@@ -82,15 +82,15 @@ class Committer:
         Raises OSError, BlockWriteError: then nothing of the group is there.
         """
         names = self._commit(changes)
-        if self.journal_bytes > min(JOURNAL_MOST, max(JOURNAL_LEAST, self.registry.slot.base_size // JOURNAL_SHARE)):
+        if self.journal_bytes > min(JOURNAL_MAX, max(JOURNAL_MIN, self.catalog.slot.base_size // JOURNAL_SHARE)):
             self.checkpoint()
         return names
 
     def _commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
         self._check_not_broken()
         latest = latest_of(changes)
-        group = self.registry.group + 1
-        pieces = lay_out(puts_of(latest, all(isinstance(one, dict) for one in changes)), self.space)
+        group = self.catalog.group + 1
+        pieces = lay_out(puts_of(latest, all(isinstance(one, dict) for one in changes)), self.allocator)
         synced = False
         try:
             synced = self._write_data(pieces)
@@ -99,11 +99,11 @@ class Committer:
         except OSError as error:
             if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
                 self.broken = error
-            give_back(pieces, self.space)
+            give_back(pieces, self.allocator)
             raise
         gone = self._sync_and(lambda: self._stage(names, metas, rows, pieces))
         self.previous = (names, gone)
-        self.registry.group, self.registry.position = group, position
+        self.catalog.group, self.catalog.position = group, position
         self.n_groups += 1
         self._write_slot()
         return names
@@ -111,10 +111,10 @@ class Committer:
     def _sync_and(self, stage: Callable[[], np.ndarray]) -> np.ndarray:
         """Sync, and do beside it what is to be done in memory."""
         try:
-            gone: np.ndarray = self.beside.run(stage, self._sync)
+            gone: np.ndarray = self.sync_worker.run(stage, self._sync)
         except BaseException as error:  # its record may be on the disk
             self.broken = self.broken or OSError(errno.EIO, repr(error))
-            self.registry.index.take_back()
+            self.catalog.index.take_back()
             raise
         return gone
 
@@ -122,13 +122,13 @@ class Committer:
         if self.broken:
             raise broken_error(self.file.path, self.broken)
 
-    def _write_data(self, pieces: list[Laid]) -> bool:
+    def _write_data(self, pieces: list[Placement]) -> bool:
         """Returns whether the data were synced."""
         n = 0
         for piece in sorted(pieces, key=lambda piece: piece.at):
             if piece.extent[1]:
                 self.file.write(piece.at, piece.buffers)
-                if piece.extent[1] * PAGE >= START_LEAST:
+                if piece.extent[1] * PAGE >= START_SYNC_MIN:
                     self.file.start_sync(piece.at, piece.extent[1] * PAGE)
                 n += piece.extent[1] * PAGE
         if n <= SYNC_FIRST:
@@ -138,25 +138,25 @@ class Committer:
 
     def _write_record(self, group: int, names: Names, metas: Metas, rows: np.ndarray, synced: bool) -> Position:
         """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
-        heap = journal.place(rows, names, metas)
-        pieces = journal.encode(self.registry.slot.file_id, group, rows, heap, synced)
-        n, at = sum(map(len, pieces)), self.registry.position
+        heap = journal.pack_heap(rows, names, metas)
+        pieces = journal.encode(self.catalog.slot.file_id, group, rows, heap, synced)
+        n, at = sum(map(len, pieces)), self.catalog.position
         if not journal.fits(at, n):
             jumped, at = at, self._new_segment(n + PAGE)
             try:
-                self._write_registry(jumped.at, journal.encode_jump(self.registry.slot.file_id, group, at))
-                self._write_registry(at.at, pieces)
+                self._write_catalog(jumped.at, journal.encode_jump(self.catalog.slot.file_id, group, at))
+                self._write_catalog(at.at, pieces)
             except OSError:
-                self.space.free.add(at.at // PAGE, (at.stop - at.at) // PAGE)
+                self.allocator.free.add(at.at // PAGE, (at.stop - at.at) // PAGE)
                 raise
-            self.registry.segments.append(at)
+            self.catalog.segments.append(at)
         else:
-            self._write_registry(at.at, pieces)
+            self._write_catalog(at.at, pieces)
         self.n_records += 1
         self.journal_bytes += n
         return Position(at.at + n, at.stop)
 
-    def _write_registry(self, at: int, pieces: list[bytes]) -> None:
+    def _write_catalog(self, at: int, pieces: list[bytes]) -> None:
         try:
             self.file.write(at, pieces)
         except OSError as error:
@@ -172,7 +172,7 @@ class Committer:
 
     def _new_segment(self, n: int) -> Position:
         n_pages = pages_of(max(n, self.segment))
-        start = self.space.take(n_pages)
+        start = self.allocator.take(n_pages)
         return Position(start * PAGE, (start + n_pages) * PAGE)
 
     def _sync(self) -> None:
@@ -182,17 +182,17 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
 
-    def _stage(self, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Laid]) -> np.ndarray:
+    def _stage(self, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Placement]) -> np.ndarray:
         """The group in memory; ROW[n] of what it replaces. If the sync fails nothing more is written: who counts pages does not matter."""
-        gone = self.registry.index.replace(names, rows, metas)
+        gone = self.catalog.index.replace(names, rows, metas)
         for piece in pieces:
-            self.space.count(*piece.packed)
+            self.allocator.count(*piece.packed)
         others = rows[sum(len(piece.sizes) for piece in pieces) :]
-        self._recycle(self.space.retire(gone, others["offset"][others["kind"] != DELETED] if len(others) else ()))
+        self._recycle(self.allocator.retire(gone, others["offset"][others["kind"] != DELETED] if len(others) else ()))
         return gone
 
     def _write_slot(self, **changes: int) -> None:
-        r = self.registry
+        r = self.catalog
         changes |= {"sequence": r.slot.sequence + 1, "group": r.group, "n_blocks": r.index.n_blocks}
         slot = r.slot._replace(tail_at=r.position.at, tail_stop=r.position.stop, n_bytes=self.file.n_bytes, **changes)
         try:
@@ -204,10 +204,10 @@ class Committer:
 
     def _recycle(self, retired: list[Extent]) -> None:
         """What the last commit retired is free after this one, if nobody holds it; `retired` waits for the next."""
-        free, self.space.held = self.leases.split(self.space.waiting + self.space.held)
+        free, self.allocator.held = self.leases.split(self.allocator.waiting + self.allocator.held)
         for start, n in free:
-            self.space.free.add(start, n)
-        self.space.waiting = retired
+            self.allocator.free.add(start, n)
+        self.allocator.waiting = retired
 
     # --- checkpoint -----------------------------------------------------------------------------------
     def checkpoint(self) -> bool:
@@ -215,7 +215,7 @@ class Committer:
         self._check_not_broken()
         self._join_sparse_pages()
         self.journal_bytes = 0  # also when there is no room: tried again when the journal has grown as much again
-        r = self.registry
+        r = self.catalog
         names = list(r.index.overlay)
         numbers = r.index.numbers(names)
         metas = [r.index.metas.get(number, b"") for number in numbers.tolist()]
@@ -232,26 +232,26 @@ class Committer:
             self.broken = error
             raise broken_error(self.file.path, error) from error
         self._sync()
-        index = Index(Base(self.file.view[at : at + size], at), r.index.n_blocks, r.cached)
+        index = Index(SnapshotIndex(self.file.view[at : at + size], at), r.index.n_blocks, r.cached)
         r.segments, r.position = [segment], segment
         base = {"base_at": at, "base_size": size, "base_check": _check(pieces), "base_group": r.group}
         self._write_slot(**base, journal_at=segment.at, journal_stop=segment.stop)
         r.index = index
-        self.space.waiting = self.space.waiting + old
+        self.allocator.waiting = self.allocator.waiting + old
         self.n_checkpoints += 1
         return True
 
     def _join_sparse_pages(self) -> None:
         """When packed pages are less than half full on the whole, write the blocks of the emptier ones anew, side by side."""
-        rows = self.registry.index.live_rows()
+        rows = self.catalog.index.live_rows()
         small = rows[rows["how"] & OWN_PAGES == 0]
-        n_pages = np.count_nonzero(self.space.packed)
-        if 2 * int(small["stored"].sum()) + JOINED_LEAST > n_pages * PAGE:
+        n_pages = np.count_nonzero(self.allocator.packed)
+        if 2 * int(small["stored"].sum()) + JOIN_MIN_BYTES > n_pages * PAGE:
             return
-        live = np.zeros(len(self.space.packed))
+        live = np.zeros(len(self.allocator.packed))
         np.add.at(live, small["offset"].astype(np.int64) // PAGE, small["stored"])
         sparse = set(np.flatnonzero((live > 0) & (live < PAGE // 2)).tolist())
-        items = ((name, entry) for name, entry in self.registry.index.items() if not entry.how & OWN_PAGES)
+        items = ((name, entry) for name, entry in self.catalog.index.items() if not entry.how & OWN_PAGES)
         try:
             self._move((name, entry) for name, entry in items if entry.offset // PAGE in sparse)
         except OSError:
@@ -262,19 +262,19 @@ class Committer:
         """Commit blocks anew, elsewhere. A damaged one stays where it is, with its checksum."""
         copies = ((name, entry, self.file.mapped[entry.offset : entry.end]) for name, entry in items)
         ops = (Op(name, data, entry.kind, entry.how, entry.raw, entry.meta) for name, entry, data in copies if _hash(data) == entry.check)
-        while some := list(islice(ops, JOINED)):
+        while some := list(islice(ops, JOIN_BLOCKS)):
             self._commit(some)
 
     def _room_for_base(self, n_pages: int) -> tuple[int, Position]:
-        start = self.space.take(n_pages)
+        start = self.allocator.take(n_pages)
         try:
             return start, self._new_segment(0)
         except OSError:
-            self.space.free.add(start, n_pages)
+            self.allocator.free.add(start, n_pages)
             raise
 
 
-def _changes(latest: Mapping[str, Queued], pieces: list[Laid], group: int) -> tuple[Names, Metas, np.ndarray]:
+def _changes(latest: Mapping[str, Queued], pieces: list[Placement], group: int) -> tuple[Names, Metas, np.ndarray]:
     """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
     if len(pieces) == 1 and len(pieces[0].sizes) == len(latest):
         names, metas = pieces[0].puts.names, pieces[0].metas
@@ -295,7 +295,7 @@ def _check(pieces: list[bytes]) -> int:
 
 
 def broken_error(path: Any, cause: OSError) -> BlockWriteError:
-    """What to say when a write or a sync of the registry failed."""
+    """What to say when a write or a sync of the catalog failed."""
     return BlockWriteError(
         cause.errno or errno.EIO,
         f"the disk failed ({cause.strerror or cause}): what was committed before is intact, nothing more is written. "

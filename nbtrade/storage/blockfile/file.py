@@ -1,6 +1,6 @@
 """One file of pages and, if enabled, its mirror: every write goes to both, at the same offsets.
 
-A mirror is a byte-identical second file, NAME.mirror, from which damaged blocks and damaged registry parts are healed. It costs every write
+A mirror is a byte-identical second file, NAME.mirror, from which damaged blocks and damaged catalog parts are healed. It costs every write
 and every sync a second time. All changes go through `disk`, so that tests can record them or make them fail.
 """
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 
-class FreeSpace:
+class FreeExtents:
     """Free extents in pages. Extents never overlap; neighbours are always one extent."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from operator import itemgetter
 import numpy as np
 
 from nbtrade.storage.blockfile.layout import BYTES, DELETED, ROW, ROW_STRUCT, ZSTD, Entry, entries_of, entry_of
-from nbtrade.storage.blockfile.snapshot_index import Base
+from nbtrade.storage.blockfile.snapshot_index import SnapshotIndex
 
 CACHED = 100_000  # names of the base kept
 ROW_SIZE = ROW.itemsize
@@ -38,10 +38,10 @@ NOWHERE = PLACE_STRUCT.pack(0, 0, NOT_PLAIN, 0)
 
 
 class Index:
-    """base : Base or none;  cached : most names in the cache."""
+    """base : SnapshotIndex or none;  cached : most names in the cache."""
 
-    def __init__(self, base: Base | None = None, n_blocks: int = 0, cached: int = CACHED) -> None:
-        self.base = base or Base()
+    def __init__(self, base: SnapshotIndex | None = None, n_blocks: int = 0, cached: int = CACHED) -> None:
+        self.base = base or SnapshotIndex()
         self.overlay: dict[str, bytes] = {}
         self.replaced: tuple[Sequence[str], np.ndarray] = NOTHING  # names and their numbers before the last `replace`
         self.metas: dict[int, bytes] = {}

@@ -49,15 +49,15 @@ class Position(NamedTuple):
 Read = Callable[[int, int], "bytes | memoryview"]
 
 
-def place(rows: np.ndarray, names: Sequence[str], metas: Sequence[bytes] | None) -> bytes:
+def pack_heap(rows: np.ndarray, names: Sequence[str], metas: Sequence[bytes] | None) -> bytes:
     """The heap of ROW[n] with these names and metadata (None: there are none), whose places in it are set."""
     text = "".join(names)
     if metas is None and text.isascii():
         rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(rows))
         heap = text.encode()
     else:
-        heap = b"".join(snapshot_index.place(rows, list(map(str.encode, names)), metas))
-    snapshot_index.set_places(rows)
+        heap = b"".join(snapshot_index.pack_heap(rows, list(map(str.encode, names)), metas))
+    snapshot_index.set_heap_places(rows)
     return heap
 
 

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import xxhash
 
-from nbtrade.storage.blockfile.allocator import Extent, Space
+from nbtrade.storage.blockfile.allocator import Allocator, Extent
 from nbtrade.storage.blockfile.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry, pages_of
 
-OWN_LEAST = PAGE * 8 // 9  # no smaller block gets pages of its own
+OWN_PAGES_MIN = PAGE * 8 // 9  # no smaller block gets pages of its own
 SMALL = 1024  # bytes; smaller blocks are joined before they are written
 _hash = xxhash.xxh3_64_intdigest
 _zeros = memoryview(bytes(PAGE))
@@ -60,7 +60,7 @@ class Puts(NamedTuple):
         return Puts(*([column[i] for i in order] if column else column for column in self))  # type: ignore[arg-type]
 
 
-class Laid(NamedTuple):
+class Placement(NamedTuple):
     """A piece of a group: `buffers` are written at offset `at`.
 
     sizes, offset : i8[n], of its blocks;  n_own : so many of them, the first, have pages of their own
@@ -100,7 +100,7 @@ class Laid(NamedTuple):
 
 def own_pages(sizes: np.ndarray) -> np.ndarray:
     """Which blocks get pages of their own. sizes : i8[n]."""
-    return (sizes >= OWN_LEAST) & ((sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8))
+    return (sizes >= OWN_PAGES_MIN) & ((sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8))
 
 
 def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
@@ -124,10 +124,10 @@ def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
     return Puts([op.name for op in ops], [op.data for op in ops], [op[2:6] for op in ops])
 
 
-def lay_out(puts: Puts, space: Space) -> list[Laid]:
+def lay_out(puts: Puts, allocator: Allocator) -> list[Placement]:
     """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
     sizes, n_own = np.fromiter(map(len, puts.data), np.int64, len(puts.data)), 0
-    if np.count_nonzero(sizes >= OWN_LEAST):
+    if np.count_nonzero(sizes >= OWN_PAGES_MIN):
         own = own_pages(sizes)
         n_own = int(np.count_nonzero(own))
         order = np.argsort(~own, kind="stable")
@@ -135,33 +135,33 @@ def lay_out(puts: Puts, space: Space) -> list[Laid]:
     taken = sizes
     if n_own:  # with padding
         taken = np.concatenate([-(-sizes[:n_own] // PAGE) * PAGE, sizes[n_own:]])
-    pieces: list[Laid] = []
+    pieces: list[Placement] = []
     while len(sizes):
         ends = taken.cumsum()
         used, k = pages_of(int(ends[-1])), len(sizes)
         try:
-            start, n = space.take_some(used, pages_of(int(sizes[0]))) if used else (FIRST_PAGE, 0)
+            start, n = allocator.take_some(used, pages_of(int(sizes[0]))) if used else (FIRST_PAGE, 0)
         except OSError:
-            give_back(pieces, space)
+            give_back(pieces, allocator)
             raise
         if n < used:
             k = int(np.searchsorted(ends, n * PAGE, "right"))
             used = pages_of(int(ends[k - 1]))
             if used < n:
-                space.free.add(start + used, n - used)
+                allocator.free.add(start + used, n - used)
         pieces.append(_piece(puts.cut(None, k), sizes[:k], taken[:k], ends[:k], min(k, n_own), (start, used)))
         puts, sizes, taken, n_own = puts.cut(k, None), sizes[k:], taken[k:], max(0, n_own - k)
     return pieces
 
 
-def give_back(pieces: list[Laid], space: Space) -> None:
+def give_back(pieces: list[Placement], allocator: Allocator) -> None:
     """Nothing was committed: the pages are free again."""
     for piece in pieces:
         if piece.extent[1]:
-            space.free.add(*piece.extent)
+            allocator.free.add(*piece.extent)
 
 
-def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n_own: int, extent: Extent) -> Laid:
+def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n_own: int, extent: Extent) -> Placement:
     """Blocks of these sizes in `extent`; taken : bytes that each takes there;  ends : where in it they end."""
     at = extent[0] * PAGE
     buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
@@ -170,7 +170,7 @@ def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n
         buffers.append(_zeros[:tail])
     if extent[1] * PAGE <= SMALL * len(buffers):  # a copy is cheaper than their places in a list
         buffers = [b"".join(buffers)]
-    return Laid(at, buffers, extent, puts, sizes, ends - taken + at, n_own)
+    return Placement(at, buffers, extent, puts, sizes, ends - taken + at, n_own)
 
 
 def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:

@@ -14,7 +14,7 @@ import os
 import weakref
 
 RESERVED = 1 << 40  # 1 TiB of the 128 that a process has
-LEAST = 1 << 34
+MIN_RESERVED = 1 << 34
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
@@ -37,6 +37,6 @@ def map_ahead(fd: int, n_bytes: int = RESERVED) -> "ctypes.Array[ctypes.c_char]"
             weakref.finalize(mapped, _libc.munmap, address, n_bytes)
             return mapped
         code = ctypes.get_errno()
-        if code != errno.ENOMEM or n_bytes <= LEAST:
+        if code != errno.ENOMEM or n_bytes <= MIN_RESERVED:
             raise OSError(code, f"{os.strerror(code)}: {n_bytes >> 30} GiB of address space for a mapping (see ulimit -v)")
         n_bytes >>= 1

@@ -23,7 +23,7 @@ from nbtrade.storage.blockfile.index import PLAIN_STRUCT
 from nbtrade.storage.blockfile.layout import ARRAY, OWN_PAGES, PAGE, ZSTD, Entry, pages_of
 from nbtrade.storage.blockfile.layout_batch import Op, Queued, as_op
 from nbtrade.storage.blockfile.pool import Pool
-from nbtrade.storage.blockfile.session import Opened
+from nbtrade.storage.blockfile.session import Session
 from nbtrade.storage.blockfile.values import metadata_of, shape_of, value_of
 
 MANY = 64  # blocks at once that are read by compiled code: 64 cold ones take 0.8 of the time, 32 as long as one by one
@@ -48,34 +48,34 @@ class BlockInfo(NamedTuple):
 class BlockReader:
     """The reading half of BlockFile."""
 
-    opened: Opened  # the file as it is now; a vacuum replaces it
+    session: Session  # the file as it is now; a vacuum replaces it
     queued: dict[str, Queued]  # newest change of each name that is not committed yet
     pool: Pool
-    follows: bool  # `opened` has to be asked for by `_current`: a reader, or closed
+    follows: bool  # `session` has to be asked for by `_current`: a reader, or closed
 
-    def _current(self) -> Opened:
+    def _current(self) -> Session:
         """The file as it is now, with what other processes committed. Raises BlockFileError when it was closed."""
         raise NotImplementedError
 
-    def _heal(self, opened: Opened, name: str, entry: Entry) -> bytes:
+    def _repair(self, session: Session, name: str, entry: Entry) -> bytes:
         """A valid copy of a damaged block's stored bytes. Raises CorruptBlock when there is none."""
         raise NotImplementedError
 
     # --- looking up -----------------------------------------------------------------------------------
-    def _look_up(self, name: str) -> tuple[Opened, Queued | None, Entry]:
+    def _look_up(self, name: str) -> tuple[Session, Queued | None, Entry]:
         """The file and the entry of a name; with the queued change that it comes from, if any."""
-        opened = self._current()
+        session = self._current()
         op = self.queued.get(name)
-        entry = opened.find(name) if op is None else _entry_of(as_op(name, op))
+        entry = session.find(name) if op is None else _entry_of(as_op(name, op))
         if entry is None:
-            raise BlockNotFound(f"there is no block {name!r} in {opened.file.path}. `list(prefix)` shows what there is.")
-        return opened, op, entry
+            raise BlockNotFound(f"there is no block {name!r} in {session.file.path}. `list(prefix)` shows what there is.")
+        return session, op, entry
 
-    def _still(self, opened: Opened, name: str, op: Queued | None, entry: Entry) -> bool:
+    def _still(self, session: Session, name: str, op: Queued | None, entry: Entry) -> bool:
         """Whether a look-up would give the same again."""
         if op is not None:
             return self.queued.get(name) is op
-        return name not in self.queued and self._current() is opened and opened.find(name) == entry
+        return name not in self.queued and self._current() is session and session.find(name) == entry
 
     def __contains__(self, name: str) -> bool:
         op = self.queued.get(name)
@@ -94,7 +94,7 @@ class BlockReader:
         return iter(self.list())
 
     def __len__(self) -> int:
-        return len(self.list()) if self.queued else self._current().registry.index.n_blocks
+        return len(self.list()) if self.queued else self._current().catalog.index.n_blocks
 
     # --- one block ------------------------------------------------------------------------------------
     def get(self, name: str, *, verify: bool = True) -> Any:
@@ -106,9 +106,9 @@ class BlockReader:
         Raises BlockNotFound, CorruptBlock.
         """
         if name not in self.queued:  # the common case in line: a function call costs as much as a look-up
-            opened = self._current() if self.follows else self.opened
-            offset, end, check = _unpack(opened.registry.index.overlay.get(name) or opened.place(name))
-            data = opened.mapped[offset:end]
+            session = self._current() if self.follows else self.session
+            offset, end, check = _unpack(session.catalog.index.overlay.get(name) or session.place(name))
+            data = session.mapped[offset:end]
             if _hash(data) == check:
                 return data
         return self._get(name, verify)
@@ -118,7 +118,7 @@ class BlockReader:
 
     def _get(self, name: str, verify: bool) -> Any:
         while True:
-            opened, op, entry = self._look_up(name)
+            session, op, entry = self._look_up(name)
             if isinstance(op, bytes):
                 return op
             if op is not None and op.data is not None:
@@ -126,23 +126,23 @@ class BlockReader:
                 if op.rented is None or self.queued.get(name) is op:  # else its buffer may have been rented again
                     return value_of(data, entry, name)
                 continue
-            data = self._stored(opened, name, op, entry, verify)
+            data = self._stored(session, name, op, entry, verify)
             if data is not None:
                 return value_of(data, entry, name)
 
-    def _stored(self, opened: Opened, name: str, op: Queued | None, entry: Entry, verify: bool) -> Any:
+    def _stored(self, session: Session, name: str, op: Queued | None, entry: Entry, verify: bool) -> Any:
         """A block's stored bytes or a leased view of them, checked; None when it has to be looked up again."""
         if entry.kind == ARRAY and entry.how == OWN_PAGES:
-            data: Any = np.frombuffer(opened.view[entry.offset : entry.end], np.uint8)
-            lease = opened.leases.take((entry.offset // PAGE, pages_of(entry.end - entry.offset)), data)
-            if not self._still(opened, name, op, entry):
-                opened.leases.drop(lease)
+            data: Any = np.frombuffer(session.view[entry.offset : entry.end], np.uint8)
+            lease = session.leases.take((entry.offset // PAGE, pages_of(entry.end - entry.offset)), data)
+            if not self._still(session, name, op, entry):
+                session.leases.drop(lease)
                 return None
         else:
-            data, verify = opened.mapped[entry.offset : entry.end], True
+            data, verify = session.mapped[entry.offset : entry.end], True
         if not verify or _hash(data) == entry.check:
             return data
-        return self._heal(opened, name, entry) if self._still(opened, name, op, entry) else None
+        return self._repair(session, name, entry) if self._still(session, name, op, entry) else None
 
     def metadata(self, name: str) -> dict[str, Any]:
         """What was given with `put(..., metadata=...)`, else {}."""
@@ -162,11 +162,11 @@ class BlockReader:
 
         Bytes and the elements of arrays; compressed blocks are unpacked into memory of their own.
         """
-        opened, op, entry = self._look_up(name)
+        session, op, entry = self._look_up(name)
         n = entry.end - entry.offset
         with self.pool.buffer(n) as view:
             if op is None and not entry.how & ZSTD:
-                view[:] = opened.view[entry.offset : entry.end]
+                view[:] = session.view[entry.offset : entry.end]
                 if _hash(view) == entry.check:
                     yield view.toreadonly()
                     return
@@ -181,10 +181,10 @@ class BlockReader:
         time that one by one takes, of 16 KiB in 0.85, larger bytes, arrays and compressed blocks in the same. The first such call of
         a process loads it, 8 ms; the first on a machine compiles it, 0.5 s. (Importing Numba for it would take 0.2 s: 600,000 blocks.)
         """
-        opened, names = self._current(), tuple(names)
+        session, names = self._current(), tuple(names)
         if len(names) < MANY or "numba" not in sys.modules or (self.queued and not self.queued.keys().isdisjoint(names)):
             return [self.get(name) for name in names]
-        return _read_many()(names, opened.places(names), opened.mapped, self.get)
+        return _read_many()(names, session.places(names), session.mapped, self.get)
 
 
 @cache

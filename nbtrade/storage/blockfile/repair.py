@@ -12,13 +12,13 @@ import xxhash
 
 from nbtrade.errors import CorruptBlock
 from nbtrade.storage.blockfile.layout import Entry
-from nbtrade.storage.blockfile.session import Opened
+from nbtrade.storage.blockfile.session import Session
 
 _hash = xxhash.xxh3_64_intdigest
 
 
 class Damage(NamedTuple):
-    """A damaged place. name : of the block, "" for the registry;  healed : a valid copy was found and is written anew."""
+    """A damaged place. name : of the block, "" for the catalog;  healed : a valid copy was found and is written anew."""
 
     name: str
     offset: int
@@ -39,15 +39,15 @@ class Report(NamedTuple):
         return not self.damaged
 
 
-def valid_copy(opened: Opened, name: str, entry: Entry) -> bytes | None:
+def valid_copy(session: Session, name: str, entry: Entry) -> bytes | None:
     """Stored bytes of `entry` from elsewhere, or None."""
     n = entry.end - entry.offset
     places: list[Callable[[], bytes | None]] = []
-    if opened.committer:
-        names, rows = opened.committer.previous
+    if session.committer:
+        names, rows = session.committer.previous
         same = [i for i, other in enumerate(names) if other == name and rows["check"][i] == entry.check and rows["stored"][i] == n]
-        places += [lambda i=i: opened.file.read(int(rows["offset"][i]), n) for i in same]  # type: ignore[misc]
-    places.append(lambda: opened.file.read_mirror(entry.offset, n))
+        places += [lambda i=i: session.file.read(int(rows["offset"][i]), n) for i in same]  # type: ignore[misc]
+    places.append(lambda: session.file.read_mirror(entry.offset, n))
     for read in places:
         data = read()
         if data is not None and len(data) == n and _hash(data) == entry.check:
@@ -55,11 +55,11 @@ def valid_copy(opened: Opened, name: str, entry: Entry) -> bytes | None:
     return None
 
 
-def corrupt(opened: Opened, name: str, entry: Entry) -> CorruptBlock:
+def corrupt(session: Session, name: str, entry: Entry) -> CorruptBlock:
     """The error for a block without a valid copy."""
-    mirror = "its mirror has no valid copy either" if opened.file.mirror_fd is not None else "there is no mirror"
+    mirror = "its mirror has no valid copy either" if session.file.mirror_fd is not None else "there is no mirror"
     return CorruptBlock(
-        f"{opened.file.path}: block {name!r} ({entry.end - entry.offset:,} bytes at offset {entry.offset:,}, group {entry.group}) "
+        f"{session.file.path}: block {name!r} ({entry.end - entry.offset:,} bytes at offset {entry.offset:,}, group {entry.group}) "
         f"is not what was written: its checksum differs, and {mirror}. The disk or another program changed it; "
         "put it again, or restore the file. `verify()` lists all damage.",
         name,
@@ -67,15 +67,15 @@ def corrupt(opened: Opened, name: str, entry: Entry) -> CorruptBlock:
     )
 
 
-def registry_damage(opened: Opened) -> list[Damage]:
+def catalog_damage(session: Session) -> list[Damage]:
     """What is damaged outside of blocks: slots, base, journal."""
-    registry = opened.registry
-    found = [Damage("", int(what.rsplit(" ", 1)[1]), what, healed=False) for what in registry.damage_of_slots()]
-    found += [Damage("", -1, what, healed=True) for what in registry.healed]
-    slot, file = registry.slot, opened.file
+    catalog = session.catalog
+    found = [Damage("", int(what.rsplit(" ", 1)[1]), what, healed=False) for what in catalog.damage_of_slots()]
+    found += [Damage("", -1, what, healed=True) for what in catalog.healed]
+    slot, file = catalog.slot, session.file
     if slot.base_size and _hash(file.read(slot.base_at, slot.base_size)) != slot.base_check:
-        found.append(Damage("", slot.base_at, "registry base", healed=False))
-    at = registry.damaged_record()
+        found.append(Damage("", slot.base_at, "catalog base", healed=False))
+    at = catalog.damaged_record()
     if at is not None:
-        found.append(Damage("", at, "registry record", healed=False))
+        found.append(Damage("", at, "catalog record", healed=False))
     return found

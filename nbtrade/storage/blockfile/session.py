@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from nbtrade.errors import BlockFileError, BlockFileUnfinished, CorruptBlock
 from nbtrade.storage.blockfile import create, locks
-from nbtrade.storage.blockfile.catalog import Registry, check_version, newest, slots_of
+from nbtrade.storage.blockfile.catalog import Catalog, check_version, newest, slots_of
 from nbtrade.storage.blockfile.checks import slot_fault
 from nbtrade.storage.blockfile.commit import Committer
 from nbtrade.storage.blockfile.file import PagedFile
@@ -29,34 +29,34 @@ T = TypeVar("T")
 COPIED = 8 << 20  # bytes at a time, to a new mirror
 
 
-class Opened:
-    """file, registry and leases; `committer` when it was opened to write."""
+class Session:
+    """file, catalog and leases; `committer` when it was opened to write."""
 
-    def __init__(self, file: PagedFile, registry: Registry, leases: Leases, committer: Committer | None = None) -> None:
+    def __init__(self, file: PagedFile, catalog: Catalog, leases: Leases, committer: Committer | None = None) -> None:
         self.file = file
-        self.registry = registry
+        self.catalog = catalog
         self.leases = leases
         self.committer = committer
         self.view, self.mapped = file.view, file.mapped
 
     def ask(self, look: Callable[[Index], T]) -> T:
         """look(index), repeated when the index was replaced meanwhile, and with it the base that it looked at."""
-        registry = self.registry
+        catalog = self.catalog
         while True:
-            index = registry.index
+            index = catalog.index
             try:
                 answer = look(index)
             except UnicodeEncodeError:  # a name that the user gave
                 raise
             except (ValueError, IndexError, struct.error, MemoryError) as error:  # the old base's pages have been written over
-                if registry.index is not index:
+                if catalog.index is not index:
                     continue
                 if isinstance(error, MemoryError):
                     raise
                 raise CorruptBlock(
-                    f"{self.file.path}: the registry's base does not add up ({error}). Restore the file from a backup.", "registry"
+                    f"{self.file.path}: the catalog's base does not add up ({error}). Restore the file from a backup.", "catalog"
                 ) from error
-            if registry.index is index:
+            if catalog.index is index:
                 return answer
 
     def find(self, name: str) -> Entry | None:
@@ -86,44 +86,44 @@ class Opened:
     def close(self) -> None:
         """Close, but for the descriptor that arrays over the mapping need until they are gone."""
         if self.committer:
-            self.committer.beside.close()
+            self.committer.sync_worker.close()
             locks.unlock(self.file.fd, locks.WRITER_AT)
         self.leases.outlive(self.file.close)
 
 
-class Follower(Opened):
+class Follower(Session):
     """Opened to read: follows the commits of a writer in another process, or elsewhere in this one."""
 
-    def __init__(self, file: PagedFile, registry: Registry, leases: Leases) -> None:
-        super().__init__(file, registry, leases)
+    def __init__(self, file: PagedFile, catalog: Catalog, leases: Leases) -> None:
+        super().__init__(file, catalog, leases)
         self.seen = -1  # sequence of the slots when they were last read
         self.mutex = threading.Lock()  # one thread reads new records; taken only when there are any
         self.base = (0, 0)  # its pages, locked, so that the writer does not recycle the base under us
 
     def refresh(self) -> bool:
         """Take in what was committed since; False when a vacuum has put another file in this one's place."""
-        if self.registry.sequence() == self.seen:
+        if self.catalog.sequence() == self.seen:
             return True
         with self.mutex:
             return self._follow()
 
     def _follow(self) -> bool:
         while True:
-            sequence = self.registry.sequence()
-            slot = read_slot(self.file, self.registry)
+            sequence = self.catalog.sequence()
+            slot = read_slot(self.file, self.catalog)
             if slot.features & MOVED:
                 return False
             if not self._pin(slot):
                 continue
             try:
-                self.registry.catch_up(slot) if self.seen >= 0 else self.registry.load(slot)
+                self.catalog.catch_up(slot) if self.seen >= 0 else self.catalog.load(slot)
             except CorruptBlock:
-                if self.registry.sequence() == sequence:
+                if self.catalog.sequence() == sequence:
                     raise
                 continue  # those records were recycled: a new base has been written
             self._unpin(slot)
             if self.seen < 0 and not locks.is_locked(self.file.fd, locks.WRITER_AT):
-                self.registry.take_tail()
+                self.catalog.take_tail()
             self.seen = sequence
             return True
 
@@ -133,7 +133,7 @@ class Follower(Opened):
         if (at, n) == self.base or not n:
             return True
         locks.try_lock(self.file.fd, locks.PAGES_AT + at, n, shared=True)
-        if read_slot(self.file, self.registry).base_at == slot.base_at:
+        if read_slot(self.file, self.catalog).base_at == slot.base_at:
             return True
         locks.unlock(self.file.fd, locks.PAGES_AT + at, n)
         return False
@@ -146,9 +146,9 @@ class Follower(Opened):
         self.base = base
 
 
-def read_slot(file: PagedFile, registry: Registry) -> Slot:
+def read_slot(file: PagedFile, catalog: Catalog) -> Slot:
     """The file's newest slot. Raises BlockFileError when it is no block file, is damaged or too new."""
-    slot = registry.read_slot()
+    slot = catalog.read_slot()
     if slot is None:
         head = file.read(0, PAGE)
         if not any(head) and not any(file.read(PAGE, PAGE)):
@@ -188,7 +188,7 @@ def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
     try:
         _check_length(file)
         file.open_mirror(create=False)
-        follower = Follower(file, Registry(file, cached), Leases(file.fd, shared=True))
+        follower = Follower(file, Catalog(file, cached), Leases(file.fd, shared=True))
         follower.refresh()
     except BaseException:
         file.close()
@@ -196,29 +196,29 @@ def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
     return follower
 
 
-def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mirror: bool | None) -> Opened:
+def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mirror: bool | None) -> Session:
     """Take the writer's place; a file that is not there is made. Raises BlockFileLocked, BlockFileError, CorruptBlock, OSError."""
     file = create.open_locked(path, disk, pool, step)
     try:
-        registry = Registry(file, cached)
+        catalog = Catalog(file, cached)
         mirrored = file.open_mirror(create=bool(mirror)) if mirror is not False else False
-        slot = read_slot(file, registry)
+        slot = read_slot(file, catalog)
         if mirrored:
             _match_mirror(file, slot)
-        registry.load(slot)
-        opened = Opened(file, registry, Leases(file.fd, shared=False))
-        tail = registry.take_tail()
-        file.reach(max(segment.stop for segment in registry.segments))
+        catalog.load(slot)
+        session = Session(file, catalog, Leases(file.fd, shared=False))
+        tail = catalog.take_tail()
+        file.reach(max(segment.stop for segment in catalog.segments))
         for at, n in tail if mirrored else ():
             file.write(at, [file.read(at, n)])
-        _forget_torn(file, registry)
-        opened.committer = Committer(file, registry, opened.leases)
-        opened.committer.begin(HAS_MIRROR if mirrored else 0)
+        _forget_torn(file, catalog)
+        session.committer = Committer(file, catalog, session.leases)
+        session.committer.begin(HAS_MIRROR if mirrored else 0)
         file.write(OWNER_AT, [f"{os.getpid()}\n".encode().ljust(64, b"\0")])
     except BaseException:
         file.close()
         raise
-    return opened
+    return session
 
 
 def _match_mirror(file: PagedFile, slot: Slot) -> None:
@@ -234,8 +234,8 @@ def _match_mirror(file: PagedFile, slot: Slot) -> None:
     file.disk.fdatasync(file.mirror_fd)
 
 
-def _forget_torn(file: PagedFile, registry: Registry) -> None:
+def _forget_torn(file: PagedFile, catalog: Catalog) -> None:
     """What a torn group left where the next record will be is wiped: its number is used again."""
-    at = registry.position.at
+    at = catalog.position.at
     if file.read(at, len(RECORD_MAGIC)) == RECORD_MAGIC:
         file.write(at, [bytes(PAGE)])

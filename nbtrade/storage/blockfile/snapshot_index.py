@@ -24,14 +24,14 @@ HEADER = struct.Struct("<8sQQQ32x")
 PAIR = struct.Struct("<II")
 NUMBER = struct.Struct("<I")
 ROW_SIZE = ROW.itemsize
-AT_ONCE = 1 << 13  # rows
+BATCH_ROWS = 1 << 13  # rows
 _hash = xxhash.xxh3_64_intdigest
 
 
 class Names(Sequence[bytes]):
     """The names of a base's rows, in order, decoded when they are asked for."""
 
-    def __init__(self, base: "Base") -> None:
+    def __init__(self, base: "SnapshotIndex") -> None:
         self.base = base
 
     def __len__(self) -> int:
@@ -41,7 +41,7 @@ class Names(Sequence[bytes]):
         return self.base.name(i)
 
 
-class Base:
+class SnapshotIndex:
     """Look-ups in a base's bytes. data : view of exactly the base, kept;  at : its offset in the file."""
 
     def __init__(self, data: "memoryview | bytes" = b"", at: int = 0) -> None:
@@ -145,8 +145,8 @@ class Base:
     def _parts(self, prefix: bytes) -> Iterator[tuple[np.ndarray, bytes, list[int], list[int]]]:
         """ROW[n] whose names start with `prefix`, some at a time; their part of the heap, and where in it names start and end."""
         start, stop = self._span(prefix)
-        for first in range(start, stop, AT_ONCE):
-            rows = self.rows[first : min(first + AT_ONCE, stop)]
+        for first in range(start, stop, BATCH_ROWS):
+            rows = self.rows[first : min(first + BATCH_ROWS, stop)]
             low = int(rows["name_at"][0])
             if self.size is not None and not low <= rows_fit(rows, low, self.size) <= self.heap_size:
                 raise ValueError(f"a row from {first:,} on points out of the file")
@@ -167,7 +167,7 @@ class Base:
             yield from zip((heap[a:b].decode() for a, b in zip(starts, ends, strict=True)), entries_of(rows, metas), strict=True)
 
 
-def _items(base: Base, keep: np.ndarray) -> tuple[list[bytes], list[bytes]]:
+def _items(base: SnapshotIndex, keep: np.ndarray) -> tuple[list[bytes], list[bytes]]:
     """Names, and names with metadata, of the rows `keep`."""
     if not len(keep):
         return [], []
@@ -190,7 +190,7 @@ def rows_of(entries: Sequence[Entry]) -> np.ndarray:
     return rows
 
 
-def place(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
+def pack_heap(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
     """Set the sizes of rows' names and metadata (None: there are none); returns the heap's items, whose places are still to be set."""
     rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(names))
     items = names
@@ -200,13 +200,13 @@ def place(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | Non
     return items
 
 
-def set_places(rows: np.ndarray) -> None:
+def set_heap_places(rows: np.ndarray) -> None:
     """name_at: items stand behind each other."""
     sizes = rows["name_size"].astype(np.int64) + rows["meta_size"]
     rows["name_at"] = sizes.cumsum() - sizes
 
 
-def merged(base: Base, changed: Sequence[str], rows: np.ndarray, metas: Sequence[bytes]) -> list[bytes]:
+def merged(base: SnapshotIndex, changed: Sequence[str], rows: np.ndarray, metas: Sequence[bytes]) -> list[bytes]:
     """The bytes of a new base, in pieces: `base` with changes applied. changed : names, each once;  rows : ROW[n], kind 0: deleted."""
     keys = [name.encode() for name in changed]
     hidden = base.rows_of(keys)
@@ -216,13 +216,13 @@ def merged(base: Base, changed: Sequence[str], rows: np.ndarray, metas: Sequence
     new_names = [keys[i] for i in put]
     new_rows = rows[put]
     new_rows["hash"] = np.fromiter(map(_hash, new_names), np.uint64, len(new_names))
-    new_items = place(new_rows, new_names, [metas[i] for i in put])
+    new_items = pack_heap(new_rows, new_names, [metas[i] for i in put])
 
     names = old_names + new_names
     order = sorted(range(len(names)), key=names.__getitem__)  # two ascending runs: one merge
     all_rows = np.concatenate([base.rows[keep], new_rows])[np.array(order, np.int64)]
     items = [*old_items, *new_items]
-    set_places(all_rows)
+    set_heap_places(all_rows)
     return _pieces(all_rows, b"".join([items[i] for i in order]))
 
 

@@ -24,7 +24,7 @@ NICE = 3  # 1 gives half of it, 5 no more
 Work = Callable[[], Any]
 
 
-class Beside:
+class SyncWorker:
     """One thread, started with the first work. Used by one thread at a time."""
 
     def __init__(self) -> None:

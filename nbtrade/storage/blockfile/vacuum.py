@@ -15,7 +15,7 @@ from nbtrade.storage.blockfile.layout import HAS_MIRROR, OWN_PAGES, Entry
 from nbtrade.storage.blockfile.layout_batch import Op
 from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.blockfile.repair import corrupt, valid_copy
-from nbtrade.storage.blockfile.session import Opened, open_to_write
+from nbtrade.storage.blockfile.session import Session, open_to_write
 from nbtrade.storage.disk import Disk
 
 BATCH = 1000
@@ -24,15 +24,15 @@ BATCH_BYTES = 64 << 20
 _hash = xxhash.xxh3_64_intdigest
 
 
-def rewritten(old: Opened, disk: Disk, pool: Pool, step: int) -> Opened:
+def rewritten(old: Session, disk: Disk, pool: Pool, step: int) -> Session:
     """The new file, in the old one's place. Raises CorruptBlock, OSError; then the old one is as it was."""
     path = old.file.path
     side = path.with_name(path.name + ".vacuum")
     for left_over in (side, mirror_of(side)):
         if left_over.exists():
             disk.unlink(left_over)
-    mirrored = bool(old.registry.slot.features & HAS_MIRROR)
-    new = open_to_write(side, disk, pool, old.registry.cached, step, mirrored)
+    mirrored = bool(old.catalog.slot.features & HAS_MIRROR)
+    new = open_to_write(side, disk, pool, old.catalog.cached, step, mirrored)
     try:
         assert new.committer
         for batch in _batches(old):
@@ -50,7 +50,7 @@ def rewritten(old: Opened, disk: Disk, pool: Pool, step: int) -> Opened:
     return new
 
 
-def _batches(old: Opened) -> Iterator[list[Op]]:
+def _batches(old: Session) -> Iterator[list[Op]]:
     batch: list[Op] = []
     n_bytes = 0
     for name, entry in sorted(old.entries(""), key=lambda item: item[1].offset):
@@ -63,7 +63,7 @@ def _batches(old: Opened) -> Iterator[list[Op]]:
         yield batch
 
 
-def _checked(old: Opened, name: str, entry: Entry) -> "memoryview | bytes":
+def _checked(old: Session, name: str, entry: Entry) -> "memoryview | bytes":
     """A block's stored bytes: damaged ones must not get a new checksum."""
     data = old.view[entry.offset : entry.end]
     if _hash(data) == entry.check:

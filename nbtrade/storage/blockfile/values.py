@@ -114,7 +114,7 @@ def value_of(data: Any, entry: Entry, name: str) -> Any:
 
 
 def decompressed(data: Any, n_bytes: int, name: str) -> bytes:
-    """The bytes of a zstd block. Raises CorruptBlock when they are not what the registry says, without allocating an impossible size."""
+    """The bytes of a zstd block. Raises CorruptBlock when they are not what the catalog says, without allocating an impossible size."""
     try:
         size = zstandard.get_frame_parameters(data).content_size
         if n_bytes > len(data) * MOST_RATIO or size != n_bytes:

@@ -8,18 +8,18 @@ import xxhash
 from nbtrade.errors import CorruptBlock
 from nbtrade.storage.blockfile.layout import Entry
 from nbtrade.storage.blockfile.reader import BlockReader
-from nbtrade.storage.blockfile.repair import Damage, Report, registry_damage
+from nbtrade.storage.blockfile.repair import Damage, Report, catalog_damage
 from nbtrade.storage.blockfile.scan import read_windows
-from nbtrade.storage.blockfile.session import Opened
+from nbtrade.storage.blockfile.session import Session
 from nbtrade.storage.blockfile.values import value_of
 
 _hash = xxhash.xxh3_64_intdigest
 
 
-class WholeReader(BlockReader):
+class FileReader(BlockReader):
     """What BlockFile does with all blocks."""
 
-    def _settle(self) -> Opened:
+    def _settle(self) -> Session:
         """The file, with everything that was queued."""
         raise NotImplementedError
 
@@ -32,9 +32,9 @@ class WholeReader(BlockReader):
 
         What is queued when it starts is made durable first. Raises CorruptBlock, OSError.
         """
-        opened = self._settle()
-        entries = opened.entries(prefix)
-        for window, data in read_windows(opened.file, self.pool, entries, read_ahead):
+        session = self._settle()
+        entries = session.entries(prefix)
+        for window, data in read_windows(session.file, self.pool, entries, read_ahead):
             for name, entry in window.items:
                 stored = data[entry.offset - window.start : entry.end - window.start].tobytes()
                 if _hash(stored) == entry.check:
@@ -42,27 +42,27 @@ class WholeReader(BlockReader):
                 elif name in self:  # replaced meanwhile, or damaged
                     yield name, self.get(name)
 
-    def verify(self, prefix: str = "", *, registry: bool = True) -> Report:
+    def verify(self, prefix: str = "", *, catalog: bool = True) -> Report:
         """Read and check everything, heal what can be healed, and say what is damaged."""
-        opened = self._settle()
-        entries = opened.entries(prefix)
+        session = self._settle()
+        entries = session.entries(prefix)
         damaged: list[Damage] = []
         n_bytes = 0
-        for window, data in read_windows(opened.file, self.pool, entries, read_ahead=True):
+        for window, data in read_windows(session.file, self.pool, entries, read_ahead=True):
             for name, entry in window.items:
                 n_bytes += entry.end - entry.offset
                 if _hash(data[entry.offset - window.start : entry.end - window.start]) != entry.check:
                     damaged += self._verified_again(name, entry)
-        if registry:
-            damaged += self._in_writer(lambda: registry_damage(self._current()))
+        if catalog:
+            damaged += self._in_writer(lambda: catalog_damage(self._current()))
         return Report(len(entries), n_bytes, damaged)
 
     def _verified_again(self, name: str, entry: Entry) -> list[Damage]:
-        opened = self._current()
-        if opened.find(name) != entry:
+        session = self._current()
+        if session.find(name) != entry:
             return []
         try:
-            self._heal(opened, name, entry)
+            self._repair(session, name, entry)
         except CorruptBlock:
             return [Damage(name, entry.offset, "block", healed=False)]
         return [Damage(name, entry.offset, "block", healed=True)]

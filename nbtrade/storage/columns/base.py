@@ -1,7 +1,7 @@
 """What Column and CompactColumn have in common, to read and to write: how long they are, what is durable, how they close.
 
-    Growing          len, epoch, n_durable, with                  ColumnReader, CompactReader
-      └ Written      sync, truncate, close, the lock              Column, CompactColumn
+    ColumnBase          len, epoch, n_durable, with                  ColumnReader, CompactReader
+      └ WritableColumn  sync, truncate, close, the lock              Column, CompactColumn
 
 A reader looks at the live page at each `len` (0.8 us) and has no other tie to the writer.
 """
@@ -14,7 +14,7 @@ from nbtrade.storage.columns.column_file import ColumnFile, WritableFile
 from nbtrade.storage.disk import DISK, Disk, StrPath
 
 
-class Growing:
+class ColumnBase:
     """A column's file under a name, and what is the same whatever its rows are."""
 
     _file: ColumnFile
@@ -51,7 +51,7 @@ class Growing:
         self.close()
 
 
-class Written(Growing):
+class WritableColumn(ColumnBase):
     """The same by its writer, who has the lock until it closes. One thread at a time."""
 
     _file: WritableFile

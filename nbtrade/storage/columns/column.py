@@ -21,15 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from nbtrade._numba.jit import attributes
+from nbtrade._numba.jit import as_record_array
 from nbtrade.errors import StoreDamaged
 from nbtrade.storage import dtypes
 from nbtrade.storage.columns import column_file
-from nbtrade.storage.columns.base import Growing, Written
+from nbtrade.storage.columns.base import ColumnBase, WritableColumn
 from nbtrade.storage.disk import DISK, Disk, StrPath
 
 
-class ColumnReader(Growing):
+class ColumnReader(ColumnBase):
     """A column, to read: `Column.open(path)`. It follows what its writer appends, from any process and thread."""
 
     def __init__(self, path: StrPath, disk: Disk = DISK) -> None:
@@ -41,7 +41,7 @@ class ColumnReader(Growing):
     def array(self) -> np.ndarray:
         """All rows, now: a read-only view of the file, dtype[n]. It stays as long as it is, and valid after `close`."""
         n = self._file.count
-        return attributes(np.ndarray(n, self.dtype, self._file.data(n)))
+        return as_record_array(np.ndarray(n, self.dtype, self._file.data(n)))
 
     def __getitem__(self, key: Any) -> Any:
         """As `array[key]`."""
@@ -55,7 +55,7 @@ class ColumnReader(Growing):
         return f"{type(self).__name__}({self.path!r}, {self.dtype}, {len(self):,} rows)"
 
 
-class Column(Written, ColumnReader):
+class Column(WritableColumn, ColumnReader):
     """A column, to write (and read): made when it is not there.
 
     path  : its file;  dtype : of a row, fixed: integers, floats, datetimes, structured; None: as the file has it
@@ -65,7 +65,7 @@ class Column(Written, ColumnReader):
     """
 
     def __init__(self, path: StrPath, dtype: Any = None, *, disk: Disk = DISK) -> None:
-        Growing.__init__(self, path, disk)
+        ColumnBase.__init__(self, path, disk)
         wanted = None if dtype is None else np.dtype(dtype)
         what = None if wanted is None else {"dtype": dtypes.to_json(wanted), "bits": wanted.itemsize * 8}
         self._file = column_file.open_to_write(disk, self.path, what)

@@ -22,7 +22,7 @@ import numpy as np
 
 from nbtrade.errors import StoreDamaged
 from nbtrade.storage.columns import column_file
-from nbtrade.storage.columns.base import Growing, Written
+from nbtrade.storage.columns.base import ColumnBase, WritableColumn
 from nbtrade.storage.columns.kernels import packed
 from nbtrade.storage.columns.upgrade import CHUNK, Packed, Packer, Progress, extremes, rewrite, unpacked, word_dtype
 from nbtrade.storage.disk import DISK, Disk, StrPath
@@ -42,7 +42,7 @@ def _packed(file: column_file.ColumnFile) -> Packed:
     return Packed(packed.padded(file.data(n)), file.bits, file.what["signed"], n)
 
 
-class CompactReader(Growing):
+class CompactReader(ColumnBase):
     """A column of integers, to read: `CompactColumn.open(path)`. It follows its writer through appends and upgrades."""
 
     def __init__(self, path: StrPath, disk: Disk = DISK) -> None:
@@ -112,7 +112,7 @@ def _value(values: Packed, i: int) -> int:
     return int.from_bytes(values.data[i * n : (i + 1) * n].tobytes(), "little", signed=values.signed)
 
 
-class CompactColumn(Written, CompactReader):
+class CompactColumn(WritableColumn, CompactReader):
     """A column of integers, to write (and read): made when it is not there.
 
     path     : its file
@@ -123,7 +123,7 @@ class CompactColumn(Written, CompactReader):
     """
 
     def __init__(self, path: StrPath, width: str = "bit", *, progress: Progress | None = None, disk: Disk = DISK) -> None:
-        Growing.__init__(self, path, disk)
+        ColumnBase.__init__(self, path, disk)
         self.progress = progress
         self._last_packer: Packer | None = None
         bits, signed = _of_name(width)

@@ -2,7 +2,7 @@
 
     append   rows behind the last ──> pwrite, hash, hand a long run to the disk        NewColumn, while the tape is made
     seal     the four pages in front of them ──> fsync                                   only then is the file a column
-    open_sealed                                                                          the rows, mapped; `Column.open` reads it too
+    open_immutable                                                                          the rows, mapped; `Column.open` reads it too
 
 A `Column` makes each commit durable for itself, and its name: two syncs a file at the start and two at the end. Here the folder around
 gets its name when all is synced, so that one sync at the end is enough; until then the file has no first page and is no column. And
@@ -27,7 +27,7 @@ from nbtrade.storage.mapping import map_file, regular
 
 SYNC_BYTES = 4 << 20  # start writing back after so many new bytes
 RESERVE_FROM = 4 << 20  # bytes of a column from which space is reserved ahead: a quarter of what it has,
-RESERVE_MOST = 16 << 20  # at most. Small instruments of a file with thousands reserve nothing
+RESERVE_MAX = 16 << 20  # at most. Small instruments of a file with thousands reserve nothing
 CHUNK = 1 << 18  # rows of a rewrite at a time
 
 
@@ -65,7 +65,7 @@ class NewColumn:
         """See to it that a large file's next bytes have their place on the disk: writing into it is cheaper than making it, row by row."""
         if self.n_bytes >= RESERVE_FROM and end > self.n_reserved:
             start = max(self.n_reserved, header.ROWS + self.n_bytes)
-            n = max(end - start, min(RESERVE_MOST, self.n_bytes // 4))
+            n = max(end - start, min(RESERVE_MAX, self.n_bytes // 4))
             self.disk.fallocate(self.fd, start, n)
             self.n_reserved = start + n
 
@@ -93,7 +93,7 @@ class NewColumn:
         self.disk.close(self.fd)
 
 
-def open_sealed(path: Path, dtype: np.dtype, disk: Disk = DISK) -> np.ndarray:
+def open_immutable(path: Path, dtype: np.dtype, disk: Disk = DISK) -> np.ndarray:
     """Map the rows of a sealed column: read-only dtype[n], zero-copy, plain bytes viewed as exactly `dtype`.
 
     Raises FileNotFoundError, and StoreDamaged when it is no column of such rows, or not as long as it says.

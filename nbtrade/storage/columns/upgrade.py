@@ -141,7 +141,7 @@ def rewrite(file: WritableFile, values: Packed, bits: int, signed: bool, progres
     fd = -1
     try:
         fd = file.disk.open(side, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-        lock.take(fd, side)
+        lock.acquire(fd, side)
         column_file.write_new(file.disk, fd, {"bits": bits, "signed": signed}, Slot(2, values.n, file.epoch + 1))
         n_bytes = column_file.n_bytes(values.n, bits)
         if n_bytes >= column_file.RESERVE:

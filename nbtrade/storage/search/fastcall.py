@@ -128,7 +128,7 @@ _vectorcall = ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p)
 class _Table(np.ndarray):
     """The words that `_entry` looks up: i8[OVERFLOW + 2]. It is the `__self__` of the built-in function, and called for the rest."""
 
-    owner: "Direct"  # lives as long as the built-in function
+    owner: "FastCall"  # lives as long as the built-in function
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """What the built-in function does not do itself."""
@@ -146,7 +146,7 @@ def _documented(python: Callable[..., Any]) -> bytes:
     return f"{python.__name__}{signature.replace(parameters=bare, return_annotation=signature.empty)}\n--\n\n{python.__doc__}".encode()
 
 
-class Direct:
+class FastCall:
     """One search as a built-in function, for arrays of any integer dtype.
 
     search      : compiled (values, x, hint, known) -> int; known : N_NOTES words to keep from call to call
@@ -178,10 +178,10 @@ class Direct:
 
     def _add(self, dtype: np.dtype) -> None:
         key = np.uint64 if dtype.num in (ULONG, ULONGLONG) else np.int64
-        search, view, known = self.search, _view(dtype), _view(np.dtype(key), "C")
+        search, view, memo = self.search, _view(dtype), _view(np.dtype(key), "C")
 
         def search_at(data, n, stride, x, hint, notes):  # type: ignore[no-untyped-def]
-            return search(view(data, n, stride), key(x), hint, known(notes, N_NOTES, 8))
+            return search(view(data, n, stride), key(x), hint, memo(notes, N_NOTES, 8))
 
         search_at.__qualname__ = f"{search.__name__}_of_{dtype}"
         self.searches[dtype.num] = c_function(search_at, 6)

@@ -30,7 +30,7 @@ from nbtrade.schema import NONE
 from nbtrade.storage.columns.column import ColumnReader
 from nbtrade.storage.columns.compact import CompactReader
 from nbtrade.storage.columns.upgrade import Packed, unpacked
-from nbtrade.storage.search.fastcall import Direct
+from nbtrade.storage.search.fastcall import FastCall
 from nbtrade.storage.search.kernels import bulk_search, cached_search
 from nbtrade.storage.search.kernels import search as kernels
 
@@ -102,29 +102,29 @@ _all_sampled = _Bulk(bulk_search.search_sampled, types.boolean, _OUT, sampled=Tr
 
 
 def _search_by(find: Any) -> Any:
-    return lambda values, x, hint, known: find(values, x)
+    return lambda values, x, hint, memo: find(values, x)
 
 
 def _search_from_hint(find: Any) -> Any:
-    return lambda values, x, hint, known: find(values, x, hint)
+    return lambda values, x, hint, memo: find(values, x, hint)
 
 
-def _search_by_what_is_known(find: Any) -> Any:
-    return lambda values, x, hint, known: find(values, x, known)
+def _search_cached(find: Any) -> Any:
+    return lambda values, x, hint, memo: find(values, x, memo)
 
 
 # one x: (how its arguments are given, [upper])
 _SEARCHES = {
-    None: (_search_by_what_is_known, (cached_search.lower_bound_known, cached_search.upper_bound_known)),
+    None: (_search_cached, (cached_search.lower_bound_cached, cached_search.upper_bound_cached)),
     "even": (_search_by, (kernels.lower_bound_even, kernels.upper_bound_even)),
     "binary": (_search_by, (kernels.lower_bound, kernels.upper_bound)),
     "near": (_search_from_hint, (kernels.lower_bound_near, kernels.upper_bound_near)),
 }
-_DIRECT: dict[tuple[str | None, bool], Direct] = {}  # how, upper
+_FAST_CALLS: dict[tuple[str | None, bool], FastCall] = {}  # how, upper
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _direct(how: str | None, upper: bool) -> Callable[[F], F]:
+def _fast_call(how: str | None, upper: bool) -> Callable[[F], F]:
     """Decorates a Python function: the built-in one that searches itself where it can, and calls it where not."""
 
     def built_in(python: F) -> F:
@@ -132,13 +132,13 @@ def _direct(how: str | None, upper: bool) -> Callable[[F], F]:
         kernel = both[upper]
         search = given(helper(kernel.py_func) if JIT else kernel)  # inlined
         search.__name__ = kernel.__name__
-        _DIRECT[how, upper] = Direct(helper(search), python, 3 if how == "near" else 2)
-        return cast(F, _DIRECT[how, upper].call)
+        _FAST_CALLS[how, upper] = FastCall(helper(search), python, 3 if how == "near" else 2)
+        return cast(F, _FAST_CALLS[how, upper].call)
 
     return built_in
 
 
-@_direct(None, upper=False)
+@_fast_call(None, upper=False)
 def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is >= x; len(values) if there is none. x: int -> int; integers of any shape -> i8 of that shape.
 
@@ -150,13 +150,13 @@ def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
     return _bound(values, x, None, how, upper=False)
 
 
-@_direct(None, upper=True)
+@_fast_call(None, upper=True)
 def upper_bound(values: Any, x: Any, how: str | None = None) -> Any:
     """First index whose value is > x; len(values) if there is none. Arguments and errors as those of `lower_bound`."""
     return _bound(values, x, None, how, upper=True)
 
 
-@_direct("near", upper=False)
+@_fast_call("near", upper=False)
 def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`lower_bound`, looked for from index `hint` on, both ways; of many xs, from the last one's bound on.
 
@@ -165,7 +165,7 @@ def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
     return _bound(values, x, hint, None, upper=False)
 
 
-@_direct("near", upper=True)
+@_fast_call("near", upper=True)
 def upper_bound_near(values: Any, x: Any, hint: int) -> Any:
     """`upper_bound`, looked for from index `hint` on, as `lower_bound_near` does."""
     return _bound(values, x, hint, None, upper=True)
@@ -177,8 +177,8 @@ def _not_asked(values: Any, x: Any) -> None:
 
 
 for _how in ("even", "binary"):
-    _direct(_how, upper=False)(_not_asked)
-    _direct(_how, upper=True)(_not_asked)
+    _fast_call(_how, upper=False)(_not_asked)
+    _fast_call(_how, upper=True)(_not_asked)
 
 
 def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
@@ -244,7 +244,7 @@ def _one(words: Words, x: int, near: int | None, how: str | None, upper: bool) -
         return n_head + len(values) if x > high else 0
     key = x << shift | ((1 << shift) - 1 if upper else 0)  # behind or before all words that end with x
     hint = 0 if near is None else min(max(near - n_head, 0), len(values))
-    find = _DIRECT["near" if near is not None else None if how == "ascending" else how, upper]
+    find = _FAST_CALLS["near" if near is not None else None if how == "ascending" else how, upper]
     found = find(values, np.uint64(key) if values.dtype == U8 else key, hint)
     return found + n_head if found or not n_head else int(np.searchsorted(words.head, x, _SIDE[upper]))
 

@@ -192,7 +192,7 @@ def ordinary_px(tables, best, market, side, bits):
 
 
 @helper
-def odd_px(best, market, side, bits):
+def outlier_px(best, market, side, bits):
     """A px outside the window, or now and then inside a wide spread. bits: 35 random ones."""
     gap = best[ASK] - best[BID] - 1
     if market.scenario == STUB_QUOTES:
@@ -258,7 +258,7 @@ def add(out, i, orders, levels, best, recent, tables, market, bits):
     side = bits & 1
     share = STUB_SHARE if market.scenario == STUB_QUOTES else OUTLIER_SHARE
     if market.scenario != ORDINARY and ((bits >> 1) & 4095) < share:
-        px = odd_px(best, market, side, bits >> 20)
+        px = outlier_px(best, market, side, bits >> 20)
     else:
         px = ordinary_px(tables, best, market, side, bits >> 13)
     qty = look_up(tables, SIZE, bits >> 25)

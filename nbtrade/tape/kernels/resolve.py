@@ -21,7 +21,7 @@ import numpy as np
 
 from nbtrade._numba.jit import helper, kernel
 from nbtrade._numba.prefetch import prefetch
-from nbtrade.book.kernels.book import MOST_LOTS
+from nbtrade.book.kernels.book import MAX_LOTS
 from nbtrade.schema import (
     ASK,
     BID,
@@ -62,10 +62,10 @@ from nbtrade.tape.kernels.tape_rows import (
     add,
     clear,
     close_event,
-    fault,
-    put,
+    count_fault,
     rows_of_chains,
-    take,
+    take_lots,
+    write_row,
 )
 
 DONE, OUT_FULL, TABLE_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH, TOO_LARGE, UNUSUAL_SIZE = range(9)
@@ -113,7 +113,7 @@ def is_unusual(size):
 def given_or_all(st, orders, i, size):
     """`size`, or all of the order in slot `i` where the record has none, which is counted."""
     if size == NONE_GIVEN:
-        fault(st, NO_SIZE)
+        count_fault(st, NO_SIZE)
         return orders[i].qty
     return size
 
@@ -123,17 +123,17 @@ def cancel(out, st, orders, pending, order_id, size, flags, sequence):
     """C: take `size` lots off; as an execution as far as F records announced it."""
     i = find(orders, order_id)
     if orders[i].qty == 0:
-        fault(st, UNKNOWN_CANCEL)
+        count_fault(st, UNKNOWN_CANCEL)
         return
     size = given_or_all(st, orders, i, size)
     if size > orders[i].qty:
-        fault(st, OVER_CANCEL)
+        count_fault(st, OVER_CANCEL)
     size = min(size, orders[i].qty)
     filled = min(explain_fills(st, pending, order_id), size)
     if filled > 0:
-        take(out, st, orders, i, filled, EXEC, flags, sequence)
+        take_lots(out, st, orders, i, filled, EXEC, flags, sequence)
     if size > filled:
-        take(out, st, orders, i, size - filled, CANCEL, flags, sequence)
+        take_lots(out, st, orders, i, size - filled, CANCEL, flags, sequence)
 
 
 @helper
@@ -144,19 +144,19 @@ def modify(out, st, orders, pending, i, order_id, side, px, size, flags, sequenc
     filled = min(explain_fills(st, pending, order_id), orders[i].qty)
     left = orders[i].qty - filled
     if filled > 0:
-        take(out, st, orders, i, filled, EXEC, flags, sequence)
+        take_lots(out, st, orders, i, filled, EXEC, flags, sequence)
     if same and 0 < size <= left:
         if size < left:
-            take(out, st, orders, i, left - size, CANCEL, flags, sequence)
+            take_lots(out, st, orders, i, left - size, CANCEL, flags, sequence)
         return
     if left > 0:
-        take(out, st, orders, i, left, CANCEL, flags, sequence)
+        take_lots(out, st, orders, i, left, CANCEL, flags, sequence)
     if size > 0:
         add(out, st, orders, pending, find(orders, order_id), order_id, side, px, size, flags, sequence)
 
 
 @helper
-def mark_fill(st, orders, pending, record, size):
+def note_fill(st, orders, pending, record, size):
     """F: remember the lots for the C or M that follows; an aggressor's own F is skipped. Returns DONE, or TABLE_FULL (nothing done)."""
     if 4 * (st.n_pending_slots + 1) > len(pending):
         return TABLE_FULL
@@ -164,11 +164,11 @@ def mark_fill(st, orders, pending, record, size):
         return DONE
     i = find(orders, record.order_id)
     if orders[i].qty == 0:
-        fault(st, UNKNOWN_FILL)
+        count_fault(st, UNKNOWN_FILL)
         return DONE
     size = given_or_all(st, orders, i, size)
     if size != 0:
-        announce_fills(st, pending, record.order_id, min(size, MOST_LOTS), MOST_LOTS)
+        announce_fills(st, pending, record.order_id, min(size, MAX_LOTS), MAX_LOTS)
     return DONE
 
 
@@ -182,20 +182,20 @@ def trade(out, st, record, size, flags):
     px, exact = px_of(st, record.price)
     if abs(px) > PX_LIMIT:
         return TOO_FINE
-    if size > MOST_LOTS:
+    if size > MAX_LOTS:
         return TOO_LARGE
     if size == NONE_GIVEN:
-        fault(st, NO_SIZE)
+        count_fault(st, NO_SIZE)
         size = np.int64(0)
     if not exact:
-        fault(st, OFF_TICK_TRADE)
+        count_fault(st, OFF_TICK_TRADE)
         flags |= OFF_TICK
     if side_of(record) == NONE:
         flags |= NO_SIDE
     side = max(side_of(record), BID)
     st.px_min = min(st.px_min, px)
     st.px_max = max(st.px_max, px)
-    put(out, st, px, size, -1, TRADE, side, 0, record.order_id, flags, record.sequence)
+    write_row(out, st, px, size, -1, TRADE, side, 0, record.order_id, flags, record.sequence)
     return DONE
 
 
@@ -209,14 +209,14 @@ def is_top(record):
 def new_order(out, st, orders, pending, record, side, px, size, flags):
     """An A, or the M of an unknown order: add it if it has a size and a level."""
     if size == 0:
-        fault(st, ZERO_SIZE)
+        count_fault(st, ZERO_SIZE)
     elif side == NONE or record.price == UNDEF_PRICE:
-        fault(st, NO_LEVEL)
+        count_fault(st, NO_LEVEL)
     else:
         i = find(orders, record.order_id)
         if orders[i].qty != 0:
-            fault(st, DUPLICATE_ADD)
-            take(out, st, orders, i, orders[i].qty, CANCEL, flags, record.sequence)
+            count_fault(st, DUPLICATE_ADD)
+            take_lots(out, st, orders, i, orders[i].qty, CANCEL, flags, record.sequence)
             i = find(orders, record.order_id)
         add(out, st, orders, pending, i, record.order_id, side, px, size, flags, record.sequence)
 
@@ -226,19 +226,19 @@ def change(out, st, orders, pending, record, known, px, size, flags):
     """A or M whose price is on a tick, if it will rest."""
     side = side_of(record)
     if size == NONE_GIVEN:
-        fault(st, NO_SIZE)
+        count_fault(st, NO_SIZE)
     elif is_top(record):
         clear(out, st, orders, side, flags, record.sequence)
         if record.price != UNDEF_PRICE and size == 0:
-            fault(st, ZERO_SIZE)
+            count_fault(st, ZERO_SIZE)
         elif record.price != UNDEF_PRICE:
             add(out, st, orders, pending, find(orders, TOB_ID + side), TOB_ID + side, side, px, size, flags, record.sequence)
     elif not known:
         if record.action == M:
-            fault(st, UNKNOWN_MODIFY)
+            count_fault(st, UNKNOWN_MODIFY)
         new_order(out, st, orders, pending, record, side, px, size, flags)
     elif size > 0 and record.price == UNDEF_PRICE:
-        fault(st, NO_LEVEL)
+        count_fault(st, NO_LEVEL)
     else:
         modify(out, st, orders, pending, find(orders, record.order_id), record.order_id, side, px, size, flags, record.sequence)
 
@@ -246,7 +246,7 @@ def change(out, st, orders, pending, record, known, px, size, flags):
 @helper
 def add_or_modify(out, st, orders, pending, record, size, flags):
     """Check the price of an A or M that will rest, then apply it. Returns DONE or why not (then neither changed nor counted)."""
-    if size > MOST_LOTS:
+    if size > MAX_LOTS:
         return TOO_LARGE
     known = record.action == M and orders[find(orders, record.order_id)].qty != 0
     px = np.int64(0)
@@ -279,7 +279,7 @@ def begin_record(st, record):
     """Forget the marks of T and F records when an event begins at another ts_event."""
     if st.event_open == 0 and record.ts_event != st.last_ts:
         if st.n_pending != 0:
-            fault(st, FILL_WITHOUT_CHANGE)
+            count_fault(st, FILL_WITHOUT_CHANGE)
             st.n_pending = 0
         st.n_pending_slots = 0
         st.moment += 1
@@ -294,7 +294,7 @@ def keep_clocks(st, record):
     """Both clocks, never backwards; a snapshot's exchange clock is the time it was received."""
     ts_event = record.ts_recv if record["flags"] & F_SNAPSHOT else record.ts_event
     if ts_event < st.ts_event or record.ts_recv < st.ts_recv:
-        fault(st, CLOCK_BACKWARDS)
+        count_fault(st, CLOCK_BACKWARDS)
     st.ts_event = max(st.ts_event, ts_event)
     st.ts_recv = max(st.ts_recv, record.ts_recv)
 
@@ -314,11 +314,11 @@ def dispatch(out, st, orders, pending, record, size):
     elif record.action == A or record.action == M:
         return add_or_modify(out, st, orders, pending, record, size, flags)
     elif record.action == F:
-        return mark_fill(st, orders, pending, record, size)
+        return note_fill(st, orders, pending, record, size)
     elif record.action == T:
         return trade(out, st, record, size, flags)
     elif record.action == R:
-        put(out, st, 0, 0, -1, MARK, BID, 0, 0, flags | CLEARED, record.sequence)
+        write_row(out, st, 0, 0, -1, MARK, BID, 0, 0, flags | CLEARED, record.sequence)
     return DONE
 
 
@@ -334,7 +334,7 @@ def resolve_rows(records, start, orders, pending, s, out, ts_event, ts_recv, cha
             if record.length != RECORD_WORDS:
                 return BAD_LENGTH, k
             s.n_records += 1
-            fault(s, OTHER_RTYPE)
+            count_fault(s, OTHER_RTYPE)
             continue
         if record.instrument_id != s.instrument_id or (s.publisher_id >= 0 and record.publisher_id != s.publisher_id):
             s.n_skipped += 1
@@ -342,7 +342,7 @@ def resolve_rows(records, start, orders, pending, s, out, ts_event, ts_recv, cha
         size = size_of(record, s)
         room = ROWS_PER_RECORD + (s.n_live if clears(s, record) else 0)
         if chains:
-            room += rows_of_chains(s, orders, min(size, MOST_LOTS), clears(s, record))
+            room += rows_of_chains(s, orders, min(size, MAX_LOTS), clears(s, record))
         elif is_unusual(size):
             return UNUSUAL_SIZE, k
         if s.n_out + room > len(out[0]):
@@ -355,7 +355,7 @@ def resolve_rows(records, start, orders, pending, s, out, ts_event, ts_recv, cha
         if status != DONE:
             return status, k
         if record["flags"] & F_MAYBE_BAD_BOOK:
-            fault(s, GAP_SEEN)
+            count_fault(s, GAP_SEEN)
         keep_clocks(s, record)
         s.in_snapshot = record["flags"] & F_SNAPSHOT != 0
         s.n_records += 1
@@ -376,7 +376,7 @@ def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids,
     ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
 
     Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow to `st.room` more), TABLE_FULL
-    (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MOST_LOTS lots), CHECKPOINT_DUE (all rows so far
+    (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MAX_LOTS lots), CHECKPOINT_DUE (all rows so far
     are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step), UNUSUAL_SIZE (none, or more than a row holds: go on with
     `resolve_any_size` from here).
     Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.

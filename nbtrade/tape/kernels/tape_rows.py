@@ -5,15 +5,15 @@
     STATE[1]              what one event must remember, counters, clocks, faults with their first places
     out                   (EVENT[m], order ids i8[m], sequences u4[m], chains): rows not handed over yet; whether changes may be chains
 
-Every row passes `put`; the orders change only in `take` and `add`, each with its row, so that rows and orders cannot
-disagree. The rules of what to put, take and add are in tape/kernels/resolve.py. Lots are int64 throughout; only `put` knows that a row
-holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line). `chains` is a constant of the kernel: the one
+Every row passes `write_row`; the orders change only in `take_lots` and `add`, each with its row, so that rows and orders cannot
+disagree. The rules of what to put, take and add are in tape/kernels/resolve.py. Lots are int64 throughout; only `write_row` knows that a
+row holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line). `chains` is a constant of the kernel: the one
 for ordinary sizes has no trace of all that.
 """
 
 import numpy as np
 
-from nbtrade._numba.jit import apart, helper, kernel
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade.schema import ADD, BID, CANCEL, CLEARED, CONTINUED, LAST, MARK, MAX_ROW_LOTS
 from nbtrade.tape.kernels.order_table import delete, find
 from nbtrade.tape.kernels.pending_fills import forget_fills
@@ -101,7 +101,7 @@ STATE = np.dtype(
 
 
 @helper
-def fault(st, kind):
+def count_fault(st, kind):
     """Count a fault at the current record; remember the place if it is among the first."""
     n = st.faults[kind]
     if n < PLACES:
@@ -110,7 +110,7 @@ def fault(st, kind):
 
 
 @helper
-def put(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
+def write_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
     """Write a change of `qty` lots: one row, or a chain. `prio` -2 stands for the row's own number. Returns the number of the first row."""
     if out[3] and abs(qty) > MAX_ROW_LOTS:
         return put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
@@ -120,7 +120,7 @@ def put(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
 @kernel
 def put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
     """Write a change of more than MAX_ROW_LOTS lots: full rows, then the rest. Room for them must be there. Out of line: rare."""
-    apart()
+    noinline()
     st.most_lots = max(st.most_lots, abs(qty))
     most = np.int64(MAX_ROW_LOTS if qty > 0 else -MAX_ROW_LOTS)
     first = put_row(out, st, px, most, prio, kind, side, d_orders, order_id, flags, sequence)
@@ -153,10 +153,12 @@ def put_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, seque
 
 
 @helper
-def take(out, st, orders, i, qty, kind, flags, sequence):
+def take_lots(out, st, orders, i, qty, kind, flags, sequence):
     """Take `qty` lots off the order in slot `i`; free the slot when nothing is left."""
     left = orders[i].qty - qty
-    put(out, st, orders[i].px, -qty, orders[i].prio, kind, orders[i].side, -1 if left == 0 else 0, orders[i].order_id, flags, sequence)
+    write_row(
+        out, st, orders[i].px, -qty, orders[i].prio, kind, orders[i].side, -1 if left == 0 else 0, orders[i].order_id, flags, sequence
+    )
     orders[i].qty = left
     if left == 0:
         st.n_live -= 1
@@ -168,7 +170,7 @@ def add(out, st, orders, pending, i, order_id, side, px, qty, flags, sequence):
     """Put an order at the back of its level; `i` is its free slot, from `find`."""
     if st.n_pending != 0:
         forget_fills(st, pending, order_id)
-    row = put(out, st, px, qty, -2, ADD, side, 1, order_id, flags, sequence)
+    row = write_row(out, st, px, qty, -2, ADD, side, 1, order_id, flags, sequence)
     orders[i].order_id = order_id
     orders[i].px = px
     orders[i].qty = qty
@@ -186,7 +188,7 @@ def clear(out, st, orders, side, flags, sequence):
     for _ in range(2):
         for i in range(len(orders)):
             while orders[i].qty != 0 and (side < 0 or orders[i].side == side):
-                take(out, st, orders, i, orders[i].qty, CANCEL, flags | CLEARED, sequence)
+                take_lots(out, st, orders, i, orders[i].qty, CANCEL, flags | CLEARED, sequence)
 
 
 @helper
@@ -199,7 +201,7 @@ def rows_of_chains(st, orders, size, clears_all):
 @kernel
 def rows_of_all_chains(orders):
     """Rows beyond one each that the removal of all orders needs. Out of line: rare."""
-    apart()
+    noinline()
     n = 0
     for i in range(len(orders)):
         n += orders[i].qty // HALF_ROW_LOTS
@@ -213,7 +215,7 @@ def close_event(out, st, ts_event, ts_recv):
     An event without a row (only unknown ids, say) gets a MARK, so that the tape has every event of the source.
     """
     if st.n_out == st.event_start:
-        put(out, st, 0, 0, -1, MARK, BID, 0, 0, 0, 0)
+        write_row(out, st, 0, 0, -1, MARK, BID, 0, 0, 0, 0)
     out[0][st.n_out - 1]["flags"] |= LAST
     for i in range(st.event_start, st.n_out):
         ts_event[i] = st.ts_event

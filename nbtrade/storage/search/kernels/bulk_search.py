@@ -104,12 +104,12 @@ def guess_between(values, low, high, xs, start, stop, out, upper):
 def search_ascending(values, xs, upper, out):
     """Bounds of ascending xs."""
     low = gallop(values, 0, xs[0], upper) if len(xs) else 0
-    apart = 0  # values from search to search, in the last block: the next one is about as long
+    spacing = 0  # values from search to search, in the last block: the next one is about as long
     start, guess_from = 0, 0  # guess_from : search from which guesses are tried again
     while start < len(xs):
-        guesses = apart > SPARSE and start >= guess_from
+        guesses = spacing > SPARSE and start >= guess_from
         stop = min(start + (LONG_BLOCK if guesses else SHORT_BLOCK), len(xs))
-        high = gallop(values, low + apart * (stop - start), xs[stop - 1], upper)
+        high = gallop(values, low + spacing * (stop - start), xs[stop - 1], upper)
         if guesses:
             off = guess_between(values, low, high, xs, start, stop, out, upper)
             guess_from = stop if off < OFF * (stop - start) else stop + RETRY * SHORT_BLOCK
@@ -117,7 +117,7 @@ def search_ascending(values, xs, upper, out):
             for j in range(start, stop):
                 out[j] = low
             halve_block(values, high - low, xs, start, stop, out, upper)
-        apart = (high - low) // (stop - start)
+        spacing = (high - low) // (stop - start)
         low, start = high, stop
 
 

@@ -1,7 +1,7 @@
 """One search after another in the same array: the top of the bisection is remembered, so that what is left is a few pages.
 
     known[1]            what bisection compares first: the value before the middle
-    known[2 3]          the same of the first and of the second half       UNKNOWN: whoever comes here looks at the value
+    known[2 3]          the same of the first and of the second half       NOT_NOTED: whoever comes here looks at the value
     known[4 5 6 7]      and of their halves ..                                      and notes it
 
 13 steps of notes are 64 KiB, in the second cache, and take 40 ns; one look at 100 M values from Python takes 380. In the range that is
@@ -33,65 +33,65 @@ from nbtrade.storage.search.kernels.search import (
 )
 
 LEVELS = 13
-KNOWN = 1 << LEVELS  # notes of an array; [0] says which
+MEMO_SIZE = 1 << LEVELS  # notes of an array; [0] says which
 ARRAYS = 8  # places for their notes
-N_NOTES = ARRAYS * KNOWN
+N_NOTES = ARRAYS * MEMO_SIZE
 LEAF_BITS = 8  # the smallest ranges are of 256 values or more
-UNKNOWN = 2**63 - 1  # of signed and unsigned words; a value that is this one is looked up each time
+NOT_NOTED = 2**63 - 1  # of signed and unsigned words; a value that is this one is looked up each time
 
 
 @helper
-def place_of(values):
+def memo_offset(values):
     """Where the notes of an array begin: most large ones lie a multiple of 2 MiB from each other."""
     page = np.int64(values.ctypes.data) >> 12
     return ((page * 0x9E37 >> 13) & (ARRAYS - 1)) << LEVELS
 
 
 @helper
-def claim(known, values):
+def claim(memo, values):
     """Forget what is known if it is of another array."""
     owner = np.int64(values.ctypes.data) + values.strides[0] + (len(values) << 16)
-    if known[0] != owner:
-        known[0] = owner
-        known[1] = UNKNOWN
+    if memo[0] != owner:
+        memo[0] = owner
+        memo[1] = NOT_NOTED
 
 
 @helper
-def note(values, i, known, k):
+def note(values, i, memo, k):
     """Note values[i], the last one beyond the end, as known[k], and that nothing is known of its halves."""
-    known[np.uint64(k)] = values[np.uint64(min(i, len(values) - 1))]
-    if 2 * k < KNOWN:
-        known[np.uint64(2 * k)] = UNKNOWN
-        known[np.uint64(2 * k + 1)] = UNKNOWN
+    memo[np.uint64(k)] = values[np.uint64(min(i, len(values) - 1))]
+    if 2 * k < MEMO_SIZE:
+        memo[np.uint64(2 * k)] = NOT_NOTED
+        memo[np.uint64(2 * k + 1)] = NOT_NOTED
 
 
 @helper
-def descend(values, x, known, leaves, whole, upper):
+def descend(values, x, memo, leaves, whole, upper):
     """(k, width): the smallest range that is known to hold the bound of x begins at value k * width - whole.
 
     What is not known of the top levels it looks up; below, it notes the next value without waiting for it.
     """
     k, width = 1, whole
     while k < leaves:
-        prefetch(known, 8 * k)  # all that the third step from here may compare
-        if known[np.uint64(k)] == UNKNOWN:
-            note(values, k * width - whole + (width >> 1) - 1, known, k)
+        prefetch(memo, 8 * k)  # all that the third step from here may compare
+        if memo[np.uint64(k)] == NOT_NOTED:
+            note(values, k * width - whole + (width >> 1) - 1, memo, k)
             if k >> TOP_LEVELS:
                 break
-        k = 2 * k + (1 if is_before(known[np.uint64(k)], x, upper) else 0)
+        k = 2 * k + (1 if is_before(memo[np.uint64(k)], x, upper) else 0)
         width >>= 1
     return k, width
 
 
 @helper
-def guess_known(values, x, known, k, base, width, upper):
+def guess_from_memo(values, x, memo, k, base, width, upper):
     """(found, bound) of x in the range k, by guesses; not found where it and its neighbour do not rise evenly together.
 
     At the ends of the array one border is not known: [0] stands for it, with which nothing looks even.
     """
     parent = k >> 1
-    low, high = known[np.uint64(parent >> (trailing_zeros(parent) + 1))], known[np.uint64(parent >> (trailing_zeros(~parent) + 1))]
-    middle = known[np.uint64(parent)]
+    low, high = memo[np.uint64(parent >> (trailing_zeros(parent) + 1))], memo[np.uint64(parent >> (trailing_zeros(~parent) + 1))]
+    middle = memo[np.uint64(parent)]
     per_value = np.float64(2 * width) / max(distance(high, low), 1.0)
     largest = 4.0 * np.sqrt(np.float64(2 * width))
     if abs(distance(middle, low) * per_value - width) > largest:
@@ -103,38 +103,38 @@ def guess_known(values, x, known, k, base, width, upper):
 
 
 @helper
-def search_known(values, x, notes, upper):
+def search_cached(values, x, notes, upper):
     """The bound of x, by what is known of `values`."""
     n = len(values)
     if n < EVEN_ABOVE:
         return interpolate(values, x, upper)
-    place = place_of(values)
-    known = notes[place : place + KNOWN]
-    claim(known, values)
+    place = memo_offset(values)
+    memo = notes[place : place + MEMO_SIZE]
+    claim(memo, values)
     levels = min(LEVELS, 63 - leading_zeros(n) - LEAF_BITS)
     whole = (((n - 1) >> levels) + 1 | 1) << levels  # odd ranges: those of a power of two are in the same sets of a cache
-    k, width = descend(values, x, known, 1 << levels, whole, upper)
+    k, width = descend(values, x, memo, 1 << levels, whole, upper)
     base = min(k * width - whole, n - 1)  # what is known of another array may lead beyond this one
-    found, i = guess_known(values, x, known, k, base, width, upper)
+    found, i = guess_from_memo(values, x, memo, k, base, width, upper)
     if found:
         return i
     i = halve_ahead(values, base, min(width, n - base), x, upper)
     if is_bound(values, i, x, upper):
         return i
-    known[1] = UNKNOWN
+    memo[1] = NOT_NOTED
     return interpolate(values, x, upper)
 
 
 @kernel
-def lower_bound_known(values, x, notes):
+def lower_bound_cached(values, x, notes):
     """`lower_bound`, for one after another in the same few arrays.
 
     notes : u8 or i8[N_NOTES], as x is, whatever it holds; changed. It makes the next searches faster, and none wrong.
     """
-    return search_known(values, x, notes, False)
+    return search_cached(values, x, notes, False)
 
 
 @kernel
-def upper_bound_known(values, x, notes):
-    """`upper_bound`, for one after another in the same few arrays; arguments as for `lower_bound_known`."""
-    return search_known(values, x, notes, True)
+def upper_bound_cached(values, x, notes):
+    """`upper_bound`, for one after another in the same few arrays; arguments as for `lower_bound_cached`."""
+    return search_cached(values, x, notes, True)

@@ -111,7 +111,7 @@ def test_few_pages(tape, monkeypatch, shares):
 
 def test_same_seed_same_bytes(tape):
     """Two runs are equal, byte for byte; another seed gives another result."""
-    assert run(tape, x=5).hash == run(tape, x=5).hash != run(tape, x=6).hash
+    assert run(tape, params={"seed": 5}).hash == run(tape, params={"seed": 5}).hash != run(tape, params={"seed": 6}).hash
 
 
 def test_summaries_share_no_names(tape):
@@ -225,7 +225,7 @@ def test_no_jit_equals_jit(tmp_path):
         "import sys; sys.path.insert(0, 'tests'); import nbtrade as nt; from test_engine_laws import ghost, noise, woken;"
         "at_end = woken(ghost, ('end',));"
         f"tape = nt.open_tape({str(tmp_path / 'd.tape')!r}); r = nt.backtest(tape, noise, latency=nt.Latency('1ms', '2ms'));"
-        "print(r.hash, r.summary['n_fills'], nt.backtest(tape, at_end, params={{'after': -1}}, sample=0).market['n_events'])"
+        "print(r.hash, r.summary['n_fills'], nt.backtest(tape, at_end, params={'after': -1}, sample=0).market['n_events'])"
     )
     outs = []
     for disable in ("0", "1"):
@@ -242,7 +242,7 @@ def test_no_jit_equals_jit(tmp_path):
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
 def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     """K accounts in one pass give, byte for byte, what K passes give."""
-    values = [{"x": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
+    values = [{"seed": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
     config = new_config(strategy, values, latency=LATENCY)
     simulation = backtest.run_tapes([tape], config)
     simulation.close_session(False)

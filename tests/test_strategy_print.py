@@ -20,6 +20,7 @@ from streams import tape_of
 CASES = """
 import sys
 import numba
+import numpy as np
 import nbtrade as nt
 from numba.core import event
 
@@ -55,7 +56,7 @@ without_module = scope["without_module"]
     record=["fair"],
 )
 def prints(market, account, params, state, features, record):
-    print(market.n_venues)
+    print(market.n_instruments)
     print("values", 7, 0.25, state.x, state.yes, None, 2j)
     print()
     print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])
@@ -72,7 +73,7 @@ def prints(market, account, params, state, features, record):
         print(5 // state.n)
     except Exception:
         print("caught")
-    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).want_qty)
+    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).requested_qty)
 
 @nt.feature.own(state=[("n", "i8"), ("w", "f8", 2)])
 def shows(market, state):

@@ -41,6 +41,10 @@ def sets_any(record, x):
     record.x = x
 
 @numba.njit
+def sets_edge(record):
+    record.edge = 2  # helper
+
+@numba.njit
 def fills(items):
     items.fill(3)  # helper
 
@@ -104,7 +108,7 @@ STORES = {
     "parameter, array's alias": "c = params.curve\nc[1] = 7",
     "parameter, slice": "params.curve[1:][0] += 7",
     "parameter, whole array": "params.curve = state.w[:3]",
-    "parameter, helper": "sets_any(params, 1.0)",
+    "parameter, helper": "sets_edge(params)",
     "parameter, helper that gets an array": "sets_items(params.curve)",
     "parameter, helper that fills": "fills(params.curve)",
     "parameter, setattr": "setattr(params, 'edge', 2)",

@@ -125,7 +125,7 @@ def tries(market, features, account, state):
         if x >= 0:
             got[16] = market.level(nt.BID, x)
             got[17] = market.depth(nt.ASK, x)
-        got[18] = account.refused
+        got[18] = account.reject_reason
         got[19] = account.n_refused
     for k in range(N):
         x = ODD[k]

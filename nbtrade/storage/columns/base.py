@@ -11,7 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from nbtrade.storage.columns.column_file import ColumnFile, WritableFile
-from nbtrade.storage.disk import DISK, Disk, StrPath
+from nbtrade.storage.disk import DISK, Disk
+from nbtrade.storage.system import StrPath
 
 
 class ColumnBase:

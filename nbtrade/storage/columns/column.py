@@ -26,7 +26,8 @@ from nbtrade.errors import StoreDamaged
 from nbtrade.storage import dtypes
 from nbtrade.storage.columns import column_file
 from nbtrade.storage.columns.base import ColumnBase, WritableColumn
-from nbtrade.storage.disk import DISK, Disk, StrPath
+from nbtrade.storage.disk import DISK, Disk
+from nbtrade.storage.system import StrPath
 
 
 class ColumnReader(ColumnBase):

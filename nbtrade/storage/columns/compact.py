@@ -25,7 +25,8 @@ from nbtrade.storage.columns import column_file
 from nbtrade.storage.columns.base import ColumnBase, WritableColumn
 from nbtrade.storage.columns.kernels import packed
 from nbtrade.storage.columns.upgrade import CHUNK, Packed, Packer, Progress, extremes, rewrite, unpacked, word_dtype
-from nbtrade.storage.disk import DISK, Disk, StrPath
+from nbtrade.storage.disk import DISK, Disk
+from nbtrade.storage.system import StrPath
 
 WIDTHS = {"bit": (1, False)} | {f"{kind}{bits}": (bits, kind == "i") for bits in packed.WIDTHS[1:] for kind in "ui"}
 _NAMES = {value: name for name, value in WIDTHS.items()}

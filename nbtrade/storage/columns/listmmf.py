@@ -28,7 +28,7 @@ from nbtrade.storage.columns.column import Column, ColumnReader
 from nbtrade.storage.columns.compact import WIDTHS, CompactColumn, CompactReader
 from nbtrade.storage.columns.kernels import packed
 from nbtrade.storage.columns.upgrade import Packed, parts
-from nbtrade.storage.disk import StrPath
+from nbtrade.storage.system import StrPath
 
 _HEADER = struct.Struct("<iiq")
 _UNIX_EPOCH = 621_355_968_000_000_000  # ticks from the year 1 to 1970

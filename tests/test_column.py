@@ -78,7 +78,7 @@ def test_rows_are_added_in_all_their_forms(path):
     [
         ([1, 2**31], OverflowError, "row 1 is 2147483648: a column of int32 holds"),
         ([1, -(2**70)], OverflowError, "too large|out of bounds"),
-        ([0.5], TypeError, "rows of float64 do not go into a column of int32 without loss"),
+        ([0.5], TypeError, "rows of float64 cannot be stored in a column of int32 without loss"),
         (["7"], TypeError, "rows of <U1"),
         ([[1, 2]], ValueError, r"this one has the shape \(1, 2\)"),
     ],

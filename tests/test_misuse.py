@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import nbtrade as nt
@@ -84,7 +85,7 @@ COMPILE = {
     "tuple in a float field": ("state.x = (1, 2)", ["'x' is float64", "does not fit"], 0),
     "undefined name": ("state.n = 1\nstate.n = no_such_name + 1", ["'no_such_name' is not defined"], 1),
     "plain function": ("state.n = undecorated(1)", ["'undecorated'", "numba.njit"], 0),
-    "list": ("x = [1, 2]\nx.append(3)\nstate.n = len(x)", ["may not allocate", "state={"], 0),
+    "list": ("x = [1, 2]\nx.append(3)\nstate.n = len(x)", ["may not allocate", "state=dict("], 0),
     "text": ("state.n = len(f'{market.bid_px}')", ["may not allocate"], 0),
     "import": ("import os\nstate.n = 1", ["IMPORT_NAME", "outside a strategy"], 0),
     "with": ("with open('x') as f:\n    pass", ["with", "cannot be compiled"], 0),
@@ -305,14 +306,19 @@ def test_wrong_field(field, words):
         nt.strategy(state={"n": field})(counts.function)
 
 
-def test_field_twice():
-    with pytest.raises(StrategyError, match=r"fields: .*occurs more than once"):
-        nt.strategy(state=[("n", "i8"), ("n", "f8")])(counts.function)
+@pytest.mark.parametrize("name", ["a b", "class", "_", "__init__", "", 3])
+def test_wrong_name(name):
+    """A name that cannot be written in Python, or is reserved."""
+    for role in ("params", "state"):
+        with pytest.raises(StrategyError, match="a name is a Python identifier|is reserved"):
+            nt.strategy(**{role: {name: 1}})(counts.function)
+    with pytest.raises(StrategyError, match="a name is a Python identifier|is reserved"):
+        nt.strategy(record=[name])(counts.function)
 
 
-@nt.strategy(wake="1s", params={"x": "f4", "on": "?"}, state={"n": 0})
-def counts(state):
-    state.n += 1
+@nt.strategy(wake="1s", params={"edge": 1, "x": np.float32(0), "on": False}, state={"n": 0})
+def counts(params, state):
+    state.n += params.edge
 
 
 def test_a_fraction_does_not_fit_an_integer_field(tape):
@@ -340,7 +346,9 @@ WRONG = {
     "one value": (lambda t: nt.sweep(t, counts, {"edge": 5}), ValueError, "'edge' is 5: give a list"),
     "text": (lambda t: nt.sweep(t, counts, {"edge": "123"}), ValueError, "give a list"),
     "instruments": (lambda t: nt.sweep({"a": t}, counts, {"edge": [1]}), TypeError, "is no tape"),
-    "option": (lambda t: nt.sweep(t, counts, {"n": [1]}, params={"fes": 3}), TypeError, "no option 'fes'"),
+    "option": (lambda t: nt.sweep(t, counts, {"edge": [1]}, fes=3), TypeError, "unexpected keyword argument 'fes'"),
+    "option of backtest": (lambda t: nt.backtest(t, counts, edge=3), TypeError, "unexpected keyword argument 'edge'"),
+    "at_close": (lambda t: nt.sweep(t, counts, {"edge": [1]}, at_close="never"), ValueError, "at_close='never'"),
 }
 
 

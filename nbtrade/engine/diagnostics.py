@@ -34,7 +34,7 @@ Declared = Mapping[str, Sequence[str]]  # names of the fields of params, state a
 NUMBA = os.path.dirname(numba.__file__)
 NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
-    'state={"window": "(100,)f8"}'
+    'state=dict(window="(100,)f8")'
 )
 # fields of an account that are worth a look (the others are the engine's)
 ACCOUNT_FIELDS = [

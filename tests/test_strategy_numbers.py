@@ -125,7 +125,7 @@ def tries(market, features, account, state):
         if x >= 0:
             got[16] = market.level(nt.BID, x)
             got[17] = market.depth(nt.ASK, x)
-        got[18] = account.refused
+        got[18] = account.reject_reason
         got[19] = account.n_refused
     for k in range(N):
         x = ODD[k]
@@ -138,7 +138,7 @@ def tries(market, features, account, state):
 tape = nt.open_tape(sys.argv[1])
 result = nt.backtest(tape, tries)
 print(result.final_state["got"].tolist())
-print(result.refusals.to_dict(), result.orders[["side", "px", "qty", "reason"]].to_dict("records"))
+print(result.refusals.to_dict(), result.orders[["side", "px", "size", "reason"]].to_dict("records"))
 
 LOOKS = ("market.level({}, 0)", "market.depth({}, 1)", "market.qty_at({}, 5)", "market.orders_at({}, 5)", "market.on({})", "account.on({})",
          "account.order({})", "market.level(0, {})", "market.depth(0, {})")

@@ -50,7 +50,7 @@ without_module = scope["without_module"]
 
 @nt.strategy(state=[("n", "i8"), ("x", "f4"), ("yes", "?"), ("w", "f8", 3), ("m", "i4", (2, 2))], wake="start", x=0.5, w=(1, 2, 3))
 def prints(market, features, account, state):
-    print(market.n_venues)
+    print(market.n_events)
     print("values", 7, 0.25, state.x, state.yes, None, 2j)
     print()
     print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])
@@ -66,7 +66,7 @@ def prints(market, features, account, state):
         print(5 // state.n)
     except Exception:
         print("caught")
-    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).want_qty)
+    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).requested_qty)
 
 @nt.feature.own(state=[("n", "i8"), ("w", "f8", 2)])
 def shows(market, state):

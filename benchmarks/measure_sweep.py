@@ -1,4 +1,4 @@
-"""Sweeps and edits: many parameter sets in one pass, on one core and on two, and what a changed strategy costs."""
+"""Sweeps and edits: many parameter sets in one pass, on one core and on two, and the time from an edit to its result."""
 
 import importlib.util
 import os
@@ -40,7 +40,7 @@ def one_pass(tape: nt.Tape, values: list[dict[str, float]], latency: nt.Latency,
 
 
 def sweep_rate(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> dict[str, float]:
-    """Event-sets a second on one core; some sets are first compared with runs of their own, byte for byte."""
+    """Event-sets per second on one core; some sets are first compared with separate runs, byte for byte."""
     values = sets(n_sets)
     short = tape.between(int(tape.ts_recv[0]), int(tape.ts_recv[len(tape) // 20]))
     together, config = one_pass(short, values, latency, keep_log=True)

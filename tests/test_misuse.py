@@ -310,9 +310,9 @@ def test_wrong_field(field, words):
 def test_wrong_name(name):
     """A name that cannot be written in Python, or is reserved."""
     for role in ("params", "state"):
-        with pytest.raises(StrategyError, match="a name is a Python identifier|is reserved"):
+        with pytest.raises(StrategyError, match=r"a name is a Python identifier|is reserved"):
             nt.strategy(**{role: {name: 1}})(counts.function)
-    with pytest.raises(StrategyError, match="a name is a Python identifier|is reserved"):
+    with pytest.raises(StrategyError, match=r"a name is a Python identifier|is reserved"):
         nt.strategy(record=[name])(counts.function)
 
 

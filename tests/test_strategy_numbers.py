@@ -138,7 +138,7 @@ def tries(market, account, params, state):
 tape = nt.open_tape(sys.argv[1])
 result = nt.backtest(tape, tries)
 print(result.final_state["got"].tolist())
-print(result.refusals.to_dict(), result.orders[["side", "px", "qty", "reason"]].to_dict("records"))
+print(result.refusals.to_dict(), result.orders[["side", "px", "size", "reason"]].to_dict("records"))
 
 LOOKS = ("market.level({}, 0)", "market.depth({}, 1)", "market.qty_at({}, 5)", "market.orders_at({}, 5)", "market.on({})", "account.on({})",
          "account.order({})", "market.level(0, {})", "market.depth(0, {})")

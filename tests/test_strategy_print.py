@@ -56,7 +56,7 @@ without_module = scope["without_module"]
     record=["fair"],
 )
 def prints(market, account, params, state, features, record):
-    print(market.n_instruments)
+    print(market.n_events)
     print("values", 7, 0.25, state.x, state.yes, None, 2j)
     print()
     print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])

@@ -343,7 +343,7 @@ def test_fee_schedule_and_sales(tape):
 def test_bad_terms():
     """Latencies, limits, lots and rules out of range are refused with their values."""
     for make, words in (
-        (lambda: nt.Latency(entry="-1ms").delays(), "no part may be negative"),
+        (lambda: nt.Latency(entry="-1ms").delays(), "delays cannot be negative"),
         (lambda: nt.Latency.random([], [1]), "needs values"),
         (lambda: nt.Latency.measured([1, 1], [1, 2], [1, 2]), "ascending times"),
         (lambda: nt.Risk(max_order=-1).limits(1.0), "not negative"),

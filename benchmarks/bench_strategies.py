@@ -58,8 +58,8 @@ import sys
 import nbtrade as nt
 scope = {"nt": nt}
 exec(compile('''
-@nt.strategy(state=[("n", "i8")], wake="100ms")
-def from_a_cell(market, features, account, state):
+@nt.strategy(wake="100ms", state={"n": 0})
+def from_a_cell(market, account, state):
     state.n += 1
     account.quote(0, market.bid_px - 3, 1)
 ''', "<ipython-input-1>", "exec"), scope)

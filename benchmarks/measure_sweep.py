@@ -70,7 +70,7 @@ def two_cores(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> 
     for _ in range(repeats):
         for n in (1, 2):
             start = time.perf_counter()
-            tables[n] = nt.sweep(tape, nt.market_maker, grid, workers=n, latency=latency, progress=False)
+            tables[n] = nt.sweep(tape, nt.market_maker, grid, workers=n, latency=latency, sample=0, max_orders=16)
             seconds[n].append(time.perf_counter() - start)
     assert tables[1].equals(tables[2])  # type: ignore[attr-defined]
     return {"ratio": statistics.median(seconds[1]) / statistics.median(seconds[2])}
@@ -79,12 +79,12 @@ def two_cores(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> 
 EDITED = """
 from nbtrade import ASK, BID, UNDEF_PRICE, strategy
 
-@strategy(state=[("edge", "i8")], wake="100ms", edge={edge})
-def edited(market, features, account, state):
+@strategy(wake="100ms", params={{"edge": {edge}}})
+def edited(market, account, params):
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
         return
-    account.quote(BID, market.bid_px - state.edge - {edge}, 1 if account.position < 5 else 0)
-    account.quote(ASK, market.ask_px + state.edge + {edge}, 1 if account.position > -5 else 0)
+    account.quote(BID, market.bid_px - params.edge - {edge}, 1 if account.position < 5 else 0)
+    account.quote(ASK, market.ask_px + params.edge + {edge}, 1 if account.position > -5 else 0)
 """
 
 

@@ -107,7 +107,7 @@ def _ingest_options(parser: argparse.ArgumentParser) -> None:
 def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a tape, or a file as for ingest")
     parser.add_argument("strategy", nargs="?", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="initial value of a state field; may be repeated")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the strategy; may be repeated")
     _model_options(parser)
     parser.add_argument("--symbol", help="the instrument, if a file has several")
     parser.add_argument("--tick", type=float, help="price of one tick, for a file")
@@ -120,7 +120,7 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("tapes", type=Path, nargs="+", help="tapes; each is a separate run")
     parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
     parser.add_argument(
-        "--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field, or of fill_rule; may be repeated"
+        "--grid", action="append", required=True, metavar="NAME=V,V,...", help="values of a parameter, or fill_rule; may be repeated"
     )
     parser.add_argument("--workers", type=int, help="threads (default: one per core)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the table")
@@ -182,7 +182,8 @@ def backtest(options: argparse.Namespace) -> None:
     _check_folders(options.plot, options.report, options.fills)
     result = backtest.backtest(
         options.data,
-        load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
+        load_strategy(options.strategy),
+        params=dict(map(_setting, options.set)),
         tick=options.tick,
         symbol=options.symbol,
         progress=sys.stderr.isatty(),
@@ -207,7 +208,7 @@ def sweep(options: argparse.Namespace) -> None:
     grid = _grid(options.grid)
     progress = sys.stderr.isatty()
     table = sweeps.sweep(
-        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_models(options)
+        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, progress=progress, **_models(options)
     )
     table = table if len(options.tapes) > 1 else table.drop(columns="tape")
     print(table.sort_values("net_pnl", ascending=False).head(20).to_string(index=False))
@@ -245,7 +246,7 @@ def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     for text in texts:
         name, equals, values = text.partition("=")
         if not equals or not values:
-            raise ValueError(f"--grid {text}: write FIELD=VALUE,VALUE,...")
+            raise ValueError(f"--grid {text}: write NAME=VALUE,VALUE,...")
         if name in grid:
             raise ValueError(f"--grid {text}: {name} is given twice. Write all values in one option: --grid {name}=VALUE,VALUE,...")
         grid[name] = values.split(",") if name == "fill_rule" else [_number(f"--grid {text}", value) for value in values.split(",")]
@@ -256,7 +257,7 @@ def _setting(text: str) -> tuple[str, int | float]:
     """("half_spread", 2) of "half_spread=2"."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--set {text}: write FIELD=VALUE")
+        raise ValueError(f"--set {text}: write NAME=VALUE")
     return name, _number(f"--set {text}", value)
 
 

@@ -28,7 +28,7 @@ STEP = 10  # of the clock, an event; messages arrive halfway
 
 
 @nt.strategy(wake="end")
-def nothing(market, features, account, state):
+def nothing(market, account):
     """Ghosts make no decisions."""
 
 

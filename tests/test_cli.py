@@ -15,14 +15,14 @@ STRATEGY = """
 import nbtrade
 
 
-@nbtrade.strategy(state=[("px", "i8")], wake="1s")
-def buyer(market, features, account, state):
+@nbtrade.strategy(wake="1s", state={"px": 0})
+def buyer(market, account, state):
     state.px = market.bid_px
     account.quote(nbtrade.BID, market.bid_px, 1)
 
 
-@nbtrade.strategy(state=[("px", "i8")])
-def wrong(market, features, account, state):
+@nbtrade.strategy(state={"px": 0})
+def wrong(market, state):
     state.px = market.no_such_field
 
 
@@ -176,8 +176,8 @@ def test_not_a_tape(tmp_path, day, run, command):
         assert_wrong(run(command, path), path, "not a tape")
 
 
-def test_unknown_state_field(tape, run):
-    """The error names the unknown field, and the strategy's fields."""
+def test_unknown_parameter(tape, run):
+    """The error names the unknown parameter, and those of the strategy."""
     assert_wrong(run("backtest", tape, "--set", "half_spred=2"), "half_spred", "half_spread", "max_position")
 
 
@@ -211,7 +211,7 @@ def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
     ("arguments", "words"),
     [
         (["--set", "half_spread=wide"], ["half_spread=wide", "not a number"]),
-        (["--set", "half_spread"], ["FIELD=VALUE"]),
+        (["--set", "half_spread"], ["NAME=VALUE"]),
         (["--entry", "soon"], ["soon", "time span"]),
         (["--entry=-1ms"], ["negative"]),
         (["--start", "2025-01-07", "--end", "2025-01-06"], ["before"]),
@@ -231,7 +231,7 @@ def test_wrong_values(tape, run, arguments, words):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--grid", "half_spread"], ["--grid half_spread: write FIELD=VALUE,VALUE"]),
+        (["--grid", "half_spread"], ["--grid half_spread: write NAME=VALUE,VALUE"]),
         (["--grid", "half_spread=1,wide"], ["--grid half_spread=1,wide: 'wide' is not a number"]),
         (["--grid", "half_spread=1", "--grid", "half_spread=2"], ["half_spread is given twice"]),
         (["--grid", "fill_rule=lucky"], ["'lucky'", *FILL_RULES]),

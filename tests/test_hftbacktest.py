@@ -25,8 +25,8 @@ PEER = Path(__file__).parents[1] / "benchmarks" / "peers" / "hftbacktest_fills.p
 INTERVAL, LATENCY = 100_000_000, 1_000_000
 
 
-@nt.strategy(state=[("last", "i8", 2), ("id", "i8", 2)], wake=INTERVAL)
-def maker(market, features, account, state):
+@nt.strategy(wake=INTERVAL, state={"last": "(2,)i8", "id": "(2,)i8"})
+def maker(market, account, state):
     """Cancel each side's order, and send another one whose price and size are derived from the time."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.n_events == 0:
         return

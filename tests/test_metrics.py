@@ -72,7 +72,7 @@ def test_many_accounts_at_once_are_each_alone(tape):
     """Totals of an array of accounts equal those of each account's result."""
     table = nt.sweep(tape, nt.market_maker, GRID, latency=LATENCY, fees=FEES, progress=False)
     for row in table.to_dict("records"):
-        alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=FEES, max_orders=16, **{name: row[name] for name in GRID}).summary
+        alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=FEES, params={name: row[name] for name in GRID}).summary
         assert {name: row[name] for name in metrics.TOTALS_METRICS} == {name: alone[name] for name in metrics.TOTALS_METRICS}
 
 
@@ -203,7 +203,7 @@ def test_rows_of_unknown_code_are_not_kept(tape, tmp_path):
 def test_schedules_have_the_same_fees_in_a_sweep(tape):
     """A fee schedule gives a sweep the fees of a backtest, with samples and without."""
     fees = nt.Fees(schedule=lambda fills: np.where(fills["traded"] <= 10, 0.3, 0.1) * fills["size"])
-    alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=fees, max_orders=16, half_spread=1.0).summary
+    alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=fees, params={"half_spread": 1.0}).summary
     assert alone["fees"] > 0
     for sample in (0, "1s"):
         table = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, latency=LATENCY, fees=fees, sample=sample, progress=False)

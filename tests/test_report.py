@@ -23,8 +23,8 @@ def result(tape):
     return nt.backtest(tape, nt.market_maker, **TERMS)
 
 
-@nt.strategy(state=[("n", "i8")], wake="1s")
-def idle(market, features, account, state):
+@nt.strategy(wake="1s", state={"n": 0})
+def idle(state):
     state.n += 1
 
 

@@ -56,6 +56,7 @@ def test_saved_results_are_equal(tape, tmp_path):
             assert (a.configuration["sample"], repr(a)) == (b.configuration["sample"], repr(b)) if b.configuration else True
     idle_again = nt.load_result(tmp_path / "idle")
     assert np.isnan(idle_again.parameters["level"])
+    assert np.isnan(idle_again.final_state["level"])
     assert idle_again.final_state["deep"][1, 2] == idle_again.n_wakes > 0
 
 

@@ -49,8 +49,8 @@ def replay_of(tape):
     return replay
 
 
-@nt.strategy(state=[("n", "i8")], wake="event")
-def by_events(market, features, account, state):
+@nt.strategy(wake="event", state={"n": 0})
+def by_events(market, account, state):
     """Quotes at the touch, looked at again at every event."""
     state.n += 1
     if market.bid_px < market.ask_px and market.ask_px != nt.UNDEF_PRICE:

@@ -15,25 +15,26 @@ import inspect
 import linecache
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numba
-import numpy as np
 
 from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
 from nbtrade._numba.readonly import CANNOT
+from nbtrade.engine.arguments import ARGUMENTS
+from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.kernels.market import MARKET, MarketRecord
 from nbtrade.engine.kernels.records import ACCOUNT
 from nbtrade.engine.kernels.shown import AccountRecord
 from nbtrade.errors import StrategyError
 
+Declared = Mapping[str, Sequence[str]]  # names of the fields of params, state and record
 NUMBA = os.path.dirname(numba.__file__)
-ARGUMENTS = ("market", "features", "account", "state")
 NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
-    'state=[("window", "f8", 100), ...]'
+    'state=dict(window="(100,)f8")'
 )
 # fields of an account that are worth a look (the others are the engine's)
 ACCOUNT_FIELDS = [
@@ -92,28 +93,35 @@ def _place_in(file: str, line: int) -> str:
 
 # --- when it is made ----------------------------------------------------------------------------------------
 def check_signature(function: Callable[..., Any]) -> None:
-    """Raise StrategyError for another number of arguments, and for a function that yields."""
-    name, names = function.__name__, tuple(inspect.signature(function).parameters)
+    """Raise StrategyError for an argument that there is not, and for a function that yields."""
+    name, parameters = function.__name__, inspect.signature(function).parameters.values()
     where = source_line(function, function.__code__.co_firstlineno)
-    if len(names) != len(ARGUMENTS):
-        raise StrategyError(f"{name} takes ({', '.join(names)}); a strategy takes ({', '.join(ARGUMENTS)}).\nIn {where}")
+    for one in parameters:
+        if one.name not in ARGUMENTS or one.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            close = difflib.get_close_matches(one.name, ARGUMENTS, 1) if one.name not in ARGUMENTS else []
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise StrategyError(
+                f"{name} takes {str(one)!r}; a strategy takes any of {', '.join(ARGUMENTS)}, by name and in any order.{hint}\nIn {where}"
+            )
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
         raise StrategyError(f"{name} yields or is async: its body would never run. A strategy is a plain function.\nIn {where}")
 
 
 # --- when it is compiled --------------------------------------------------------------------------------------
-def check_names(function: Callable[..., Any], dtype: np.dtype) -> None:
-    """Raise StrategyError for an unknown field or method of the arguments, and for a write to market or account."""
+def check_names(function: Callable[..., Any], declared: Declared) -> None:
+    """Raise StrategyError for an unknown field or method of the arguments, and for a write to what cannot be set.
+
+    declared : fields of params, state and record
+    """
     found = needs_python(function)
     if found:
         what, inner, line = found
         raise _refused(function, what + ".", source_line(inner, line))
-    names = tuple(inspect.signature(function).parameters)
-    for line, role, attribute, is_write in _attributes(function, dict(zip(names, ARGUMENTS, strict=True))):
-        fields, methods = known_names(role, dtype)
+    for line, role, attribute, is_write in _attributes(function, set(inspect.signature(function).parameters)):
+        fields, methods = known_names(role, declared)
         if attribute not in fields + methods:
-            raise _not_compiled(function, _unknown(role, attribute, fields, methods), line)
-        if is_write and role != "state":
+            raise _not_compiled(function, _unknown(role, attribute, fields, methods, declared), line)
+        if is_write and role not in ("state", "record"):
             raise _not_compiled(function, f"{role}.{attribute} {CANNOT}.", line)
 
 
@@ -125,30 +133,31 @@ def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyErr
     return StrategyError(f"{function.__name__} cannot be compiled: {what}\nIn {where}")
 
 
-def known_names(role: str, dtype: np.dtype) -> tuple[list[str], list[str]]:
-    """Fields and methods of market, account or state."""
-    fields = {"market": MARKET, "account": ACCOUNT, "state": dtype}[role].names or ()
+def known_names(role: str, declared: Declared) -> tuple[list[str], list[str]]:
+    """Fields and methods of an argument."""
+    fields = {"market": MARKET.names, "account": ACCOUNT.names, **declared}[role] or ()
     record = {"market": MarketRecord, "account": AccountRecord}.get(role)
-    return [f for f in fields if f != "_" or role != "state"], [m for m in RECORD_METHODS if m in vars(record)] if record else []
+    return [f for f in fields if f != HIDDEN], [m for m in RECORD_METHODS if m in vars(record)] if record else []
 
 
-def _unknown(role: str, attribute: str, fields: list[str], methods: list[str]) -> str:
+def _unknown(role: str, attribute: str, fields: list[str], methods: list[str], declared: Declared) -> str:
     close = difflib.get_close_matches(attribute, [*methods, *fields], 1)
     shown = ACCOUNT_FIELDS if role == "account" else [f for f in fields if not f.endswith("_at")]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    elsewhere = [other for other in declared if attribute in declared[other] and attribute != HIDDEN]
+    hint = f" It is a field of {elsewhere[0]}." if elsewhere else f" Did you mean {close[0]!r}?" if close else ""
     more = f" Methods: {', '.join(methods)}." if methods else ""
     return f"{role} has no field or method {attribute!r}.{hint} Fields: {', '.join(shown) or 'none'}.{more}"
 
 
-def _attributes(function: Callable[..., Any], roles: dict[str, str]) -> Iterator[tuple[int, str, str, bool]]:
-    """(line, market | account | state, attribute, is it set) for every such word in the bytecode."""
-    roles = {name: role for name, role in roles.items() if role != "features"}
+def _attributes(function: Callable[..., Any], roles: set[str]) -> Iterator[tuple[int, str, str, bool]]:
+    """(line, argument, attribute, is it set) for every such word in the bytecode."""
+    roles = roles - {"features"}
     code, line, before, is_copied = function.__code__, function.__code__.co_firstlineno, "", False
     set_later = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"}  # the argument's name means something else then
     for i in dis.get_instructions(code):
         line = (i.positions.lineno if i.positions else None) or line
         if i.opname in {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"} and before in roles and before not in set_later:
-            yield line, roles[before], str(i.argval), is_copied or i.opname == "STORE_ATTR"
+            yield line, before, str(i.argval), is_copied or i.opname == "STORE_ATTR"
         is_copied = i.opname == "COPY" and before in roles  # state.n += 1
         if i.opname.startswith("LOAD_FAST"):
             before = str(i.argval[-1] if isinstance(i.argval, tuple) else i.argval)
@@ -156,14 +165,15 @@ def _attributes(function: Callable[..., Any], roles: dict[str, str]) -> Iterator
             before = ""
 
 
-def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.dtype) -> StrategyError:
+def compile_error(error: BaseException, function: Callable[..., Any], declared: Declared) -> StrategyError:
     """What a user needs of Numba's error."""
     text = str(error)
     if CANNOT in text:
         return _refused(function, *_store(text))
     if isinstance(error, KeyError):  # Numba's records raise it as it is, for an unknown field
         word = str(error.args[0])
-        what = f"there is no field {word!r}. Fields of the state: {', '.join((dtype.names or ())[:-1]) or 'none'}."
+        fields = (f"{role}: {', '.join(f for f in declared[role] if f != HIDDEN) or 'none'}" for role in declared)
+        what = f"there is no field {word!r}. Fields of {'; '.join(fields)}."
     else:
         what, word = _explanation(text)
     line = _line_of(error, text, function, word)
@@ -219,7 +229,7 @@ def _line_of(error: BaseException, text: str, function: Callable[..., Any], word
 # --- when it runs ---------------------------------------------------------------------------------------------
 def runtime_error(function: Callable[..., Any], what: str, line: int, when: str, state: dict[str, Any]) -> StrategyError:
     """A strategy raised."""
-    values = ", ".join(f"{name}={value}" for name, value in state.items() if name != "_")
+    values = ", ".join(f"{name}={value}" for name, value in state.items() if name != HIDDEN)
     return StrategyError(
         f"strategy {function.__name__} raised {what}\nIn {source_line(function, line)}\n"
         f"{when}. State as that call left it: {values or 'no fields'}."

@@ -14,8 +14,10 @@ import numpy as np
 
 from nbtrade._numba.jit import as_record_array
 from nbtrade.engine.config import RunConfig
+from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.kernels.outcome import public_orders, public_totals
 from nbtrade.engine.models import Fees, Latency
+from nbtrade.engine.recording import named_rows
 from nbtrade.engine.simulation import Simulation
 from nbtrade.prices import TickSize
 from nbtrade.results import metrics
@@ -117,6 +119,7 @@ class Outcome:
             order_rows=partial(orders_of, self._own_orders(k)),
             sample_rows=samples,
             sample_fees=sample_fees,
+            record_rows=self.records(k),
             account=account,
             market=self.market,
             final_state=_state(self.simulation.states[k]),
@@ -169,6 +172,17 @@ class Outcome:
         samples = self.simulation.all_samples()
         samples = samples[samples["instrument"] == self.v] if len(self.simulation.instruments) > 1 else samples
         return _ByAccount(samples, samples["account"], self.n_accounts)
+
+    def records(self, k: int) -> np.ndarray:
+        """(ts, fields)[n] that account k recorded, by time: the same for every instrument, because one strategy trades them all."""
+        names = self.simulation.strategy.recorded
+        rows = self._split_records.of(k) if self.n_accounts > 1 else self.simulation.recording.rows()
+        return named_rows(rows, names)
+
+    @cached_property
+    def _split_records(self) -> _ByAccount:
+        rows = self.simulation.recording.rows()
+        return _ByAccount(rows, rows["account"], self.n_accounts)
 
     def _own_orders(self, k: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
         """(OWN[], numbers of account k's rows in it; None: all), finished and open orders."""
@@ -257,4 +271,4 @@ def _state(state: np.void) -> np.ndarray:
 @cache
 def _state_dtype(dtype: np.dtype) -> np.dtype:
     """The strategy's fields without gaps."""
-    return np.dtype([(name, dtype[name]) for name in dtype.names or () if name != "_"])
+    return np.dtype([(name, dtype[name]) for name in dtype.names or () if name != HIDDEN])

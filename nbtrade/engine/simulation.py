@@ -13,10 +13,12 @@ from nbtrade._numba import traceback
 from nbtrade._numba.pointers import array_address
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import diagnostics
+from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.instrument_state import LOG_ROWS, Delays, InstrumentState, concatenated, hand_over, new_log, new_records
 from nbtrade.engine.kernels import event_loop, market, order_entry, records
+from nbtrade.engine.recording import Recording
 from nbtrade.engine.strategy import Strategy
-from nbtrade.errors import CapacityError
+from nbtrade.errors import CapacityError, StrategyError
 
 MOST_CLOSED = 2**31 - 1  # lots of an own order are an i4
 
@@ -29,24 +31,28 @@ def shares_book(strategy: Strategy, feed: int) -> bool:
 class Simulation:
     """Records of one run of k accounts over one or more instruments.
 
-    states  : STATE[k] initial state records      books : a Book for each instrument, before its first row
+    params  : PARAMS[k]: one record per account   books : a Book for each instrument, before its first row
     delays  : latencies                           sample : ns between samples, 0 for none
     slots   : order slots of an account           keep_log : keep fills and orders
     limits  : ACCOUNT fields -> values, scalar or [k]: fill rule, lot, risk
+    recorded : bool[k]: accounts whose recorded rows are kept; None: all
     """
 
     def __init__(
         self,
         strategy: Strategy,
-        states: np.ndarray,
+        params: np.ndarray,
         books: Sequence[arrays.Book],
         delays: Delays,
         sample: int,
         slots: int,
         keep_log: bool,
         limits: dict[str, int | np.ndarray] | None = None,
+        recorded: np.ndarray | None = None,
     ) -> None:
-        self.strategy, self.states, self.n_accounts = strategy, states.copy(), len(states)
+        self.strategy, self.n_accounts = strategy, len(params)
+        self.params, self.states = params.copy(), strategy.states(len(params))
+        self.given_params = self.params.tobytes()
         self.one_book = shares_book(strategy, delays.feed)
         self.accounts = new_records(records.ACCOUNT, len(books) * self.n_accounts)
         self.market = new_records(market.MARKET, len(books))
@@ -62,6 +68,7 @@ class Simulation:
         self.instrument_records["all_fifo"] = not self.accounts["rule"].any()
         self._set_market()
         self.run = self._new_run(sample)
+        self.recording = Recording(self.run, strategy.recorded, self.n_accounts, recorded)
 
     def accounts_of(self, v: int) -> np.ndarray:
         """ACCOUNT[k] on instrument v."""
@@ -105,6 +112,7 @@ class Simulation:
             array_address(self.market),
         )
         run["no_features_at"] = array_address(self.no_features)
+        run["params_at"], run["params_bytes"] = array_address(self.params), self.params.dtype.itemsize
         run["states_at"], run["state_bytes"] = array_address(self.states), self.states.dtype.itemsize
         run["end_ts"] = records.NEVER
         return run
@@ -133,6 +141,7 @@ class Simulation:
                 break
         if final:
             self.drain()
+            self._check_params()
 
     def n_rows(self) -> int:
         """Rows that the exchanges' clocks have passed."""
@@ -184,6 +193,16 @@ class Simulation:
             instrument.resend_orders(first_ts + instrument.delays.feed)
         self.accounts["shared_row"], self.accounts["wake_bits"] = -1, 0  # rows are counted anew
 
+    def _check_params(self) -> None:
+        if self.params.tobytes() != self.given_params:
+            given = np.frombuffer(self.given_params, self.params.dtype)
+            k = next(k for k in range(self.n_accounts) if given[k].tobytes() != self.params[k].tobytes())
+            before, after = (self.strategy.params.values(rows[k]) for rows in (given, self.params))
+            raise StrategyError(
+                f"strategy {self.strategy.name} changed its params (account {k}): {before} became {after}. Params are read-only; a pointer "
+                "was used to write to them. Use a field of state for what changes."
+            )
+
     def _note_remaining_trades(self) -> None:
         """Trades and events after the session's last wake are seen too."""
         for instrument in self.instruments:
@@ -193,7 +212,7 @@ class Simulation:
         """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""
         k, ts = int(self.run["failed_account"][0]), int(self.market["ts"][0])
         state = dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))
-        what, line = traceback.exception_of(state["_"])
+        what, line = traceback.exception_of(state[HIDDEN])
         when = f"At {np.datetime64(ts, 'ns')} UTC (wake {int(self.run['n_wakes'][0]):,}, account {k})"
         function = self.strategy.function
         raise diagnostics.runtime_error(function, what, function.__code__.co_firstlineno + line, when, state)
@@ -208,6 +227,7 @@ class Simulation:
             part, self.samples = hand_over(self.samples, n, schema.SAMPLE)
             self.sample_log.append(part)
             self.run["n_samples"], self.run["samples_at"] = 0, array_address(self.samples)
+        self.recording.drain()
 
     def _make_room(self) -> None:
         self.drain()

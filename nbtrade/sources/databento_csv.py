@@ -3,7 +3,6 @@
 Read with pandas in chunks; prices are rounded to the 1e-9 they were written with, which is exact below 9 million.
 """
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from nbtrade.errors import SourceError
 from nbtrade.schema import PRICE_SCALE, RECORD, RTYPE_MBO, UNDEF_PRICE
 from nbtrade.sources.base import BATCH_RECORDS, Progress, Source
 from nbtrade.sources.zstd_frames import end_of_frames
+from nbtrade.storage.system import map_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def _check_end(path: Path) -> None:
     """Raise SourceError when a file ends inside a line or a zstd frame: numbers cut short still look like numbers."""
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes). Was the download finished?")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open(path, "rb") as file, map_whole(file) as data:
         if path.suffix != ".zst":
             if data[-1:] != b"\n":
                 raise SourceError(f"{path} is cut short: its last line has no line break. Download or copy it again.")

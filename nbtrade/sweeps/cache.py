@@ -40,7 +40,7 @@ class SweepCache:
             )
         self.owns_file = not isinstance(file, BlockFile)
         self.blocks = file if isinstance(file, BlockFile) else BlockFile(file)
-        self.common = hash_of((__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options)))
+        self.common = hash_of((__version__, code, *strategy.key, dict(options)))
 
     def name(self, tape: Tape, values: Mapping[str, Any]) -> str:
         """The block name of one set's row on one tape."""

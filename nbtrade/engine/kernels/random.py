@@ -1,10 +1,11 @@
 """Random numbers for strategies: a seeded generator in a field `rng` of the strategy's state.
 
-    @nbtrade.strategy(state=[("rng", "i8"), ...], wake="1s", rng=7)
-    def taker(market, features, account, state):
+    @nbtrade.strategy(wake="1s", state={"rng": 7})
+    def taker(market, account, state):
         if nbtrade.uniform(state) < 0.1: ...
 
-The field is the seed and counts on, so a run repeats exactly, and each account of a sweep has the stream its seed gives it.
+The field is the seed and counts on, so a run repeats exactly. For a stream per set of a sweep make the seed a parameter, and begin with it:
+`if market.wake & nbtrade.START: state.rng = params.seed`.
 """
 
 import math

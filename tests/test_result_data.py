@@ -32,7 +32,7 @@ def test_equal_runs_are_equal(tape, result):
     assert again is not result
     assert len({again, result}) == 1
     for other in (
-        run(tape, half_spread=2, instrument=nt.Instrument(multiplier=50, currency="USD")),
+        run(tape, params={"half_spread": 2}, instrument=nt.Instrument(multiplier=50, currency="USD")),
         run(tape, instrument=nt.Instrument(multiplier=50)),
         run(tape, instrument=nt.Instrument(multiplier=5, currency="USD")),
         run(tape, fees=nt.Fees(), instrument=nt.Instrument(multiplier=50, currency="USD")),
@@ -106,8 +106,8 @@ def test_wrong_arrays_are_refused():
 # --- provenance -----------------------------------------------------------------------------------
 def test_where_it_comes_from(tape, result):
     """Strategy, parameters, configuration, tape and versions of the run."""
-    assert (result.strategy, result.parameters["half_spread"]) == ("market_maker", nt.market_maker.defaults["half_spread"])
-    assert run(tape, half_spread=2).parameters["half_spread"] == 2
+    assert (result.strategy, result.parameters["half_spread"]) == ("market_maker", 1.0)
+    assert run(tape, params={"half_spread": 2}).parameters["half_spread"] == 2
     c = result.configuration
     assert (c["latency"]["entry"], c["fees"]["maker"], c["fill_rule"], c["max_orders"]) == ("1ms", -0.1, "fifo", 64)
     assert (c["sample"], c["at_close"], c["risk"]["max_order"], c["instrument"]["currency"]) == (10**9, "carry", 0, "USD")

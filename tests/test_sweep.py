@@ -344,9 +344,9 @@ def test_bad_terms():
     """Latencies, limits, lots and rules out of range are refused with their values."""
     for make, words in (
         (lambda: nt.Latency(entry="-1ms").delays(), "delays cannot be negative"),
-        (lambda: nt.Latency.random([], [1]), "needs values"),
+        (lambda: nt.Latency.random([], [1]), "needs at least one value"),
         (lambda: nt.Latency.measured([1, 1], [1, 2], [1, 2]), "ascending times"),
-        (lambda: nt.Risk(max_order=-1).limits(1.0), "not negative"),
+        (lambda: nt.Risk(max_order=-1).limits(1.0), "limits cannot be negative"),
     ):
         with pytest.raises(ValueError, match=words):
             make()

@@ -1,7 +1,7 @@
 """The book of a tape at any row.
 
-A book at any row is the checkpoint before it plus at most CHECKPOINT_ROWS rows of replay. Because an order is known by its
-priority (the row that queued it), finding the order a row takes from is an index, not a search by id.
+A book at any row is the latest earlier checkpoint plus a replay of at most CHECKPOINT_ROWS rows. Since an order is identified by its
+priority (the row that queued it), finding the order that a row changes is an index, not a search by id.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @kernel
 def orders_at(events, first, last, live, n, out):
-    """Orders live before row `last`, from the n in `live`, which were live before row `first`.
+    """Orders live before row `last`, given the n in `live`, which were live before row `first`.
 
     events : EVENT[m]   live : LIVE[>= n], ordered by prio   out : LIVE[n + last - first]
-    Returns how many; those with qty 0 are left in between: filter. Order stays that of prio.
+    Returns the count, including removed orders, which have qty 0: filter them out. Sorted by prio.
     """
     for i in range(n):
         out[i] = live[i]
@@ -77,18 +77,18 @@ class BookState:
 
     @property
     def bid_px(self) -> int:
-        """Best bid in ticks, UNDEF_PRICE when there is none."""
+        """Best bid in ticks, UNDEF_PRICE when the side is empty."""
         px = self.orders["px"][self.orders["side"] == BID]
         return int(px.max()) if len(px) else UNDEF_PRICE
 
     @property
     def ask_px(self) -> int:
-        """Best ask in ticks, UNDEF_PRICE when there is none."""
+        """Best ask in ticks, UNDEF_PRICE when the side is empty."""
         px = self.orders["px"][self.orders["side"] == ASK]
         return int(px.min()) if len(px) else UNDEF_PRICE
 
     def levels(self, n: int | None = None) -> "pd.DataFrame":
-        """Depth by level, Databento's names without the index: bid_px, bid_sz, bid_ct, ask_px, ask_sz, ask_ct."""
+        """Depth by level, in Databento's names without the index: bid_px, bid_sz, bid_ct, ask_px, ask_sz, ask_ct."""
         import pandas as pd
 
         columns: dict[str, Any] = {}

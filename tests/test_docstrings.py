@@ -18,6 +18,8 @@ MODULES = (
     "nbtrade.tape.ingest",
     "nbtrade.tape.tape",
     "nbtrade.tape.rows",
+    "nbtrade.tape.book_snapshot",
+    "nbtrade.tape.audit",
     "nbtrade.synthetic.market",
     "nbtrade.prices",
     "nbtrade.target",
@@ -36,7 +38,13 @@ MODULES = (
     "nbtrade.feature.impact_features",
 )
 NAMESPACES = ("nbtrade.feature", "nbtrade.synthetic", "nbtrade.target")  # every function in their `__all__`
-CLASSES = ("nbtrade.Tape", "nbtrade.FeatureMatrix", "nbtrade.prices.TickSize", "nbtrade.feature.expression.Level")
+CLASSES = (
+    "nbtrade.Tape",
+    "nbtrade.tape.book_snapshot.BookState",
+    "nbtrade.FeatureMatrix",
+    "nbtrade.prices.TickSize",
+    "nbtrade.feature.expression.Level",
+)
 CLASSES += ("nbtrade.feature.expression.Flow", "nbtrade.target.Target")  # and their public methods and properties
 
 # Still in the short form. Remove a name once its docstring has the sections.

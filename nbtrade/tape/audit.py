@@ -14,7 +14,26 @@ from nbtrade.tape.rows import TapeRows
 
 @dataclass(frozen=True)
 class Audit:
-    """The findings of a replay. `crossed_rows`: i8, rows (of the whole tape) of the first crossed event ends."""
+    """The findings of a replay. `print` shows them.
+
+    Parameters
+    ----------
+    n_rows, n_events : int
+        Rows and events of the tape.
+    n_crossed : int
+        Events after which the best bid is at or above the best ask.
+    n_negative : int
+        Rows that take a level below zero or have a wrong TURN flag: above 0 the tape is damaged.
+    crossed_rows : i8[n]
+        Rows (of the whole tape) of the first 10,000 crossed event ends.
+    faults : dict
+        Faults in the source's records: kind -> count and the first record numbers.
+
+    Examples
+    --------
+    >>> tape.audit().n_crossed
+    0
+    """
 
     n_rows: int
     n_events: int

@@ -1,8 +1,8 @@
-"""Random small markets and random scripts: everything that may happen, far more often than it does.
+"""Random small markets and random scripts: every possible event, far more often than in reality.
 
 A market is a list of model records in ticks, around 100: adds, cancels and partial cancels, modifies, executions of one and
-of several orders, icebergs, crossed books, clears, snapshots, trades that nothing explains, events of several records, and
-clocks that stand still. A script is {time: [Action]}.
+several orders, icebergs, crossed books, clears, snapshots, unexplained trades, events of several records, and
+clocks that do not advance. A script is {time: [Action]}.
 """
 
 import random
@@ -15,10 +15,10 @@ OTHER = {"B": "A", "A": "B"}
 
 
 class Market:
-    """Makes records, and keeps the resting orders so that they make sense: id -> [side, price, size], oldest place first."""
+    """Makes records, and keeps the resting orders so that the records are consistent: id -> [side, price, size], oldest first."""
 
     def __init__(self, seed, crossing=0.03, wild=0.02, start=1000, unit=1):
-        """`unit`: all sizes are about so many times larger, give or take a lot."""
+        """`unit`: all sizes are about this many times larger, within a lot."""
         self.rng, self.unit = random.Random(seed), unit
         self.crossing, self.wild = crossing, wild
         self.orders, self.records = {}, []
@@ -95,7 +95,7 @@ class Market:
             self._take(id_, qty)
             if size == qty or self.rng.random() < 0.5:
                 after.append(("C", side, best, qty, id_))
-            else:  # an M: the rest, or an iceberg's next part, which goes to the back
+            else:  # an M: the remainder, or an iceberg's next part, which goes to the back
                 rest = size - qty + (self._size(1, 4) if self.rng.random() < 0.3 else 0)
                 self.orders[id_] = [side, best, rest]
                 after.append(("M", side, best, rest, id_))
@@ -116,7 +116,7 @@ class Market:
     def _nothing(self):
         self._record("N", "N", UNDEF_PRICE, 0, 0)
 
-    # Insides
+    # Parts of events
 
     def _size(self, least, most):
         size = self.rng.randint(least, most) * self.unit

@@ -180,5 +180,5 @@ def test_floats_are_refused_when_compiled(tape):
     def floats(account):
         account.submit(nt.BID, math.nan, 1)
 
-    with pytest.raises(StrategyError, match=r"'px' of submit is an integer, and this is float64"):
+    with pytest.raises(StrategyError, match=r"'px' of submit must be an integer, not float64"):
         nt.backtest(tape, floats)

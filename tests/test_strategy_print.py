@@ -231,7 +231,7 @@ REFUSED = [
     (formatted, "may not allocate", 'print(f"{market.bid_px}")'),
     (formatted_in_helper, "may not allocate", "print(formats(market.bid_px))"),
     (keyword, "no sep=, end= or file=", 'print(1, 2, sep=",")'),
-    (method_not_called, "print shows values", "print(account.cancel_all)"),
+    (method_not_called, "print needs a value", "print(account.cancel_all)"),
     (reads_input, "'input'", "input()"),
 ]
 

@@ -1,12 +1,12 @@
 """Records that users' functions read and cannot change: the market, the account, an order, params, named features.
 
     engine      plain record of ACCOUNT      reads and writes
-    strategy    AccountType, the same bytes  reads; a store does not compile, and has methods (_numba/records.py)
+    strategy    AccountType, the same bytes  reads; a store does not compile; has methods (_numba/records.py)
 
-The type decides, so an alias, a tuple, a condition, a loop variable or a helper function changes nothing: each compiles for the type that
-it gets. Array fields are read-only arrays, and so are their slices. `method` casts to the plain record before nbtrade's own code runs.
-Without the JIT a class with the same fields raises at the store. Weak case: whoever takes an address from a record and makes a pointer of
-it can write anywhere, as in C.
+The type decides, so an alias, a tuple, a condition, a loop variable or a helper function makes no difference: each is compiled for the
+type it receives. Array fields are read-only arrays, and so are their slices. `method` casts to the plain record before nbtrade's code runs.
+Without the JIT a class with the same fields raises at the store. Weak case: code that takes an address from a record and makes a pointer
+from it can write anywhere, as in C.
 """
 
 import operator
@@ -43,7 +43,7 @@ class ReadOnlyNested(types.NestedArray):
 
 
 class ReadOnlyRecord(types.Record):
-    """A record that cannot be set. role : what messages call it"""
+    """A record that cannot be set. role : its name in error messages"""
 
     role = "this record"
 
@@ -90,13 +90,13 @@ class _SetItem(AbstractTemplate):
 
 
 class _NoWayAround(AttributeTemplate):
-    """Views of an array that would forget that it is read-only."""
+    """Views of an array that would lose the read-only flag."""
 
     def resolve_flat(self, array: Any) -> Any:
-        raise TypingError(f"nbtrade: this array {CANNOT}; .flat is not for reading only: use indices")
+        raise TypingError(f"nbtrade: this array {CANNOT}; .flat would allow writing: use indices")
 
     def resolve_ctypes(self, array: Any) -> Any:
-        raise TypingError(f"nbtrade: this array {CANNOT}; .ctypes is not for reading only")
+        raise TypingError(f"nbtrade: this array {CANNOT}; .ctypes would allow writing: use indices")
 
 
 for array_class in (ReadOnlyArray, ReadOnlyNested):
@@ -105,7 +105,7 @@ for array_class in (ReadOnlyArray, ReadOnlyNested):
 
 @intrinsic
 def engine_record(typingctx, record):  # type: ignore[no-untyped-def]
-    """A strategy's record as the engine's own, which can be set: the same pointer."""
+    """A strategy's record as the engine's type, which can be set: the same pointer."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         return builder.bitcast(args[0], context.get_value_type(signature.return_type))

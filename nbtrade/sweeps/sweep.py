@@ -154,8 +154,8 @@ def sweep(
 
 def _chosen(record: Iterable[int], n: int, strategy: Strategy) -> frozenset[int]:
     """The numbers of the sets whose records are kept. Raises ValueError, StrategyError."""
-    chosen = list(record) if isinstance(record, Iterable) and not isinstance(record, str) else None
-    if chosen is None or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):
+    chosen: list[Any] = list(record)
+    if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):
         raise ValueError(f"record={record!r}: give the numbers of the sets whose records are kept, such as record=[0, 5]")
     beyond = [i for i in chosen if not 0 <= i < n]
     if beyond:

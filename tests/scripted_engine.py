@@ -1,11 +1,11 @@
-"""Scripted accounts in the engine: the jitted strategy that plays a script out of its params (see tests/scripted.py).
+"""Scripted accounts in the engine: a compiled strategy that plays the script in its params (see tests/scripted.py).
 
     params  actions as columns, one number each        at what i px qty kind ref on
-    state   next: the first action not yet done
-            slot_of[instrument, id]                    what the script names by id
-            looks[LOOK * n], owns[OWN * n]             what it saw: one row a call, one row an open order
+    state   next: the first action still to do
+            slot_of[instrument, id]                    slot of each order that the script names by id
+            looks[LOOK * n], owns[OWN * n]             observations: a row per call, a row per open order
 
-`ran(...)` gives the engine's outcome in the oracle's words, so that the two can be compared by ==.
+`ran(...)` returns the engine's outcome in the oracle's form, so the two compare with ==.
 """
 
 import copy
@@ -27,7 +27,7 @@ from scripted import FIXED_PX, Look
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
 LOOK = 33
-DEEP = 21  # from here on: what is below the top, bids then asks
+DEEP = 21  # from here on: levels below the top, bids then asks
 OWN = 9
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
@@ -46,7 +46,7 @@ STATE = {
 
 @nt.strategy(wake="1ms", params=SCRIPT, state=STATE)
 def scripted(market, account, params, state):
-    """Look, then do what is due."""
+    """Record a `Look`, then perform the actions that are due."""
     for v in range(params.n_venues):
         seen = market.on(v)
         ours = account.on(v)
@@ -131,13 +131,13 @@ def scripted(market, account, params, state):
         elif what == FLATTEN:
             slot = ours.flatten()
         if what != CANCEL and what != REPLACE and slot >= 0 and ours.order(slot).id >= state.n_sent[v]:
-            state.n_sent[v] = ours.order(slot).id  # an order that closed the position has had a number of its own
+            state.n_sent[v] = ours.order(slot).id  # closing the position used up an order id
             state.slot_of[v * N_ACTIONS + state.n_sent[v]] = slot
             state.n_sent[v] += 1
 
 
 def strategy_of(wakes, interval):
-    """Return the scripted strategy with these wakes; it is compiled once for all."""
+    """Return the scripted strategy with these wakes; all of them share one compilation."""
     scripted.address  # noqa: B018
     other = copy.copy(scripted)
     other.wakes = sum(1 << WAKES.index(wake) for wake in wakes)
@@ -157,24 +157,24 @@ def values_of(script, n_venues=1):
 
 
 class Outcome(NamedTuple):
-    """What a run gave, in the oracle's words."""
+    """Outcome of a run in the oracle's form."""
 
     fills: list
     orders: list  # (id, side, kind, px, qty, filled, state, reason)
     looks: list
     samples: list  # (ts, bid_px, ask_px, position, cash)
-    totals: tuple  # true position and cash, lots made and taken, late messages
+    totals: tuple  # true position and cash, maker and taker lots, late messages
 
 
 def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, feed=0, rule="fifo", capacity=64, limits=None, sample=0):
-    """Return the engine's RunConfig for scripts, one an account, from the oracle's words."""
+    """Return the engine's RunConfig for one script per account, from settings in the oracle's form."""
     latency = entry if isinstance(entry, nt.Latency) else nt.Latency(entry=entry, response=response, feed=feed)
     strategy = strategy_of(wakes, interval)
     risk, lot = nt.Risk(), 1
     if limits is not None:
         lot = limits.lot
         rate = limits.max_rate, limits.rate_interval
-        # a tick of a lot is worth 0.01 here: the loss is given in currency
+        # a tick-lot is worth 0.01 here, and the loss limit is in currency
         risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
     return new_config(
         strategy,
@@ -189,7 +189,7 @@ def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, fee
 
 
 def ran(tapes, scripts, *, flatten=False, **setup):
-    """Run scripts, one an account, over tapes, one an instrument; return [[Outcome of account k] of instrument v]."""
+    """Run one script per account over one tape per instrument; return [[Outcome of account k] of instrument v]."""
     setup = setup_of(scripts, len(tapes), **setup)
     simulation = backtest.run_tapes(tapes, setup)
     simulation.close_session(flatten)
@@ -222,7 +222,7 @@ def outcome_of(result, v=0, *, with_looks=True):
 
 def order_of(id_, side, kind, px, qty, leaves, state, reason):
     state = schema.STATES[state]
-    reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # of a working order: why it was not replaced
+    reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # a working order's reason is that of a rejected replace
     return id_, side, schema.KINDS[kind], px, qty, qty - leaves, state, reason
 
 
@@ -242,7 +242,7 @@ def none(px):
 
 
 def looks_of(state, v):
-    """Return what the strategy noted of an instrument as Looks."""
+    """Return the `Look`s that the strategy recorded for an instrument."""
     n, n_owns = int(state["n_looks"]), int(state["n_owns"])
     assert n < N_LOOKS
     assert n_owns < N_OWNS
@@ -264,7 +264,7 @@ def looks_of(state, v):
 
 
 def expected(result, looks, v=0):
-    """Return the oracle's result as an Outcome."""
+    """Convert the oracle's result to an Outcome."""
     looks = [look for look in looks if look.venue == v]
     orders = [
         (o.id, o.side, o.kind, o.px, o.qty, o.filled, o.state, "" if o.state in ("sent", "working", "filled") else o.reason)

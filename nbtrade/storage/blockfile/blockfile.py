@@ -148,7 +148,7 @@ class BlockFile(FileReader):
         Parameters
         ----------
         name : str
-            1 to 65,535 bytes in UTF-8.
+            1 to 1,024 bytes in UTF-8.
         value : numpy.ndarray or bytes-like
             Copied, so it may be changed afterwards; above 16 MiB it is not copied, and `put` returns when it is durable.
         metadata : dict, optional

@@ -122,7 +122,7 @@ def append_interrupted(target, k):
 def test_a_full_disk_says_what_did_not_fit(tmp_path, monkeypatch, good):
     """The system's error has no name; nbtrade's names the tape and the free space."""
     break_at(monkeypatch, "write", full_disk)
-    with pytest.raises(StoreWriteError, match=r"No space left on device while .*day\.tape was written .*MB are free") as caught:
+    with pytest.raises(StoreWriteError, match=r"No space left on device while writing .*day\.tape .*MB are free") as caught:
         ingest(good, tmp_path / "day.tape")
     assert caught.value.errno == errno.ENOSPC
 

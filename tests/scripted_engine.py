@@ -27,12 +27,12 @@ N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
 LOOK = 33
 DEEP = 21  # from here on: what is below the top, bids then asks
-OWN = 9
+OWN = 12
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
 
 STATE = [
-    *((name, "i8", N_ACTIONS) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")),
+    *((name, "i8", N_ACTIONS) for name in ("at", "what", "i", "px", "qty", "type", "tif", "post_only", "ref", "on")),
     ("slot_of", "i8", N_VENUES * N_ACTIONS),
     ("n_sent", "i8", N_VENUES),
     ("looks", "i8", LOOK * N_LOOKS),
@@ -91,12 +91,15 @@ def scripted(market, features, account, state):
                 state.owns[at] = state.n_looks - 1
                 state.owns[at + 1] = i
                 state.owns[at + 2] = own.status
-                state.owns[at + 3] = own.known_leaves
+                state.owns[at + 3] = own.leaves
                 state.owns[at + 4] = own.filled
                 state.owns[at + 5] = own.requested_px
                 state.owns[at + 6] = own.requested_qty
                 state.owns[at + 7] = ours.ahead(slot)
                 state.owns[at + 8] = ours.behind(slot)
+                state.owns[at + 9] = own.type
+                state.owns[at + 10] = own.tif
+                state.owns[at + 11] = own.post_only
     while state.next < state.n and state.at[state.next] <= market.ts:
         k = state.next
         state.next += 1
@@ -118,7 +121,7 @@ def scripted(market, features, account, state):
             if slot < 0 or not ours.is_open(slot) or ours.order(slot).id != i:
                 continue
         if what == SUBMIT:
-            slot = ours.submit(i, px, state.qty[k], state.kind[k])
+            slot = ours.submit(i, px, state.qty[k], state.type[k], state.tif[k], state.post_only[k])
         elif what == MARKET:
             slot = ours.market(i, state.qty[k])
         elif what == CANCEL:
@@ -126,7 +129,7 @@ def scripted(market, features, account, state):
         elif what == REPLACE:
             ours.replace(slot, px, state.qty[k])
         elif what == QUOTE:
-            slot = ours.quote(i, px, state.qty[k])
+            slot = ours.quote(i, px, state.qty[k], state.tif[k], post_only=state.post_only[k])
         elif what == CANCEL_ALL:
             ours.cancel_all()
         elif what == FLATTEN:
@@ -150,10 +153,11 @@ def values_of(script, n_venues=1):
     """Return the state fields of a script."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     assert len(actions) <= N_ACTIONS
-    columns = np.zeros((8, N_ACTIONS), np.int64)
-    for k, (ts, (what, i, px, qty, kind, ref, on)) in enumerate(actions):
-        columns[:, k] = ts, WHATS.index(what), i, px, qty, schema.KINDS.index(kind), ref, on
-    names = ("at", "what", "i", "px", "qty", "kind", "ref", "on")
+    columns = np.zeros((10, N_ACTIONS), np.int64)
+    for k, (ts, (what, i, px, qty, type_, tif, post_only, ref, on)) in enumerate(actions):
+        kinds = schema.ORDER_TYPES.index(type_), schema.TIMES_IN_FORCE.index(tif), post_only
+        columns[:, k] = ts, WHATS.index(what), i, px, qty, *kinds, ref, on
+    names = ("at", "what", "i", "px", "qty", "type", "tif", "post_only", "ref", "on")
     return dict(zip(names, columns, strict=True)) | {"n": len(actions), "n_venues": n_venues}
 
 
@@ -161,7 +165,7 @@ class Outcome(NamedTuple):
     """What a run gave, in the oracle's words."""
 
     fills: list
-    orders: list  # (id, side, kind, px, qty, filled, state, reason)
+    orders: list  # (id, side, type, tif, post_only, px, qty, filled, state, reason)
     looks: list
     samples: list  # (ts, bid_px, ask_px, position, cash)
     totals: tuple  # true position and cash, lots made and taken, late messages
@@ -210,7 +214,7 @@ def outcome_of(result, v=0, *, with_looks=True):
     f, o, a = result.fill_rows, result.order_rows, result.account
     columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
     fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
-    names = ("id", "side", "kind", "px", "qty", "leaves", "state", "reason")
+    names = ("id", "side", "type", "tif", "post_only", "px", "qty", "leaves", "state", "reason")
     orders = [order_of(*row) for row in zip(*(o[name].tolist() for name in names), strict=True)]
     s = result.sample_rows
     samples = [
@@ -221,10 +225,10 @@ def outcome_of(result, v=0, *, with_looks=True):
     return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
 
 
-def order_of(id_, side, kind, px, qty, leaves, state, reason):
+def order_of(id_, side, type_, tif, post_only, px, qty, leaves, state, reason):
     state = schema.STATES[state]
     reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # of a working order: why it was not replaced
-    return id_, side, schema.KINDS[kind], px, qty, qty - leaves, state, reason
+    return id_, side, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only), px, qty, qty - leaves, state, reason
 
 
 REASONS = {
@@ -249,7 +253,8 @@ def looks_of(state, v):
     assert n_owns < N_OWNS
     owns = [{} for _ in range(n)]
     for look, i, status, *rest in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
-        owns[look][i] = (schema.STATES[status], *rest)
+        *rest, type_, tif, post_only = rest
+        owns[look][i] = (schema.STATES[status], *rest, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only))
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
         venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, position, cash, *counts = row[:14]
@@ -268,7 +273,18 @@ def expected(result, looks, v=0):
     """Return the oracle's result as an Outcome."""
     looks = [look for look in looks if look.venue == v]
     orders = [
-        (o.id, o.side, o.kind, o.px, o.qty, o.filled, o.state, "" if o.state in ("sent", "working", "filled") else o.reason)
+        (
+            o.id,
+            o.side,
+            o.type,
+            o.tif,
+            o.post_only,
+            o.px,
+            o.qty,
+            o.filled,
+            o.state,
+            "" if o.state in ("sent", "working", "filled") else o.reason,
+        )
         for o in result.orders
     ]
     samples = [(s.ts, s.bid_px, s.ask_px, s.position, s.cash) for s in result.samples]

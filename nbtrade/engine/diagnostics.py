@@ -9,7 +9,6 @@ A message is one sentence with the strategy's name, then file and line, and the 
 known. Numba's own error, a page of compiler text, is not shown: it is the exception's __context__.
 """
 
-import difflib
 import dis
 import inspect
 import linecache
@@ -23,10 +22,10 @@ import numpy as np
 
 from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
-from nbtrade._numba.readonly import CANNOT
-from nbtrade.engine.kernels.market import MARKET, MarketRecord
-from nbtrade.engine.kernels.records import ACCOUNT
-from nbtrade.engine.kernels.shown import AccountRecord
+from nbtrade._numba.readonly import CANNOT, unknown
+from nbtrade._numba.records import PUBLIC_METHODS
+from nbtrade.engine.kernels.market import MARKET_VIEW
+from nbtrade.engine.kernels.shown import ACCOUNT_VIEW
 from nbtrade.errors import StrategyError
 
 NUMBA = os.path.dirname(numba.__file__)
@@ -35,20 +34,6 @@ NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
     'state=[("window", "f8", 100), ...]'
 )
-# fields of an account that are worth a look (the others are the engine's)
-ACCOUNT_FIELDS = [
-    "position",
-    "cash",
-    "n_open",
-    "open_bid",
-    "open_ask",
-    "average_px",
-    "realised",
-    "n_orders",
-    "reject_reason",
-    "n_refused",
-    "capacity",
-]
 # what Numba says (a regular expression) -> what it means
 EXPLANATIONS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
@@ -112,7 +97,7 @@ def check_names(function: Callable[..., Any], dtype: np.dtype) -> None:
     for line, role, attribute, is_write in _attributes(function, dict(zip(names, ARGUMENTS, strict=True))):
         fields, methods = known_names(role, dtype)
         if attribute not in fields + methods:
-            raise _not_compiled(function, _unknown(role, attribute, fields, methods), line)
+            raise _not_compiled(function, unknown(role, attribute, fields), line)
         if is_write and role != "state":
             raise _not_compiled(function, f"{role}.{attribute} {CANNOT}.", line)
 
@@ -127,17 +112,8 @@ def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyErr
 
 def known_names(role: str, dtype: np.dtype) -> tuple[list[str], list[str]]:
     """Fields and methods of market, account or state."""
-    fields = {"market": MARKET, "account": ACCOUNT, "state": dtype}[role].names or ()
-    record = {"market": MarketRecord, "account": AccountRecord}.get(role)
-    return [f for f in fields if f != "_" or role != "state"], [m for m in RECORD_METHODS if m in vars(record)] if record else []
-
-
-def _unknown(role: str, attribute: str, fields: list[str], methods: list[str]) -> str:
-    close = difflib.get_close_matches(attribute, [*methods, *fields], 1)
-    shown = ACCOUNT_FIELDS if role == "account" else [f for f in fields if not f.endswith("_at")]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    more = f" Methods: {', '.join(methods)}." if methods else ""
-    return f"{role} has no field or method {attribute!r}.{hint} Fields: {', '.join(shown) or 'none'}.{more}"
+    fields = {"market": MARKET_VIEW, "account": ACCOUNT_VIEW, "state": dtype}[role].names or ()
+    return [f for f in fields if f != "_" or role != "state"], PUBLIC_METHODS.get(role, [])
 
 
 def _attributes(function: Callable[..., Any], roles: dict[str, str]) -> Iterator[tuple[int, str, str, bool]]:

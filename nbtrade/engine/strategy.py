@@ -31,7 +31,7 @@ from nbtrade.engine.kernels.market import MARKET_TYPE, TRADE_FIELDS, shown_marke
 from nbtrade.engine.kernels.records import WAKES
 from nbtrade.engine.kernels.shown import ACCOUNT_TYPE, shown_account_at
 from nbtrade.errors import StrategyError
-from nbtrade.schema import TIMER
+from nbtrade.schema import Wake
 from nbtrade.times import ns_of
 
 
@@ -42,7 +42,7 @@ def _wakes(wake: str | int | Iterable[str | int]) -> tuple[int, int]:
         if one in WAKES:
             wakes |= WAKES[str(one)]
             continue
-        wakes |= TIMER
+        wakes |= int(Wake.TIMER)
         interval = ns_of(one)
         if interval <= 0:
             raise ValueError(f"wake={one!r}: the interval of a timer is more than 0 ns")

@@ -21,7 +21,7 @@ Source: O. Gueant, C.-A. Lehalle, J. Fernandez-Tapia, "Dealing with the inventor
 import math
 
 from nbtrade.engine.strategy import strategy
-from nbtrade.schema import ASK, BID, POST_ONLY, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, UNDEF_PRICE
 
 
 @strategy(
@@ -73,6 +73,6 @@ def glft(market, features, account, state):
             on_ask |= 1 << (distance // state.step)
     for level in range(state.levels):
         if on_bid & (1 << level) == 0 and account.position + account.open_bid + state.qty <= state.max_position:
-            account.submit(BID, bid - level * state.step, state.qty, POST_ONLY)
+            account.submit(BID, bid - level * state.step, state.qty, post_only=True)
         if on_ask & (1 << level) == 0 and account.position - account.open_ask - state.qty >= -state.max_position:
-            account.submit(ASK, ask + level * state.step, state.qty, POST_ONLY)
+            account.submit(ASK, ask + level * state.step, state.qty, post_only=True)

@@ -17,7 +17,7 @@ lots ahead and with adverse selection; the thresholds here are a trader's form o
 """
 
 from nbtrade.engine.strategy import strategy
-from nbtrade.schema import BID, POST_ONLY, UNDEF_PRICE
+from nbtrade.schema import BID, UNDEF_PRICE
 
 
 @strategy(
@@ -65,4 +65,4 @@ def queue_joiner(market, features, account, state):
         held = account.position + account.open_bid if side == BID else account.open_ask - account.position
         state.slots[side] = 0
         if not is_heavy and state.thin <= level <= state.max_ahead and held + state.qty <= state.max_position:
-            state.slots[side] = account.submit(side, touch, state.qty, POST_ONLY) + 1
+            state.slots[side] = account.submit(side, touch, state.qty, post_only=True) + 1

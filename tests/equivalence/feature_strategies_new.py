@@ -22,9 +22,9 @@ def feature_trader(market, features, account, state):
     if not is_two_sided(market) or not features.trend < 1e9:  # NaN until its window is full
         return
     if features.imbalance > state.enter and features.flow > 0 and account.position < state.limit:
-        account.submit(BID, market.ask_px, state.qty, IOC)
+        account.submit(BID, market.ask_px, state.qty, tif=IOC)
     elif features.imbalance < -state.enter and features.flow < 0 and account.position > -state.limit:
-        account.submit(ASK, market.bid_px, state.qty, IOC)
+        account.submit(ASK, market.bid_px, state.qty, tif=IOC)
     away = 1 if features.ofi > 0 else 0
     account.quote(BID, market.bid_px - 1 + away, state.qty if features.trend < 0 and account.position < state.limit else 0)
     account.quote(ASK, market.ask_px + away, state.qty if features.trend > 0 and account.position > -state.limit else 0)
@@ -37,9 +37,9 @@ def column_trader(market, features, account, state):
         return
     value = state.sign * features[state.column]
     if value > state.level and account.position < state.limit:
-        account.submit(BID, market.ask_px, 1, IOC)
+        account.submit(BID, market.ask_px, 1, tif=IOC)
     elif value < -state.level and account.position > -state.limit:
-        account.submit(ASK, market.bid_px, 1, IOC)
+        account.submit(ASK, market.bid_px, 1, tif=IOC)
 
 
 @strategy(state=[("spread", "f8"), ("fast", "f8"), ("n", "i8"), ("limit", "i8")], wake="top", features=("fast", "spread"), limit=4)

@@ -9,19 +9,11 @@ from nbtrade import (
     ASK,
     BID,
     DAY,
-    END,
-    EVENT_END,
     FOK,
     IOC,
     LIMIT,
-    OWN_ACK,
-    OWN_FILL,
-    POST_ONLY,
-    START,
-    TIMER,
-    TOP,
-    TRADES,
     UNDEF_PRICE,
+    Wake,
     normal,
     strategy,
     uniform,
@@ -54,13 +46,13 @@ def order_types(market, features, account, state):
     if step == 0:
         account.submit(side, near, state.qty, LIMIT)
     elif step == 1:
-        account.submit(side, near + out * state.away, state.qty, DAY)
+        account.submit(side, near + out * state.away, state.qty, tif=DAY)
     elif step == 2:
-        account.submit(side, near, state.qty, POST_ONLY)
+        account.submit(side, near, state.qty, post_only=True)
     elif step == 3:
-        account.submit(side, far, state.qty, IOC)
+        account.submit(side, far, state.qty, tif=IOC)
     elif step == 4:
-        account.submit(side, far, 3 * state.qty, FOK)
+        account.submit(side, far, 3 * state.qty, tif=FOK)
     else:
         account.market(side, 1)
     if n % state.every == state.every - 1:
@@ -102,7 +94,7 @@ def ladder(market, features, account, state):
 @strategy(state=[("edge", "i8"), ("qty", "i8"), ("limit", "i8"), ("n", "i8")], wake="event", edge=0, qty=1, limit=5)
 def event_quoter(market, features, account, state):
     """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
-    state.n += market.wake & EVENT_END
+    state.n += market.wake & Wake.EVENT
     if not is_two_sided(market):
         return
     account.quote(BID, market.bid_px - state.edge, state.qty if account.position < state.limit else 0)
@@ -112,7 +104,7 @@ def event_quoter(market, features, account, state):
 @strategy(state=[("ratio", "f8"), ("qty", "i8"), ("limit", "i8"), ("n_top", "i8")], wake="top", ratio=2.0, qty=1, limit=4)
 def top_joiner(market, features, account, state):
     """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
-    state.n_top += 1 if market.wake & TOP else 0
+    state.n_top += 1 if market.wake & Wake.TOP else 0
     if not is_two_sided(market):
         return
     if market.ask_px - market.bid_px > 4:
@@ -125,9 +117,9 @@ def top_joiner(market, features, account, state):
         return
     if market.bid_qty * market.bid_orders >= market.ask_qty * market.ask_orders:
         if account.position + account.open_bid < state.limit:
-            account.submit(BID, market.bid_px, state.qty, POST_ONLY)
+            account.submit(BID, market.bid_px, state.qty, post_only=True)
     elif account.position - account.open_ask > -state.limit:
-        account.submit(ASK, market.ask_px, state.qty, POST_ONLY)
+        account.submit(ASK, market.ask_px, state.qty, post_only=True)
 
 
 @strategy(
@@ -135,7 +127,7 @@ def top_joiner(market, features, account, state):
 )
 def trade_follower(market, features, account, state):
     """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
-    if market.wake & TRADES == 0 or not is_two_sided(market) or market.last_side < 0:
+    if market.wake & Wake.TRADE == 0 or not is_two_sided(market) or market.last_side < 0:
         return
     if market.last_qty < state.least or market.n_events - state.events < state.gap:
         return
@@ -144,9 +136,9 @@ def trade_follower(market, features, account, state):
     lots = 1 + (market.volume - state.volume) % 3
     state.volume = market.volume
     if side == BID and account.position < state.limit:
-        account.submit(BID, max(market.last_px, market.ask_px), lots, IOC)
+        account.submit(BID, max(market.last_px, market.ask_px), lots, tif=IOC)
     elif side == ASK and account.position > -state.limit:
-        account.submit(ASK, min(market.last_px, market.bid_px), lots, FOK)
+        account.submit(ASK, min(market.last_px, market.bid_px), lots, tif=FOK)
 
 
 @strategy(
@@ -159,23 +151,23 @@ def reporter(market, features, account, state):
     """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
-    if market.wake & END:
+    if market.wake & Wake.END:
         account.cancel_all()
         return
     if not is_two_sided(market):
         return
-    if market.wake & START:
-        account.submit(BID, market.bid_px, state.qty, DAY)
-    if market.wake & OWN_FILL and account.position != 0:
+    if market.wake & Wake.START:
+        account.submit(BID, market.bid_px, state.qty, tif=DAY)
+    if market.wake & Wake.FILL and account.position != 0:
         if account.position > 0 and account.open_ask < account.position:
             account.submit(ASK, market.bid_px + state.profit, account.position - account.open_ask, LIMIT)
         elif account.position < 0 and account.open_bid < -account.position:
             account.submit(BID, market.ask_px - state.profit, -account.position - account.open_bid, LIMIT)
-    if market.wake & OWN_ACK:
+    if market.wake & Wake.ACK:
         state.n_sent += 1
-    if market.wake & TIMER:
+    if market.wake & Wake.TIMER:
         if account.n_open == 0 and account.position == 0:
-            account.submit(state.n_sent % 2, market.bid_px if state.n_sent % 2 == BID else market.ask_px, state.qty, POST_ONLY)
+            account.submit(state.n_sent % 2, market.bid_px if state.n_sent % 2 == BID else market.ask_px, state.qty, post_only=True)
         elif state.counts[0] % 10 == 0:
             account.cancel_all()
         if state.counts[0] % 25 == 0:
@@ -225,13 +217,13 @@ def gambler(market, features, account, state):
     if what < 0.4:
         account.submit(side, px, qty, LIMIT)
     elif what < 0.5:
-        account.submit(side, px, qty, POST_ONLY)
+        account.submit(side, px, qty, post_only=True)
     elif what < 0.6:
-        account.submit(side, px, qty, IOC)
+        account.submit(side, px, qty, tif=IOC)
     elif what < 0.65:
-        account.submit(side, px, qty, FOK)
+        account.submit(side, px, qty, tif=FOK)
     elif what < 0.7:
-        account.submit(side, px, qty, DAY)
+        account.submit(side, px, qty, tif=DAY)
     elif what < 0.75:
         account.market(side, 1)
     elif what < 0.85:
@@ -312,9 +304,9 @@ def queue_reader(market, features, account, state):
                     account.cancel(slot)
                     state.n_left += 1
                 elif ahead > state.most_ahead and behind < state.least_behind:
-                    account.replace(slot, touch, own.filled + own.known_leaves)
-                elif own.known_leaves > 1 and ahead < 5:
-                    account.replace(slot, own.requested_px, own.filled + own.known_leaves - 1)  # keeps its place
+                    account.replace(slot, touch, own.filled + own.leaves)
+                elif own.leaves > 1 and ahead < 5:
+                    account.replace(slot, own.requested_px, own.filled + own.leaves - 1)  # keeps its place
             continue
         held = account.position if side == BID else -account.position
         if held >= state.limit or px == UNDEF_PRICE:
@@ -346,7 +338,7 @@ def bookkeeper(market, features, account, state):
             account.flatten()
             return
         if gain >= state.target and account.n_open < 3:
-            account.submit(ASK if account.position > 0 else BID, market.bid_px if account.position > 0 else market.ask_px, 1, IOC)
+            account.submit(ASK if account.position > 0 else BID, market.bid_px if account.position > 0 else market.ask_px, 1, tif=IOC)
     if account.open_bid < state.qty:
         account.submit(BID, market.bid_px, state.qty - account.open_bid, LIMIT)
     if account.open_ask < state.qty:

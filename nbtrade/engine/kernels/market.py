@@ -8,8 +8,8 @@ from functools import partial
 import numpy as np
 
 from nbtrade._numba.bits import SHIFT
-from nbtrade._numba.jit import JIT, helper, kernel, noinline
-from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type
+from nbtrade._numba.jit import helper, kernel, noinline
+from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type, view_dtype
 from nbtrade._numba.records import method, record_at, record_model, record_type
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
@@ -58,10 +58,12 @@ class MarketType(ReadOnlyRecord):
     role = "market"
 
 
-MARKET_TYPE = read_only_type(MARKET, MarketType)
+MARKET_FIELDS = (*MARKET.names[: MARKET.names.index("wake") + 1],)  # the others are the engine's
+MARKET_VIEW = view_dtype(MARKET, {name: name for name in MARKET_FIELDS})
+MARKET_TYPE = read_only_type(MARKET_VIEW, MarketType)
 market_at = record_at(MARKET, record_type(MARKET))
-shown_market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
-market_method = partial(method, MarketType, MarketRecord, inside=engine_record if JIT else lambda market: market_at(market.self_at))
+shown_market_at = record_at(MARKET_VIEW, MARKET_TYPE, MarketRecord)
+market_method = partial(method, MarketType, MarketRecord, inside=engine_record(MARKET))
 MARKET_BYTES = MARKET.itemsize
 
 

@@ -100,7 +100,8 @@ def data_of(scenario, days):
 def outcome_of(result):
     """What is kept of a Result."""
     account = result.account
-    records = result.fill_rows, result.order_rows, result.sample_rows
+    orders = {**{name: result.order_rows[name] for name in result.order_rows.dtype.names}, "ahead_first": result.order_rows["ahead"]}
+    records = result.fill_rows, orders, result.sample_rows
     return instrument_outcome(*records, account["cash"], account["position"], result.summary["net_pnl"])
 
 

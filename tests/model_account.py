@@ -23,7 +23,7 @@ def is_order(side, px, qty):
     return side in (BID, ASK) and abs(px) <= FAR and 0 < qty <= FAR
 
 
-def instructions(type, tif, post_only):
+def instructions(type, tif, post_only):  # noqa: A002
     """Return (type, tif, post_only) of an order, or None for a combination that makes no sense."""
     if type not in TYPES or tif not in TIFS or post_only not in (False, True):
         return None
@@ -121,7 +121,7 @@ class Account:
 
     # What may be done
 
-    def submit(self, side, px, qty, type="limit", tif="gtc", post_only=False):
+    def submit(self, side, px, qty, type="limit", tif="gtc", post_only=False):  # noqa: A002
         """Return the new order's id, or None when it did not leave. A market order's price is not looked at."""
         how = instructions(type, tif, post_only)
         px = 0 if type == "market" else px

@@ -252,8 +252,8 @@ def looks_of(state, v):
     assert n < N_LOOKS
     assert n_owns < N_OWNS
     owns = [{} for _ in range(n)]
-    for look, i, status, *rest in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
-        *rest, type_, tif, post_only = rest
+    for look, i, status, *numbers in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
+        *rest, type_, tif, post_only = numbers
         owns[look][i] = (schema.STATES[status], *rest, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only))
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):

@@ -17,9 +17,9 @@ from model_backtest import backtest_days
 from model_cases import rec
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
+from nbtrade.engine.kernels.records import TAKEN
 from nbtrade.engine.kernels.row_batch import BEST_KEYS, NEAR_SLOTS
 from nbtrade.engine.outcome import result_of
-from nbtrade.engine.kernels.records import TAKEN
 from nbtrade.schema import ASK, BID
 from nbtrade.tape.book_snapshot import book_arrays
 from random_market import Market, script_of

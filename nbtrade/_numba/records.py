@@ -22,7 +22,6 @@ from numba.np import numpy_support
 
 from nbtrade._numba.jit import JIT, RECORD_METHODS
 
-
 PUBLIC_METHODS: dict[str, list[str]] = {}  # market, account, ... -> names of the methods that a strategy may call
 PUBLIC_FIELDS: dict[str, list[str]] = {}  # -> fields that are computed when they are read
 

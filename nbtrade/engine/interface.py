@@ -16,7 +16,7 @@ from nbtrade.schema import GTC, LIMIT
 class _Argument:
     """Base of the classes here: they are for annotations, not to be made."""
 
-    def __new__(cls, *args: Any, **kws: Any) -> Any:  # noqa: PYI034
+    def __new__(cls, *args: Any, **kws: Any) -> Any:
         raise TypeError(f"nbtrade.{cls.__name__} annotates an argument of a strategy; the engine makes the object itself")
 
 
@@ -48,6 +48,8 @@ class Market(_Argument):
         Exchange events since the start of the run.
     wake : int
         Reasons of this call, as bits of `Wake`.
+    n_instruments : int
+        Instruments of the run.
 
     Examples
     --------
@@ -69,6 +71,7 @@ class Market(_Argument):
     volume: int
     n_events: int
     wake: int
+    n_instruments: int
 
     def qty_at(self, side: int, px: int) -> int:
         """Lots that rest at a price.
@@ -250,6 +253,8 @@ class Account(_Argument):
         Orders not known to be done.
     open_bid, open_ask : int
         Lots of those orders that may still fill, by side.
+    quote_bid, quote_ask : int
+        Slots of the orders that `quote` sent last, -1 without one. The order may be done by now.
     n_orders : int
         Orders sent so far.
     n_refused : int
@@ -274,6 +279,8 @@ class Account(_Argument):
     n_open: int
     open_bid: int
     open_ask: int
+    quote_bid: int
+    quote_ask: int
     n_orders: int
     n_refused: int
     reject_reason: int
@@ -398,8 +405,8 @@ class Account(_Argument):
     def quote(self, side: int, px: int, qty: int, tif: int = GTC, post_only: bool = False) -> int:
         """Keep one order on a side: leave it if it stands at the price, else replace it or send a new one.
 
-        A price or size that no order can have (NaN, `UNDEF_PRICE`) is refused, and withdraws the quote. A change that the risk limits refuse
-        leaves the quote as it is.
+        A price or size that no order can have (NaN, `UNDEF_PRICE`) is refused, and withdraws the quote. A change that the risk limits
+        refuse leaves the quote as it is.
 
         Parameters
         ----------

@@ -27,6 +27,7 @@ from nbtrade import (
     uniform,
 )
 from nbtrade._jit import helper
+from nbtrade.kernels.records import venue_at
 
 
 @helper
@@ -306,6 +307,9 @@ def queue_reader(market, features, account, state):
         if account.is_open(slot):
             own = account.order(slot)
             ahead, behind = account.ahead(slot), account.behind(slot)
+            venue = venue_at(account.venue_at)
+            if venue.l < own.joined - venue.base_row:  # the feed has not shown its arrival: unknown in the present API
+                ahead = behind = -1
             state.told += max(ahead, 0) + max(behind, 0)
             if ahead >= 0 and own.cancelling == 0:
                 if own.want_px != touch and own.want_px != px:

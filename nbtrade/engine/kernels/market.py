@@ -58,7 +58,7 @@ class MarketType(ReadOnlyRecord):
     role = "market"
 
 
-MARKET_FIELDS = (*MARKET.names[: MARKET.names.index("wake") + 1],)  # the others are the engine's
+MARKET_FIELDS = (*MARKET.names[: MARKET.names.index("wake") + 1], "n_instruments")  # the others are the engine's
 MARKET_VIEW = view_dtype(MARKET, {name: name for name in MARKET_FIELDS})
 MARKET_TYPE = read_only_type(MARKET_VIEW, MarketType)
 market_at = record_at(MARKET, record_type(MARKET))

@@ -1,7 +1,7 @@
 """Messages that reach the exchange: new orders, cancels, replaces, and the end of a session.
 
-A new order takes what it can and rests or ends, as its instructions say. A replace keeps its place only if the price stays and the size does
-not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
+A new order takes what it can and rests or ends, as its instructions say. A replace keeps its place only if the price stays and the size
+does not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
 """
 
 import numpy as np

@@ -20,6 +20,8 @@ ACCOUNT_FIELDS = (
     "n_open",
     "open_bid",
     "open_ask",
+    "quote_bid",
+    "quote_ask",
     "n_orders",
     "n_refused",
     "reject_reason",

@@ -42,7 +42,7 @@ def _typeof_member(member: Any, context: Any) -> Any:
 
 
 for _group in GROUPS:
-    types.Literal.ctor_map[_group] = _literal
+    types.Literal.ctor_map[_group] = _literal  # type: ignore[assignment]  # it only calls it
     typeof_impl.register(_group)(_typeof_member)
 
 

@@ -127,7 +127,8 @@ class _Fingerprint:
             self.function(inner)
         elif isinstance(value, enum.EnumType):
             self.put("enumeration", value.__module__, value.__qualname__, len(value.__members__))
-            for name, member in value.__members__.items():  # aliases too
+            members: dict[str, Any] = dict(value.__members__)
+            for name, member in members.items():  # aliases too
                 self.put(name)
                 self.value(member.value, ())
         elif isinstance(value, enum.Enum):

@@ -15,7 +15,7 @@ from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.records import instrument_at, local_book
-from nbtrade.schema import ASK, BID, CONTINUED, LAST, NO_SIDE, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, CONTINUED, LAST, LAST_MARKET, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
 # volume and n_events count from the first session's beginning on.
@@ -58,7 +58,7 @@ class MarketType(ReadOnlyRecord):
     role = "market"
 
 
-MARKET_FIELDS = (*MARKET.names[: MARKET.names.index("wake") + 1], "n_instruments")  # the others are the engine's
+MARKET_FIELDS = ("ts", *LAST_MARKET.names[1:], "wake", "n_instruments")  # type: ignore[index]  # the others are the engine's
 MARKET_VIEW = view_dtype(MARKET, {name: name for name in MARKET_FIELDS})
 MARKET_TYPE = read_only_type(MARKET_VIEW, MarketType)
 market_at = record_at(MARKET, record_type(MARKET))

@@ -160,7 +160,7 @@ def _explanation(text: str) -> tuple[str, str]:
     method = re.search(r"nbtrade_method_(\w+)", text)
     if method and "nbtrade: " not in text:
         names = inspect.signature(RECORD_METHODS[method[1]][0]).parameters.values()
-        listed = ", ".join(str(p) for p in list(names)[1:])
+        listed = ", ".join(_text_of(p) for p in list(names)[1:])
         return f"{method[1]} is called with other arguments than it has: {method[1]}({listed}).", method[1]
     for pattern, sentence in EXPLANATIONS:
         found = re.search(pattern, text)
@@ -173,6 +173,13 @@ def _explanation(text: str) -> tuple[str, str]:
         line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("Failed in", "During", "No impl"))
     ]
     return lines[0] if lines else "for a reason that Numba does not give.", ""
+
+
+def _text_of(parameter: inspect.Parameter) -> str:
+    """A parameter as in a signature, a code by its name."""
+    if parameter.default is parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={getattr(parameter.default, 'name', parameter.default)}"
 
 
 def _line_of(error: BaseException, text: str, function: Callable[..., Any], word: str) -> int:

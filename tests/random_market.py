@@ -10,7 +10,11 @@ import random
 from model import ASK, BID, F_LAST, F_SNAPSHOT, UNDEF_PRICE, Record
 from scripted import Action
 
-KINDS = ("limit", "limit", "limit", "post_only", "ioc", "fok", "day")
+GTC = "limit", "gtc", False
+RESTING = [GTC, ("limit", "day", False), ("limit", "gtc", True), ("limit", "day", True)]
+TAKING = [("limit", "ioc", False), ("limit", "fok", False), ("market", "gtc", False), ("market", "ioc", False), ("market", "fok", False)]
+REFUSED = [("limit", "ioc", True), ("limit", "fok", True), ("market", "gtc", True), ("market", "day", False)]
+HOWS = [GTC] * 9 + RESTING * 3 + TAKING * 2 + REFUSED
 OTHER = {"B": "A", "A": "B"}
 
 
@@ -161,7 +165,8 @@ def _some_action(rng, n_actions, n_venues, unit):
         qty = 0
     if what in ("market", "cancel", "cancel_all", "flatten"):
         px, ref = 0, -1
-    return Action(what, side, px, qty, rng.choice(KINDS) if what == "submit" else "limit", ref, rng.randrange(n_venues))
+    how = rng.choice(HOWS) if what == "submit" else rng.choice((GTC, GTC, *RESTING)) if what == "quote" else GTC
+    return Action(what, side, px, qty, *how, ref, rng.randrange(n_venues))
 
 
 def _some_price(rng):

@@ -19,7 +19,9 @@ class Action(NamedTuple):
     i: int = -1  # side, or the id of the order
     px: int = 0  # ticks; with `ref`, ticks from that side's best price (skipped while the side is empty)
     qty: int = 0
-    kind: str = "limit"
+    type: str = "limit"
+    tif: str = "gtc"
+    post_only: bool = False
     ref: int = -1
     on: int = 0  # instrument
 
@@ -47,7 +49,7 @@ class Look(NamedTuple):
     open_ask: int
     refused: str  # reason of the last refusal
     n_refused: int
-    orders: dict  # open orders: id -> (status, left, filled, want_px, want_qty, ahead, behind)
+    orders: dict  # open orders: id -> (status, left, filled, want_px, want_qty, ahead, behind, type, tif, post_only)
 
 
 def play(script, looks=None, n_venues=1):
@@ -66,7 +68,7 @@ def play(script, looks=None, n_venues=1):
 
 
 def act(market, account, action):
-    what, i, px, qty, kind, ref, _ = action
+    what, i, px, qty, type_, tif, post_only, ref, _ = action
     if ref != -1:
         best = (market.bid_px, market.ask_px)[ref]
         if best is None:
@@ -75,7 +77,7 @@ def act(market, account, action):
     if what in ("cancel", "replace") and not (i < len(account.orders) and account.orders[i].is_open):
         return
     if what == "submit":
-        account.submit(i, px, qty, kind)
+        account.submit(i, px, qty, type_, tif, post_only)
     elif what == "market":
         account.market(i, qty)
     elif what == "cancel":
@@ -83,14 +85,15 @@ def act(market, account, action):
     elif what == "replace":
         account.replace(i, px, qty)
     elif what == "quote":
-        account.quote(i, px, qty)
+        account.quote(i, px, qty, tif, post_only)
     else:
         {"cancel_all": account.cancel_all, "flatten": account.flatten}[what]()
 
 
 def look_of(v, market, account):
     orders = {
-        o.id: (o.status, o.left, o.filled, o.want_px, o.want_qty, account.ahead(o.id), account.behind(o.id)) for o in account.open_orders
+        o.id: (o.status, o.left, o.filled, o.want_px, o.want_qty, account.ahead(o.id), account.behind(o.id), o.type, o.tif, o.post_only)
+        for o in account.open_orders
     }
     return Look(
         v,

@@ -28,11 +28,14 @@ N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
 LOOK = 33
 DEEP = 21  # from here on: levels below the top, bids then asks
-OWN = 9
+OWN = 12
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
 
-SCRIPT = {name: np.zeros(N_ACTIONS, np.int64) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")} | {"n": 0, "n_venues": 0}
+SCRIPT = {name: np.zeros(N_ACTIONS, np.int64) for name in ("at", "what", "i", "px", "qty", "type", "tif", "post_only", "ref", "on")} | {
+    "n": 0,
+    "n_venues": 0,
+}
 STATE = {
     "slot_of": np.zeros(N_VENUES * N_ACTIONS, np.int64),
     "n_sent": np.zeros(N_VENUES, np.int64),
@@ -90,12 +93,15 @@ def scripted(market, account, params, state):
                 state.owns[at] = state.n_looks - 1
                 state.owns[at + 1] = i
                 state.owns[at + 2] = own.status
-                state.owns[at + 3] = own.known_leaves
+                state.owns[at + 3] = own.leaves
                 state.owns[at + 4] = own.filled
                 state.owns[at + 5] = own.requested_px
                 state.owns[at + 6] = own.requested_qty
                 state.owns[at + 7] = ours.ahead(slot)
                 state.owns[at + 8] = ours.behind(slot)
+                state.owns[at + 9] = own.type
+                state.owns[at + 10] = own.tif
+                state.owns[at + 11] = own.post_only
     while state.next < params.n and params.at[state.next] <= market.ts:
         k = state.next
         state.next += 1
@@ -117,7 +123,7 @@ def scripted(market, account, params, state):
             if slot < 0 or not ours.is_open(slot) or ours.order(slot).id != i:
                 continue
         if what == SUBMIT:
-            slot = ours.submit(i, px, params.qty[k], params.kind[k])
+            slot = ours.submit(i, px, params.qty[k], params.type[k], params.tif[k], params.post_only[k])
         elif what == MARKET:
             slot = ours.market(i, params.qty[k])
         elif what == CANCEL:
@@ -125,7 +131,7 @@ def scripted(market, account, params, state):
         elif what == REPLACE:
             ours.replace(slot, px, params.qty[k])
         elif what == QUOTE:
-            slot = ours.quote(i, px, params.qty[k])
+            slot = ours.quote(i, px, params.qty[k], params.tif[k], post_only=params.post_only[k])
         elif what == CANCEL_ALL:
             ours.cancel_all()
         elif what == FLATTEN:
@@ -149,10 +155,11 @@ def values_of(script, n_venues=1):
     """Return the parameters of a script."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     assert len(actions) <= N_ACTIONS
-    columns = np.zeros((8, N_ACTIONS), np.int64)
-    for k, (ts, (what, i, px, qty, kind, ref, on)) in enumerate(actions):
-        columns[:, k] = ts, WHATS.index(what), i, px, qty, schema.KINDS.index(kind), ref, on
-    names = ("at", "what", "i", "px", "qty", "kind", "ref", "on")
+    columns = np.zeros((10, N_ACTIONS), np.int64)
+    for k, (ts, (what, i, px, qty, type_, tif, post_only, ref, on)) in enumerate(actions):
+        kinds = schema.ORDER_TYPES.index(type_), schema.TIMES_IN_FORCE.index(tif), post_only
+        columns[:, k] = ts, WHATS.index(what), i, px, qty, *kinds, ref, on
+    names = ("at", "what", "i", "px", "qty", "type", "tif", "post_only", "ref", "on")
     return dict(zip(names, columns, strict=True)) | {"n": len(actions), "n_venues": n_venues}
 
 
@@ -160,7 +167,7 @@ class Outcome(NamedTuple):
     """Outcome of a run in the oracle's form."""
 
     fills: list
-    orders: list  # (id, side, kind, px, qty, filled, state, reason)
+    orders: list  # (id, side, type, tif, post_only, px, qty, filled, state, reason)
     looks: list
     samples: list  # (ts, bid_px, ask_px, position, cash)
     totals: tuple  # true position and cash, maker and taker lots, late messages
@@ -209,7 +216,7 @@ def outcome_of(result, v=0, *, with_looks=True):
     f, o, a = result.fill_rows, result.order_rows, result.account
     columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
     fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
-    names = ("id", "side", "kind", "px", "qty", "leaves", "state", "reason")
+    names = ("id", "side", "type", "tif", "post_only", "px", "qty", "leaves", "state", "reason")
     orders = [order_of(*row) for row in zip(*(o[name].tolist() for name in names), strict=True)]
     s = result.sample_rows
     samples = [
@@ -220,10 +227,10 @@ def outcome_of(result, v=0, *, with_looks=True):
     return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
 
 
-def order_of(id_, side, kind, px, qty, leaves, state, reason):
+def order_of(id_, side, type_, tif, post_only, px, qty, leaves, state, reason):
     state = schema.STATES[state]
     reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # a working order's reason is that of a rejected replace
-    return id_, side, schema.KINDS[kind], px, qty, qty - leaves, state, reason
+    return id_, side, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only), px, qty, qty - leaves, state, reason
 
 
 REASONS = {
@@ -247,8 +254,9 @@ def looks_of(state, v):
     assert n < N_LOOKS
     assert n_owns < N_OWNS
     owns = [{} for _ in range(n)]
-    for look, i, status, *rest in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
-        owns[look][i] = (schema.STATES[status], *rest)
+    for look, i, status, *numbers in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
+        *rest, type_, tif, post_only = numbers
+        owns[look][i] = (schema.STATES[status], *rest, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only))
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
         venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, position, cash, *counts = row[:14]
@@ -267,7 +275,18 @@ def expected(result, looks, v=0):
     """Convert the oracle's result to an Outcome."""
     looks = [look for look in looks if look.venue == v]
     orders = [
-        (o.id, o.side, o.kind, o.px, o.qty, o.filled, o.state, "" if o.state in ("sent", "working", "filled") else o.reason)
+        (
+            o.id,
+            o.side,
+            o.type,
+            o.tif,
+            o.post_only,
+            o.px,
+            o.qty,
+            o.filled,
+            o.state,
+            "" if o.state in ("sent", "working", "filled") else o.reason,
+        )
         for o in result.orders
     ]
     samples = [(s.ts, s.bid_px, s.ask_px, s.position, s.cash) for s in result.samples]

@@ -6,7 +6,7 @@ import pytest
 import nbtrade as nt
 from model_backtest import backtest as model_backtest
 from nbtrade import synthetic
-from nbtrade.schema import ASK, BID, FOK, LIMIT, POST_ONLY, RECORD, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, FOK, GTC, IOC, LIMIT, RECORD, UNDEF_PRICE
 from real import CLX5, real_path
 from scripted_engine import expected, outcome_of
 from streams import model_records, tape_of
@@ -32,7 +32,7 @@ def noise(market, account, params, state):
                     oldest, best = slot, own.id
         if what < 4 and account.n_open < params.most:
             kind = (r >> 16) % 8
-            account.submit(side, px, qty, kind if kind >= POST_ONLY and kind <= FOK else LIMIT)
+            account.submit(side, px, qty, LIMIT, IOC if kind == 4 else FOK if kind == 5 else GTC, kind == 3)
         elif what == 4:
             account.quote(side, px, qty)
         elif what == 5:
@@ -65,7 +65,8 @@ class ModelNoise:
             px = market.bid_px - away if side == BID else market.ask_px + away
             oldest = next((order for order in account.open_orders if not order.cancelling), None)
             if what < 4 and len(account.open_orders) < self.most:
-                account.submit(side, px, qty, {3: "post_only", 4: "ioc", 5: "fok"}.get((r >> 16) % 8, "limit"))
+                kind = (r >> 16) % 8
+                account.submit(side, px, qty, "limit", {4: "ioc", 5: "fok"}.get(kind, "gtc"), kind == 3)
             elif what == 4:
                 account.quote(side, px, qty)
             elif what == 5:

@@ -247,4 +247,4 @@ def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     simulation = backtest.run_tapes([tape], config)
     simulation.close_session(False)
     for k, value in enumerate(values):
-        assert result_of(simulation, config, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash
+        assert result_of(simulation, config, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, params=value).hash

@@ -76,10 +76,14 @@ COMPILE = {
     "float for a price": ("account.submit(BID, market.bid_px - 0.5, 1)", ["'px' of submit", "float64", "math.floor"], 0),
     "float for lots": ("state.x = 1.0\naccount.quote(ASK, market.ask_px, state.x)", ["'qty' of quote", "float64"], 1),
     "None for a side": ("account.market(None, 1)", ["'side' of market", "none"], 0),
-    "float for a kind": ("account.submit(BID, market.bid_px, 1, 2.0)", ["'kind' of submit"], 0),
-    "too few arguments": ("account.submit(BID, market.bid_px)", ["submit(side, px, qty, kind=0)"], 0),
+    "float for a kind": ("account.submit(BID, market.bid_px, 1, 2.0)", ["'type' of submit"], 0),
+    "too few arguments": ("account.submit(BID, market.bid_px)", ["submit(side, px, qty, type=LIMIT, tif=GTC, post_only=False)"], 0),
     "too many arguments": ("account.cancel(1, 2)", ["cancel(slot)"], 0),
-    "unknown keyword": ("account.submit(BID, market.bid_px, quantity=1)", ["submit(side, px, qty, kind=0)"], 0),
+    "unknown keyword": (
+        "account.submit(BID, market.bid_px, quantity=1)",
+        ["submit(side, px, qty, type=LIMIT, tif=GTC, post_only=False)"],
+        0,
+    ),
     "string in an integer field": ("state.n = 'abc'", ["'n' is int64", "a string does not fit"], 0),
     "float in an integer field": ("state.n = market.bid_px / 2", ["'n' is int64", "float64"], 0),
     "tuple in a float field": ("state.x = (1, 2)", ["'x' is float64", "does not fit"], 0),
@@ -111,7 +115,7 @@ RUN = {
     "index, written": ("for i in range(9):\n    state.window[i] = 1.0", "IndexError", 1),
     "index, read": ("state.x = 1.0\nstate.x = state.window[state.n]", "IndexError", 1),
     "loop over capacity": (
-        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.known_leaves",
+        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.leaves",
         "IndexError",
         1,
     ),
@@ -192,7 +196,7 @@ def test_other_names_and_arguments(tape):
 @nt.strategy(wake="100ms", state={"n": "i4", "yes": "?"})
 def mine(state, account, market):
     m, a, s = market, account, state
-    s.n = a.submit(0, m.bid_px - 5, qty=m.bid_px > 0, kind=nt_LIMIT)
+    s.n = a.submit(0, m.bid_px - 5, qty=m.bid_px > 0, type=nt_LIMIT)
     s.yes = a.is_open(s.n)
     a.cancel(s.n)
 """

@@ -17,9 +17,10 @@ from model_backtest import backtest_days
 from model_cases import rec
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
+from nbtrade.engine.kernels.records import TAKEN
 from nbtrade.engine.kernels.row_batch import BEST_KEYS, NEAR_SLOTS
 from nbtrade.engine.outcome import result_of
-from nbtrade.schema import ASK, BID, TAKEN
+from nbtrade.schema import ASK, BID
 from nbtrade.tape.book_snapshot import book_arrays
 from random_market import Market, script_of
 from rules import CANCEL_ALL, START, buy, buy_now, gone, sell
@@ -64,7 +65,7 @@ def assert_bits(one):
     assert one.own_filter[:BEST_KEYS].tolist() == [
         sum(1 << bit for bit in np.flatnonzero(word).tolist()) for word in counts.reshape(BEST_KEYS, 32)
     ]
-    is_taken = {level: one.orders["kind"][entries] == TAKEN for level, entries in found.items()}
+    is_taken = {level: one.orders["instructions"][entries] == TAKEN for level, entries in found.items()}
     assert int(one.record["n_taken"]) == sum(int(taken.sum()) for taken in is_taken.values())
     assert int(one.record["n_resting"]) == sum(int((~taken).sum()) for taken in is_taken.values())
     for side in (BID, ASK):
@@ -83,8 +84,9 @@ def spread_script(script, px_of, rng):
     def one(action):
         if action.what not in ("submit", "quote", "replace"):
             return action
-        kind = rng.choice(("ioc", "limit", action.kind)) if action.what == "submit" else action.kind
-        return action._replace(kind=kind, px=px_of[action.px] if action.ref < 0 else action.px * rng.choice((1, 32, 1024)))
+        takes = action.what == "submit" and action.type == "limit" and not action.post_only
+        tif = rng.choice(("ioc", "gtc", action.tif)) if takes else action.tif
+        return action._replace(tif=tif, px=px_of[action.px] if action.ref < 0 else action.px * rng.choice((1, 32, 1024)))
 
     return {ts: [one(action) for action in actions] for ts, actions in script.items()}
 
@@ -162,7 +164,7 @@ def test_bits_are_cleared_when_the_last_entry_is_gone():
     """Two accounts take at one level and rest at others, two of which share a bit; then the taken liquidity and the orders disappear."""
     tape = tape_of([*START, rec("N", ts=20), gone(2, 102, 5, 30, "A"), rec("N", ts=50)])
     scripts = [
-        {10: [buy(102, 2, "ioc"), buy(100, 1), buy(68, 1)], 40: [CANCEL_ALL]},
+        {10: [buy(102, 2, tif="ioc"), buy(100, 1), buy(68, 1)], 40: [CANCEL_ALL]},
         {10: [buy_now(1), sell(103, 1)], 40: [CANCEL_ALL]},
     ]
     config = scripted_engine.setup_of(scripts, wakes=frozenset({"timer"}), interval=10, entry=1)

@@ -24,7 +24,7 @@ def seen(look, name):
     if isinstance(name, str):
         return getattr(look, name)
     order = look.orders.get(name)
-    return order and (*order[:2], *order[5:])
+    return order and (*order[:2], *order[5:7])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

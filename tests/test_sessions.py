@@ -38,7 +38,7 @@ TUESDAY = later(MONDAY, 1000)
 
 def test_orders_that_rest_arrive_again_behind_the_new_queue():
     """A good-till-cancelled order joins the back of the queue again; a DAY order has expired."""
-    got = ran([MONDAY, TUESDAY], {10: [buy(100, 2), buy(100, 3, "day")]})
+    got = ran([MONDAY, TUESDAY], {10: [buy(100, 2), buy(100, 3, tif="day")]})
     assert [order[-2:] for order in got.orders] == [("working", ""), ("cancelled", "expired")]
     tuesday = next(look for look in got.looks if look.ts == 1010)
     assert tuesday.orders[0][-2:] == (5, 0)  # all 5 lots of the new book's queue are ahead, none behind

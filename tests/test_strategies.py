@@ -210,7 +210,7 @@ def test_glft_formula_and_grid(tape):
 def test_imbalance_taker_takes(tape):
     """All its orders are immediate-or-cancel, at least `rest` apart, and it only takes."""
     result = nt.backtest(tape, imbalance_taker, latency=nt.Latency("1ms", "1ms"), params={"rest": 0.5, "enter": 0.3})
-    assert set(result.orders["type"]) == {"ioc"}
+    assert set(result.orders["time_in_force"]) == {"ioc"}
     assert not result.fills["maker"].any()
     assert result.orders["sent"].diff().dropna().min().total_seconds() >= 0.5
     assert {"B", "A"} == set(result.fills["side"])

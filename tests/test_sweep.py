@@ -38,9 +38,9 @@ def noisy(market, account, params, state):
     draw = nt.uniform(state)
     px = touch + int(6 * nt.uniform(state)) - 3
     if draw < 0.3:
-        account.submit(side, px, 1 + int(3 * nt.uniform(state)), nt.POST_ONLY if draw < 0.1 else nt.LIMIT)
+        account.submit(side, px, 1 + int(3 * nt.uniform(state)), post_only=draw < 0.1)
     elif draw < 0.4:
-        account.submit(side, px, 5, nt.IOC if draw < 0.35 else nt.FOK)
+        account.submit(side, px, 5, tif=nt.IOC if draw < 0.35 else nt.FOK)
     elif draw < 0.7:
         account.replace(int(8 * nt.uniform(state)), px, 1 + int(4 * nt.uniform(state)))
     elif draw < 0.9:
@@ -276,7 +276,7 @@ def test_day_orders_expire(tape):
     @nt.strategy(wake="1s", state={"sent": 0})
     def far(market, account, state):
         if state.sent == 0 and market.bid_px != UNDEF_PRICE:
-            account.submit(BID, market.bid_px - 3000, 1, nt.DAY)
+            account.submit(BID, market.bid_px - 3000, 1, tif=nt.DAY)
             account.submit(BID, market.bid_px - 3000, 1)
             state.sent = 1
 

@@ -14,6 +14,7 @@ The cache is in $NBTRADE_CACHE_DIR, by default ~/.cache/nbtrade. A file that can
 compile, not an error. Numba is pinned to the tested range, because the cache uses its internals.
 """
 
+import enum
 import hashlib
 import itertools
 import os
@@ -33,6 +34,8 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
+
+from nbtrade._numba import codes as _codes  # noqa: F401  how compiled code reads the public codes
 
 JIT = not numba.config.DISABLE_JIT
 ENTRY_FORMAT = 3  # of a cache file
@@ -123,6 +126,15 @@ class _Fingerprint:
             options = getattr(value, "targetoptions", {})
             self.put("options", sorted((k, repr(v)) for k, v in options.items()))
             self.function(inner)
+        elif isinstance(value, enum.EnumType):
+            self.put("enumeration", value.__module__, value.__qualname__, len(value.__members__))
+            members: dict[str, Any] = dict(value.__members__)
+            for name, member in members.items():  # aliases too
+                self.put(name)
+                self.value(member.value, ())
+        elif isinstance(value, enum.Enum):
+            self.put("member", value.__module__, type(value).__qualname__, value.name)
+            self.value(value.value, ())
         elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
             self.put(type(value).__name__, value)
         elif isinstance(value, (tuple, frozenset)):

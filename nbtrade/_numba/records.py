@@ -17,10 +17,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel.models import RecordModel
-from numba.extending import intrinsic, overload_method, register_model
+from numba.extending import intrinsic, overload_attribute, overload_method, register_model
 from numba.np import numpy_support
 
 from nbtrade._numba.jit import JIT, RECORD_METHODS
+
+PUBLIC_METHODS: dict[str, list[str]] = {}  # market, account, ... -> names of the methods that a strategy may call
+PUBLIC_FIELDS: dict[str, list[str]] = {}  # -> fields that are computed when they are read
 
 
 def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
@@ -129,12 +132,13 @@ def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
         inner = getattr(function, "py_func", function)
         names = inner.__code__.co_varnames[1 : inner.__code__.co_argcount]
         RECORD_METHODS.setdefault(name, []).append(inner)
+        PUBLIC_METHODS.setdefault(python_class.role, []).append(name)
         setattr(python_class, name, _python_method(inner, name, inside))
         if JIT:
             # the overload must have the same signature as the function: an explicit argument list, not *args
             defaults = inner.__defaults__ or ()
             required = names[: len(names) - len(defaults)]
-            listed = ", ".join([*required, *(f"{n}={d!r}" for n, d in zip(names[len(required) :], defaults, strict=True))])
+            listed = ", ".join([*required, *(f"{n}={int(d)}" for n, d in zip(names[len(required) :], defaults, strict=True))])
             # each argument as int64: an i4 field or a bool would compile the kernels behind it again
             passed = ", ".join([*(f"int64({n})" for n in required), *names[len(required) :]])
             typed = f"nbtrade_method_{name}"
@@ -150,6 +154,25 @@ def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
                 scope,
             )
             overload_method(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(scope[typed])
+        return function
+
+    return attach
+
+
+def computed_field(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
+    """Decorator: make a helper (the engine's record) -> integer the field `name` of a strategy's record."""
+
+    def attach(function: Any) -> Any:
+        inner = getattr(function, "py_func", function)
+        RECORD_METHODS.setdefault(name, []).append(inner)
+        PUBLIC_FIELDS.setdefault(python_class.role, []).append(name)
+        setattr(python_class, name, property(lambda self: inner(inside(self))))
+        if JIT:
+
+            def typed(self):  # type: ignore[no-untyped-def]
+                return lambda self: function(inside(self))
+
+            overload_attribute(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(typed)
         return function
 
     return attach

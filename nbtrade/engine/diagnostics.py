@@ -22,12 +22,12 @@ import numba
 
 from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
-from nbtrade._numba.readonly import CANNOT
+from nbtrade._numba.readonly import CANNOT, unknown
+from nbtrade._numba.records import PUBLIC_METHODS
 from nbtrade.engine.arguments import ARGUMENTS
 from nbtrade.engine.declaration import HIDDEN
-from nbtrade.engine.kernels.market import MARKET, MarketRecord
-from nbtrade.engine.kernels.records import ACCOUNT
-from nbtrade.engine.kernels.shown import AccountRecord
+from nbtrade.engine.kernels.market import MARKET_VIEW
+from nbtrade.engine.kernels.shown import ACCOUNT_VIEW
 from nbtrade.errors import StrategyError
 
 Declared = Mapping[str, Sequence[str]]  # names of the fields of params, state and record
@@ -36,20 +36,6 @@ NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
     'state=dict(window="(100,)f8")'
 )
-# fields of an account listed in messages (the others are internal to the engine)
-ACCOUNT_FIELDS = [
-    "position",
-    "cash",
-    "n_open",
-    "open_bid",
-    "open_ask",
-    "average_px",
-    "realised",
-    "n_orders",
-    "reject_reason",
-    "n_refused",
-    "capacity",
-]
 # pattern in Numba's error (a regular expression) -> explanation
 EXPLANATIONS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
@@ -120,7 +106,9 @@ def check_names(function: Callable[..., Any], declared: Declared) -> None:
     for line, role, attribute, is_write in _attributes(function, set(inspect.signature(function).parameters)):
         fields, methods = known_names(role, declared)
         if attribute not in fields + methods:
-            raise _not_compiled(function, _unknown(role, attribute, fields, methods, declared), line)
+            elsewhere = [other for other in declared if attribute in declared[other] and attribute != HIDDEN]
+            hint = f" It is a field of {elsewhere[0]}." if elsewhere else ""
+            raise _not_compiled(function, unknown(role, attribute, fields) + hint, line)
         if is_write and role not in ("state", "record"):
             raise _not_compiled(function, f"{role}.{attribute} {CANNOT}.", line)
 
@@ -135,18 +123,8 @@ def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyErr
 
 def known_names(role: str, declared: Declared) -> tuple[list[str], list[str]]:
     """Fields and methods of an argument."""
-    fields = {"market": MARKET.names, "account": ACCOUNT.names, **declared}[role] or ()
-    record = {"market": MarketRecord, "account": AccountRecord}.get(role)
-    return [f for f in fields if f != HIDDEN], [m for m in RECORD_METHODS if m in vars(record)] if record else []
-
-
-def _unknown(role: str, attribute: str, fields: list[str], methods: list[str], declared: Declared) -> str:
-    close = difflib.get_close_matches(attribute, [*methods, *fields], 1)
-    shown = ACCOUNT_FIELDS if role == "account" else [f for f in fields if not f.endswith("_at")]
-    elsewhere = [other for other in declared if attribute in declared[other] and attribute != HIDDEN]
-    hint = f" It is a field of {elsewhere[0]}." if elsewhere else f" Did you mean {close[0]!r}?" if close else ""
-    more = f" Methods: {', '.join(methods)}." if methods else ""
-    return f"{role} has no field or method {attribute!r}.{hint} Fields: {', '.join(shown) or 'none'}.{more}"
+    fields = {"market": MARKET_VIEW.names, "account": ACCOUNT_VIEW.names, **declared}[role] or ()
+    return [f for f in fields if f != HIDDEN], PUBLIC_METHODS.get(role, [])
 
 
 def _attributes(function: Callable[..., Any], roles: set[str]) -> Iterator[tuple[int, str, str, bool]]:
@@ -194,7 +172,7 @@ def _explanation(text: str) -> tuple[str, str]:
     method = re.search(r"nbtrade_method_(\w+)", text)
     if method and "nbtrade: " not in text:
         names = inspect.signature(RECORD_METHODS[method[1]][0]).parameters.values()
-        listed = ", ".join(str(p) for p in list(names)[1:])
+        listed = ", ".join(_text_of(p) for p in list(names)[1:])
         return f"{method[1]} is called with wrong arguments; its signature is {method[1]}({listed}).", method[1]
     for pattern, sentence in EXPLANATIONS:
         found = re.search(pattern, text)
@@ -207,6 +185,13 @@ def _explanation(text: str) -> tuple[str, str]:
         line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("Failed in", "During", "No impl"))
     ]
     return lines[0] if lines else "for a reason that Numba does not give.", ""
+
+
+def _text_of(parameter: inspect.Parameter) -> str:
+    """A parameter as in a signature, a code by its name."""
+    if parameter.default is parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={getattr(parameter.default, 'name', parameter.default)}"
 
 
 def _line_of(error: BaseException, text: str, function: Callable[..., Any], word: str) -> int:

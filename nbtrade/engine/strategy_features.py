@@ -12,7 +12,7 @@ import numpy as np
 
 from nbtrade.engine.strategy import Strategy
 from nbtrade.errors import StrategyError
-from nbtrade.schema import TIMER
+from nbtrade.schema import Wake
 from nbtrade.tape.tape import Tape
 
 
@@ -52,7 +52,7 @@ def _computed(strategy: Strategy, tape: Tape, feed: int) -> Any:
     from nbtrade.feature.compute import features
 
     sample: Any = "event"
-    if strategy.wakes == TIMER and len(tape):
+    if strategy.wakes == Wake.TIMER and len(tape):
         first, last = (-(-(int(tape.ts_recv[i]) + feed) // strategy.interval) for i in (0, -1))
         sample = np.arange(first, last + 1, dtype=np.int64) * strategy.interval - feed
     return features(tape, strategy.expressions, sample=sample)

@@ -13,7 +13,7 @@ from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, level_index, lots_of
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.records import NEVER, local_book
-from nbtrade.schema import ASK, BID, EVENT_END, TOP, TRADE, TRADES
+from nbtrade.schema import ASK, BID, TRADE, Wake
 
 
 @helper
@@ -68,14 +68,14 @@ def scan_to_wake(instrument, wakes, until):
         while i < n and ts_recv[i] == moment:
             row = events[i]
             if row.kind == TRADE:
-                instrument.scan_bits |= TRADES
+                instrument.scan_bits |= Wake.TRADE
             elif row.kind < TRADE and apply(row, levels, pages, words, tree, free, sides) < 0:
                 instrument.scan_row = i
                 return False
             i += 1
-        bits = instrument.scan_bits | EVENT_END
-        if wakes & TOP != 0 and top_changed(instrument, levels, pages, sides):
-            bits |= TOP
+        bits = instrument.scan_bits | Wake.EVENT
+        if wakes & Wake.TOP != 0 and top_changed(instrument, levels, pages, sides):
+            bits |= Wake.TOP
         instrument.scan_bits = 0
         if bits & wakes != 0:
             instrument.scan_row = i

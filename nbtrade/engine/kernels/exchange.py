@@ -15,7 +15,7 @@ from nbtrade.book.kernels.pointers import events_at, exchange_book, rows_at
 from nbtrade.engine.kernels.gateway import first_waking_report
 from nbtrade.engine.kernels.match import fill_crossed, trade_through, update_queue
 from nbtrade.engine.kernels.order_entry import arrive, has_room
-from nbtrade.engine.kernels.records import BY_REPORT, NEVER, messages_at, orders_at, own_levels
+from nbtrade.engine.kernels.records import BY_REPORT, NEVER, TAKEN, messages_at, orders_at, own_levels
 from nbtrade.engine.kernels.row_batch import (
     BATCH_ROWS,
     BEST_KEYS,
@@ -28,7 +28,7 @@ from nbtrade.engine.kernels.row_batch import (
     first_bits,
     locate_rows,
 )
-from nbtrade.schema import ADD, ASK, BID, CONTINUED, EXEC, LAST, MAX_ROW_LOTS, SNAPSHOT, TAKEN, TRADE, TURN
+from nbtrade.schema import ADD, ASK, BID, CONTINUED, EXEC, LAST, MAX_ROW_LOTS, SNAPSHOT, TRADE, TURN
 
 REACHED, AFFECTS_OWN, CROSSES_OWN, PAGES_FULL = 0, 1, 2, 3
 ENDS = LAST << FLAGS_BIT
@@ -47,7 +47,7 @@ def affects_own(row, lots, entries, entry):
     """
     own, kind = entries[entry], row.word & KIND
     is_behind = row.prio >= own.stamp
-    if (own.next != entry - 1) | (own.kind == TAKEN) | (row.word & FROM_SNAPSHOT != 0) | ((kind == EXEC) & is_behind):
+    if (own.next != entry - 1) | (own.instructions == TAKEN) | (row.word & FROM_SNAPSHOT != 0) | ((kind == EXEC) & is_behind):
         return kind < TRADE and (kind != ADD or row.word & FROM_SNAPSHOT != 0)
     own.ahead += 0 if is_behind | (row.prio >= own.joined) else lots
     return False

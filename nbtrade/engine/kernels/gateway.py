@@ -27,7 +27,7 @@ from nbtrade.engine.kernels.records import (
     orders_at,
     reports_at,
 )
-from nbtrade.schema import BID, OWN_ACK, OWN_FILL
+from nbtrade.schema import BID, Wake
 
 
 @helper
@@ -138,7 +138,7 @@ def set_requested_qty(account, own, qty):
 @helper
 def wake_bit_of(what):
     """The wake bit of a report."""
-    return OWN_FILL if what == FILL_REPORT else 0 if what == TOO_LATE else OWN_ACK
+    return Wake.FILL if what == FILL_REPORT else 0 if what == TOO_LATE else Wake.ACK
 
 
 @kernel

@@ -33,12 +33,13 @@ from nbtrade.engine.kernels.records import (
     FILLED,
     REJECTED,
     SELF_MATCH,
+    TAKEN,
     accounts_at,
     fills_at,
     orders_at,
     own_levels,
 )
-from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC, TAKEN
+from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC
 
 AFTER_ALL_ROWS = 1 << 62  # a stamp after all rows
 
@@ -133,7 +134,7 @@ def cancel_crossing(instrument, k, side, key, ts):
         last = orders[o].prev
         while True:
             after = orders[o].next
-            if orders[o].kind != TAKEN and orders[o].account == k:
+            if orders[o].instructions != TAKEN and orders[o].account == k:
                 leave_queue(instrument, o)
                 end_order(instrument, o, SELF_MATCH, ts)
             if o == last:
@@ -224,7 +225,7 @@ def trade_through(instrument, side, key, lots, ts, row):
         last = orders[o].prev
         while True:
             after = orders[o].next
-            if orders[o].kind != TAKEN:
+            if orders[o].instructions != TAKEN:
                 fill_share(instrument, o, lots, ts, row)
             if o == last:
                 break
@@ -256,7 +257,7 @@ def update_queue(instrument, event, i, shared, ts, row):
     while True:
         own = orders[o]
         after = own.next
-        if own.kind == TAKEN:
+        if own.instructions == TAKEN:
             if is_exec:
                 own.ahead -= lots
             own.ahead = min(own.ahead, lots_of(levels[i]))
@@ -289,7 +290,7 @@ def fill_crossed_side(instrument, side, ts, row):
         last = orders[o].prev
         while True:
             after = orders[o].next
-            if orders[o].kind != TAKEN:
+            if orders[o].instructions != TAKEN:
                 take_liquidity(instrument, o, -best, True, ts, row)
                 if orders[o].leaves == 0:
                     leave_queue(instrument, o)

@@ -1,6 +1,7 @@
 """Convert the engine's records of orders and accounts to those of a result."""
 
 from nbtrade._numba.jit import kernel
+from nbtrade.engine.kernels.records import IS_MARKET, POST, TIF, TIF_BITS
 
 
 @kernel
@@ -15,7 +16,8 @@ def public_orders(own, rows, at, out):
         r.id, r.sent, r.arrived, r.done, r.joined = o.id, o.sent, o.arrived, o.done, o.joined
         r.ahead, r.ahead_last = o.ahead_first, o.ahead
         r.px, r.qty, r.leaves = o.px, o.qty, o.leaves
-        r.side, r.kind, r.state, r.reason, r.rule = o.side, o.kind, o.state, o.reason, o.rule
+        r.side, r.state, r.reason, r.rule = o.side, o.state, o.reason, o.rule
+        r.type, r.tif, r.post_only = o.instructions & IS_MARKET, (o.instructions & TIF_BITS) >> TIF, o.instructions >> POST
         r.requeued = 1 if o.requeued != 0 and o.arrived != 0 else 0
 
 

@@ -11,8 +11,8 @@ import numpy as np
 from nbtrade._numba.bits import MASK, SHIFT, WORD
 from nbtrade._numba.jit import helper
 from nbtrade._numba.pointers import i4_at, i8_at
+from nbtrade.engine.kernels.records import TAKEN
 from nbtrade.engine.kernels.row_batch import NEAR_SLOTS
-from nbtrade.schema import TAKEN
 
 
 @helper
@@ -65,7 +65,7 @@ def has_no_own_order(levels, orders, i):
     head = levels[i].own - 1
     o = head
     while o >= 0:
-        if orders[o].kind != TAKEN:
+        if orders[o].instructions != TAKEN:
             return False
         o = orders[o].next
         if o == head:
@@ -79,7 +79,7 @@ def taken_entry(levels, orders, i, k):
     head = levels[i].own - 1
     o = head
     while o >= 0:
-        if orders[o].kind == TAKEN and orders[o].account == k:
+        if orders[o].instructions == TAKEN and orders[o].account == k:
             return o
         o = orders[o].next
         if o == head:
@@ -95,7 +95,7 @@ def add_taken(instrument, levels, orders, i, side, px, k, qty):
         o = instrument.free_taken
         instrument.free_taken = orders[o].next
         instrument.n_taken += 1
-        orders[o].kind = TAKEN
+        orders[o].instructions = TAKEN
         orders[o].account = k
         orders[o].side = side
         orders[o].px = px

@@ -1,1 +1,1 @@
-"""Benchmarks: `asv run`, or `python benchmarks/bars.py` for the bars in the README."""
+"""Benchmarks: `asv run`, or `python benchmarks/bars.py` for the table in docs/performance.md."""

@@ -1,4 +1,4 @@
-"""Measure every bar of the README's table, and print it.
+"""Measure every bar of the engine in docs/performance.md, and print it.
 
     python benchmarks/bars.py [--records 20000000] [--repeats 7] [--only NAME ...]
 
@@ -52,7 +52,7 @@ def edit(repeats: int) -> dict:
 
 
 def main() -> None:
-    """Print one line a bar, then everything as JSON."""
+    """Print one line per bar, then everything as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--records", type=int, default=20_000_000)
     parser.add_argument("--repeats", type=int, default=7)

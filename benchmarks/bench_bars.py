@@ -1,6 +1,6 @@
-"""The bars as asv benchmarks: each tracks a ratio measured in one run; `benchmarks/bars.py` prints the same as a table.
+"""The bars as asv benchmarks. Each tracks a ratio measured in one run; `benchmarks/bars.py` prints the same as a table.
 
-Small days by default, so that a run stays short; set NBTRADE_BENCH_RECORDS for the sizes of the README.
+Small days by default, so that a run stays short; set NBTRADE_BENCH_RECORDS for the sizes of docs/performance.md.
 """
 
 import os
@@ -15,7 +15,7 @@ REPEATS = 7 if N > 1_000_000 else 3
 
 
 class Ratios:
-    """Ours against a peer or a physical limit; larger is better."""
+    """nbtrade against a peer or a physical limit; larger is better."""
 
     unit = "ratio"
     timeout = 900
@@ -42,7 +42,7 @@ class Ratios:
 
 
 class Pathological:
-    """Odd streams against the ordinary one, per row; bar 0.33."""
+    """Unusual streams against an ordinary one, per row; bar 0.33."""
 
     unit = "ratio"
     timeout = 900
@@ -59,7 +59,7 @@ class Pathological:
 
 
 class Peers:
-    """Against hftbacktest L3 FIFO (skipped without its environment); bars 20 and 60."""
+    """Against hftbacktest L3 FIFO (skipped without its environment); bars 25 and 80."""
 
     unit = "ratio"
     timeout = 1800
@@ -67,7 +67,7 @@ class Peers:
     param_names = ("live_orders",)
 
     def setup(self, live):
-        """Skip when the peer is missing."""
+        """Skip without the peer."""
         if not os.environ.get("NBTRADE_PEERS_PYTHON"):
             raise NotImplementedError("set NBTRADE_PEERS_PYTHON")
 
@@ -87,7 +87,7 @@ class Start:
         return measure.second_process_seconds(REPEATS)["seconds_over_numba"]
 
     def track_cold(self):
-        """Seconds of a first process, with everything to compile."""
+        """Seconds of a first process that compiles everything."""
         tape = measure.tape_of(measure.day(20_000))
         code = f"import nbtrade as nt; nt.backtest({str(tape.path)!r}, nt.market_maker)"
         with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,11 @@
-"""Twenty features at every event: the rate, and the same twenty by other means on the same rows.
+"""Twenty features at every event: rows per second, and the same twenty in pandas, Polars and a dict of strings.
 
     python benchmarks/bench_features.py [--records 2000000] [--repeats 7]      prints every bar
 
-Peers get the book's levels and the events' flows as columns, for free; ours starts from the tape. pandas' averages are weighed by time
-exactly as ours, and all twenty columns are compared before the clock counts. Polars has no rate of a flow: its time-weighted mean of the
-same column stands in (less work than ours), and what is the same is compared. The dict's order flow is simplified, too, in its favour.
+Peers receive the levels of the book and the flows of events as columns, for free; nbtrade starts from the tape. Averages in pandas are
+weighted by time exactly as in nbtrade, and all twenty columns are compared before the clock starts. Polars has no rate of a flow, so it
+computes the time-weighted mean of the same column, which is less work; the columns that are the same are compared. The order flow of the
+dict is simplified too, in its favour.
 """
 
 import argparse
@@ -55,7 +56,7 @@ def twenty(w="1s"):
 
 
 def given(tape):
-    """The columns that peers get for free, and the events' times."""
+    """The columns that peers receive for free, and the times of events."""
     columns = {f"bid_px_{k}": f.bid_px(k + 1) for k in range(5)} | {f"ask_px_{k}": f.ask_px(k + 1) for k in range(5)}
     columns |= {f"{side}_qty_{k}": f.qty_at(side, k + 1) for side in ("bid", "ask") for k in range(5)}
     columns |= {
@@ -83,7 +84,7 @@ def with_pandas(m):
     out["imbalance_orders"] = (m.bid_orders - m.ask_orders) / (m.bid_orders + m.ask_orders)
     out["depth_imbalance"], out["bid_depth"], out["ask_depth"] = (bid - ask) / (bid + ask), bid, ask
     dt = m.index.to_series().diff().dt.total_seconds().fillna(0)
-    length = TAU * (1 - np.exp(-dt / TAU))  # what an interval weighs at its end
+    length = TAU * (1 - np.exp(-dt / TAU))  # the weight of an interval at its end
 
     def mean(x):
         return x.ewm(halflife=pd.Timedelta(TAU * np.log(2), "s"), times=m.index).mean()

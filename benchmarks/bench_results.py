@@ -1,4 +1,4 @@
-"""Results: what Python costs after the engine has run, for one day and for a sweep's sets."""
+"""Results: the cost of Python after the engine has run, for one day and for the sets of a sweep."""
 
 import tempfile
 from pathlib import Path
@@ -62,5 +62,5 @@ class Results:
 
 
 def mean_fill(result):
-    """A user's metric: no frame, so that the time is that of the Result."""
+    """A user-defined metric without frames, so the time is that of making the Result."""
     return float(result.fill_rows["qty"].mean()) if len(result.fill_rows) else 0.0

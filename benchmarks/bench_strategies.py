@@ -1,7 +1,7 @@
-"""Strategy start-up: an edit to its result, a second process, a notebook's cell. `python -m benchmarks.bench_strategies` prints the bars.
+"""Strategy start-up: edit to result, second process, notebook cell. `python -m benchmarks.bench_strategies` prints the bars.
 
-An edit is a constant that no run has seen, so that neither this process nor the disk has the strategy; the engine is there. The tape is
-small: what is timed is the compile.
+An edit is a new constant, so neither this process nor the disk cache has the strategy; the engine is already compiled. The tape is small,
+so compilation dominates.
 """
 
 import itertools
@@ -26,7 +26,7 @@ _edits = itertools.count(time.time_ns() % 10**12)
 
 
 def edited(name: str) -> nt.Strategy:
-    """The example strategy as a notebook's cell would define it, with an edit that nobody has seen."""
+    """The example strategy as a notebook cell would define it, with a new edit."""
     source = (FOLDER / f"{name}.py").read_text()
     n = next(_edits)
     source, n_edits = re.subn(rf'(def {name}\([^\n]*\n    """[^\n]*\n)', rf"\1    edit = {n}\n", source)
@@ -39,7 +39,7 @@ def edited(name: str) -> nt.Strategy:
 
 
 def edit_seconds(name: str, repeats: int = 7) -> dict[str, float]:
-    """An edited strategy to its result: the first in a process, and those after it."""
+    """Edited strategy to result: the first in a process, and later ones."""
     tape = tape_of(day(RECORDS))
     module = __import__(f"nbtrade.strategies.{name}", fromlist=[name])
     expected = nt.backtest(tape, getattr(module, name), latency=LATENCY).hash
@@ -58,8 +58,8 @@ import sys
 import nbtrade as nt
 scope = {"nt": nt}
 exec(compile('''
-@nt.strategy(state=[("n", "i8")], wake="100ms")
-def from_a_cell(market, features, account, state):
+@nt.strategy(wake="100ms", state={"n": 0})
+def from_a_cell(market, account, state):
     state.n += 1
     account.quote(0, market.bid_px - 3, 1)
 ''', "<ipython-input-1>", "exec"), scope)
@@ -69,7 +69,7 @@ assert result.account["n_orders"] > 0
 
 
 def second_process_seconds(repeats: int = 7) -> dict[str, float]:
-    """A new process with a notebook cell's strategy whose machine code is on the disk, over a bare `import numba`."""
+    """A new process with a strategy of a notebook cell in the disk cache, over a bare `import numba`."""
     command = [sys.executable, "-c", CELL_CODE, str(tape_of(day(RECORDS)).path)]
     a, b = medians(
         lambda: subprocess.run(command, check=True, env=os.environ),

@@ -1,14 +1,14 @@
-"""One process of a comparison of two trees: what is timed, and the loop that does it on demand.
+"""One process of a comparison of two trees: the measurements, and the loop that runs them on demand.
 
     python compare_bars.py TREE ADAPTER FOLDER [--prepare] [--records N] [--clock wall|cpu]
 
 compare_commits.py starts it for both trees. Commands come as lines, answers leave as JSON lines:
 
     NAME       set the bar up and warm it up; its answer, and how many runs it wants
-    (empty)    one more run, whose answer is checked off the clock; its seconds
+    (empty)    one more run, whose answer is checked outside the timing; its seconds
 
 At the end of the input it prints bar -> speed of the fastest run. --prepare makes the days (once, for both trees) and this tree's tapes
-first. Files in FOLDER: SIZE.dbn and values.npy are both trees'; KEY.* are one tree's, KEY being made of its path.
+first. Files in FOLDER: SIZE.dbn and values.npy are shared by both trees; KEY.* belong to one tree, where KEY is made from its path.
 """
 
 import argparse
@@ -35,7 +35,7 @@ N_BLOCKS, N_UPDATES, N_READS, BLOCK_BYTES = 2_000, 500, 10_000, 4096
 
 
 class Bar(NamedTuple):
-    """What is timed. `run` does `amount` units of work; `answer` turns what it returns into text; `before` runs off the clock."""
+    """One measurement. `run` does `amount` units of work; `answer` converts its return value to text; `before` is not timed."""
 
     run: Callable[[], Any]
     amount: float
@@ -255,7 +255,7 @@ NAMES = (
 
 
 def tree_key(tree: Path) -> str:
-    """Names a tree's own files."""
+    """The prefix of a tree's files."""
     return hashlib.sha256(str(tree).encode()).hexdigest()[:8]
 
 
@@ -279,7 +279,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": cpu_seconds}
 
 
 def serve(bars: Bars, clock: Callable[[], float]) -> None:
-    """Do what the lines of stdin ask for."""
+    """Run the commands on stdin."""
     bar, expected, name = Bar(int, 0, str), "", ""
     speeds: dict[str, float] = {}
     for line in sys.stdin:
@@ -320,7 +320,7 @@ def main() -> None:
     assert Path(nbtrade.__file__).is_relative_to(tree), f"{nbtrade.__file__} is not of {tree}"
     if options.prepare:
         bars.prepare()
-    with contextlib.suppress(BrokenPipeError):  # the other side has ended, and has said why
+    with contextlib.suppress(BrokenPipeError):  # the other side has ended and printed the reason
         serve(bars, CLOCKS[options.clock])
 
 

@@ -1,15 +1,15 @@
 """Is a tree as fast as another one?  python benchmarks/compare_commits.py OLD_TREE NEW_TREE [--pairs 15] [--only NAME ...]
 
-For each pair there are two new processes, each with its own tree's nbtrade, tapes and compiled kernels. They run each bar in turns, old,
-new, new, old, ..., a run at a time, so that other work on the machine hits both. Each warms up and checks its answers first
-(compare_bars.py), and the answers must be the same in both trees. For each bar this prints the quartiles, over the pairs, of new over old
-speed (of the fastest run each); a bar is lost when the upper quartile is below 0.97. Exit code 1 when one is lost or an answer differs.
+Each pair is two new processes, one per tree, each with that tree's nbtrade, tapes and compiled kernels. They alternate run by run (old,
+new, new, old, ...), so that other work on the machine affects both. Each warms up and checks its answers first (compare_bars.py), and
+both trees must give the same answers. For each bar this prints the quartiles, over the pairs, of new speed over old speed (fastest run
+each); a bar is lost if the upper quartile is below 0.97. The exit code is 1 if a bar is lost or an answer differs.
 
-The two trees may have different APIs: --old-adapter and --new-adapter name modules of compare_adapters. Days are made once, in
-$NBTRADE_BENCH_DIR (default: below the temporary folder), by the old tree; each tree ingests tapes of its own from them.
+The two trees may have different APIs: --old-adapter and --new-adapter name modules of compare_adapters. The old tree makes the days once,
+in $NBTRADE_BENCH_DIR (default: below the temporary folder); each tree ingests them into separate tapes.
 
-Weak case: a busy machine makes the quartiles wide, and wide quartiles say little. `--clock cpu` then counts processor time, which other
-work disturbs less, but which has no waiting in it: for disks (ingest, block_updates) and threads the wall clock on a quiet machine decides.
+Weak case: on a busy machine the quartiles are wide and say little. `--clock cpu` then counts processor time, which other work disturbs
+less. It excludes waiting, so for disks (ingest, block_updates) and threads only the wall clock on a quiet machine counts.
 """
 
 import argparse
@@ -30,7 +30,7 @@ LOSS = 0.97
 
 
 def bench_dir() -> Path:
-    """Where days and tapes are kept."""
+    """The folder of days and tapes."""
     folder = Path(os.environ.get("NBTRADE_BENCH_DIR") or Path(tempfile.gettempdir()) / "nbtrade-bench") / "compare"
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
@@ -79,7 +79,7 @@ class Side:
 
 
 def begin(name: str, old: Side, new: Side) -> int:
-    """Set a bar up in both; how many runs it wants. Exits when the trees answer differently."""
+    """Set up a bar in both trees; returns the number of runs it needs. Exits if their answers differ."""
     (a, repeats), (b, _) = old.ask(name), new.ask(name)
     if a != b:
         sys.exit(f"{name}: different answers, so no speeds are compared\n  old {a}\n  new {b}")
@@ -97,12 +97,12 @@ def one_pair(trees: list[Tree], names: list[str]) -> list[dict[str, float]]:
 
 
 def verdict(quartiles: np.ndarray) -> str:
-    """LOSS, gain or nothing."""
+    """LOSS, gain, or empty."""
     return "LOSS" if quartiles[2] < LOSS else "gain" if quartiles[0] > 1 / LOSS else ""
 
 
 def report(old: dict[str, list[float]], new: dict[str, list[float]]) -> bool:
-    """Print the table; True when a bar is lost."""
+    """Print the table; True if a bar is lost."""
     print(f"\n{'bar':15}{'old, median':>14}{'new, median':>14}   new/old: {'25 %':>6}{'50 %':>8}{'75 %':>8}")
     lost = False
     for name, before in old.items():
@@ -131,7 +131,7 @@ def main() -> int:
     more = ["--records", str(options.records), "--clock", options.clock]
     trees = [Tree(path, one, folder, more) for path, one in zip((options.old, options.new), adapters, strict=True)]
     print(f"old {trees[0].path}\nnew {trees[1].path}\n{options.pairs} pairs, {options.records:,} records a day, in {folder}", flush=True)
-    for tree in trees:  # one after the other: the old one makes the days; then all kernels are on disk
+    for tree in trees:  # sequentially: the old tree makes the days, and afterwards all kernels are in the disk caches
         side = tree.start("--prepare")
         for name in names:
             side.ask(name)

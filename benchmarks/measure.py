@@ -1,7 +1,7 @@
-"""What the bars and the asv suite share: seeded days, interleaved ratios, and the peers we measure against.
+"""Shared by the bars and the asv suite: seeded days, interleaved ratios, and peers.
 
-Every measurement first asserts its answer. A ratio is the median of ours over the median of the peer's, taken in turns in one
-process (or two, in turns), kernels warm. Days are made once and kept in $NBTRADE_BENCH_DIR (default: the temporary folder).
+Every measurement first asserts its answer. A ratio is the median of nbtrade over the median of the peer. The two alternate, in one process
+or in two, with warm kernels. Days are made once in $NBTRADE_BENCH_DIR (default: the temporary folder).
 """
 
 import json
@@ -31,7 +31,7 @@ LATENCY = nt.Latency(entry="1ms", response="1ms")
 
 
 def bench_dir() -> Path:
-    """Where made days are kept."""
+    """The folder of synthetic days."""
     folder = Path(os.environ.get("NBTRADE_BENCH_DIR") or Path(tempfile.gettempdir()) / "nbtrade-bench")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -57,7 +57,7 @@ def timed(function: Callable[[], object]) -> float:
 
 
 def medians(*functions: Callable[[], object], repeats: int = 7) -> list[float]:
-    """Median seconds of each, run in turns, after one untimed turn."""
+    """Median seconds of each, alternating, after one untimed round."""
     for function in functions:
         function()
     rounds = [[timed(function) for function in functions] for _ in range(repeats)]
@@ -95,7 +95,7 @@ def sum_tape(events, ts_event, ts_recv):
 
 
 class HftBacktest:
-    """hftbacktest 2.4.4 in its own environment and process, one pass on demand; its touch is checked before the clock counts."""
+    """hftbacktest 2.4.4 in its own environment and process, one pass on demand; its touch is checked before the clock starts."""
 
     def __init__(self, path: Path) -> None:
         python = os.environ.get("NBTRADE_PEERS_PYTHON", "")
@@ -111,7 +111,7 @@ class HftBacktest:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        """It prints a line when conversion, warm-up and the touch check are done."""
+        """Wait for the line it prints after conversion, warm-up and touch check."""
         self.seconds()
 
     def seconds(self) -> float:
@@ -176,7 +176,7 @@ def book_ratio(n: int, repeats: int, live: int = 1000) -> dict[str, float]:
 
 
 def run(data) -> nt.Result:
-    """The market maker, with everything a user gets."""
+    """A full backtest of the market maker, with its summary."""
     result = nt.backtest(data, nt.market_maker, latency=LATENCY, fees=nt.Fees(maker=-0.1, taker=0.3))
     _ = result.summary
     return result
@@ -189,7 +189,7 @@ def backtest_ratio(n: int, repeats: int, live: int) -> dict[str, float]:
     expected = run(tape).hash
     peer = HftBacktest(path)
     ours, theirs = [], []
-    for _ in range(repeats):  # three of ours a turn: the first after seconds of waiting runs on a cold core
+    for _ in range(repeats):  # three of nbtrade per round: the first, after seconds of waiting, runs on a cold core
         theirs.append(peer.seconds())
         ours.extend(timed(lambda: run(tape)) for _ in range(3))
     assert run(tape).hash == expected
@@ -290,7 +290,7 @@ print((after.alloc - before.alloc) / len(tape) * 1e6)
 
 
 def allocations(n: int) -> dict[str, float]:
-    """Heap allocations that Numba's runtime counts in the kernels, for each million rows of a backtest."""
+    """Heap allocations in the kernels, as counted by Numba's runtime, per million rows of a backtest."""
     environment = {**os.environ, "NUMBA_NRT_STATS": "1"}
     command = [sys.executable, "-c", ALLOCATION_CODE, str(tape_of(day(n)).path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""Sweeps and edits: many parameter sets in one pass, on one core and on two, and what a changed strategy costs."""
+"""Sweeps and edits: many parameter sets in one pass, on one core and on two, and the time from an edit to its result."""
 
 import importlib.util
 import os
@@ -40,7 +40,7 @@ def one_pass(tape: nt.Tape, values: list[dict[str, float]], latency: nt.Latency,
 
 
 def sweep_rate(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> dict[str, float]:
-    """Event-sets a second on one core; some sets are first compared with runs of their own, byte for byte."""
+    """Event-sets per second on one core; some sets are first compared with separate runs, byte for byte."""
     values = sets(n_sets)
     short = tape.between(int(tape.ts_recv[0]), int(tape.ts_recv[len(tape) // 20]))
     together, config = one_pass(short, values, latency, keep_log=True)
@@ -70,7 +70,7 @@ def two_cores(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> 
     for _ in range(repeats):
         for n in (1, 2):
             start = time.perf_counter()
-            tables[n] = nt.sweep(tape, nt.market_maker, grid, workers=n, latency=latency, progress=False)
+            tables[n] = nt.sweep(tape, nt.market_maker, grid, workers=n, latency=latency, sample=0, max_orders=16)
             seconds[n].append(time.perf_counter() - start)
     assert tables[1].equals(tables[2])  # type: ignore[attr-defined]
     return {"ratio": statistics.median(seconds[1]) / statistics.median(seconds[2])}
@@ -79,12 +79,12 @@ def two_cores(tape: nt.Tape, n_sets: int, repeats: int, latency: nt.Latency) -> 
 EDITED = """
 from nbtrade import ASK, BID, UNDEF_PRICE, strategy
 
-@strategy(state=[("edge", "i8")], wake="100ms", edge={edge})
-def edited(market, features, account, state):
+@strategy(wake="100ms", params={{"edge": {edge}}})
+def edited(market, account, params):
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
         return
-    account.quote(BID, market.bid_px - state.edge - {edge}, 1 if account.position < 5 else 0)
-    account.quote(ASK, market.ask_px + state.edge + {edge}, 1 if account.position > -5 else 0)
+    account.quote(BID, market.bid_px - params.edge - {edge}, 1 if account.position < 5 else 0)
+    account.quote(ASK, market.ask_px + params.edge + {edge}, 1 if account.position > -5 else 0)
 """
 
 

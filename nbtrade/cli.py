@@ -1,7 +1,7 @@
 """The command line: `nbtrade demo | ingest | info | audit | backtest | sweep`.
 
-Whatever a user can get wrong ends in one line on stderr and exit status 2; `--debug` shows the traceback instead. Ctrl-C is 130.
-Modules are imported by the command that needs them, so that `nbtrade --help` is at once.
+A user error prints one line to stderr and exits with status 2; `--debug` shows the traceback instead. Ctrl-C exits with 130.
+Each command imports the modules it needs, so `nbtrade --help` is immediate.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # `nbtrade info day.tape | head`: what was to be read has been read
+    except BrokenPipeError:  # `nbtrade info day.tape | head`: the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -51,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _one_line(error: Exception) -> str:
-    """The message without what Numba adds to it, in one line."""
+    """The message on one line, without Numba's additions."""
     head = str(error).split("\nNumba says:")[0]
     return " ".join(head.split()) or type(error).__name__
 
 
-# --- what can be said ------------------------------------------------------------------------------------
+# --- options ---------------------------------------------------------------------------------------------
 def _parser() -> argparse.ArgumentParser:
     from nbtrade._version import __version__
 
@@ -68,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"nbtrade {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _demo_options(_command(commands, "demo", demo, "make a synthetic day, ingest it, backtest a market maker on it"))
-    _ingest_options(_command(commands, "ingest", ingest, "make a tape of a vendor's file (.dbn, .dbn.zst, .csv)"))
-    _command(commands, "info", info, "say what a tape holds").add_argument("tape", type=Path)
-    _command(commands, "audit", audit, "replay a tape and report what is odd about it").add_argument("tape", type=Path)
+    _demo_options(_command(commands, "demo", demo, "make a synthetic day, ingest it, and backtest a market maker on it"))
+    _ingest_options(_command(commands, "ingest", ingest, "make a tape from a vendor's market-by-order file"))
+    _command(commands, "info", info, "print a tape's contents and counts").add_argument("tape", type=Path)
+    _command(commands, "audit", audit, "replay a tape and report anomalies").add_argument("tape", type=Path)
     _backtest_options(_command(commands, "backtest", backtest, "run a strategy on a tape or a vendor's file"))
     _sweep_options(_command(commands, "sweep", sweep, "run many parameter sets over tapes"))
     return parser
@@ -85,42 +85,44 @@ def _command(commands: Any, name: str, function: Callable[[argparse.Namespace], 
 
 
 def _demo_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--file", type=Path, help="a file of your own instead of a synthetic day")
-    parser.add_argument("--symbol", help="the instrument, when FILE has several")
+    parser.add_argument("--file", type=Path, help="your own file instead of a synthetic day")
+    parser.add_argument("--symbol", help="the instrument, if FILE has several")
     parser.add_argument("--folder", type=Path, default=Path("demo"), help="where everything is written (default: demo)")
     parser.add_argument("--records", type=int, default=2_000_000, help="length of the synthetic day (default: 2,000,000)")
 
 
 def _ingest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path)
-    parser.add_argument("--out", type=Path, help="folder of the tape (default: FILE.tape beside it); with --all the tapes' folder")
+    parser.add_argument(
+        "--out", type=Path, help="folder of the tape (default: FILE.tape, next to it); with --all, the parent folder of the tapes"
+    )
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--symbol", help="the instrument, when FILE has several")
-    which.add_argument("--id", type=int, help="the same by instrument_id")
-    which.add_argument("--all", action="store_true", help="one tape for each instrument")
-    parser.add_argument("--tick", type=float, help="price of a tick (default: looked up, else inferred from the prices)")
-    parser.add_argument("--replace", action="store_true", help="take the place of a tape that is there")
+    which.add_argument("--symbol", help="the instrument, if FILE has several")
+    which.add_argument("--id", type=int, help="the instrument by its instrument_id")
+    which.add_argument("--all", action="store_true", help="one tape per instrument")
+    parser.add_argument("--tick", type=float, help="price of one tick (default: looked up, else inferred from the prices)")
+    parser.add_argument("--replace", action="store_true", help="replace an existing tape")
 
 
 def _backtest_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a tape, or a file as for ingest")
     parser.add_argument("strategy", nargs="?", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="initial value of a state field; may be repeated")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the strategy; may be repeated")
     _model_options(parser)
-    parser.add_argument("--symbol", help="the instrument, when a file has several")
-    parser.add_argument("--tick", type=float, help="price of a tick, for a file")
+    parser.add_argument("--symbol", help="the instrument, if a file has several")
+    parser.add_argument("--tick", type=float, help="price of one tick, for a file")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="write a plot: price and fills, position, PnL")
     parser.add_argument("--report", type=Path, metavar="HTML", help="write a report: summary, plot, markouts, orders, hours")
     parser.add_argument("--fills", type=Path, metavar="CSV", help="write the fills")
 
 
 def _sweep_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("tapes", type=Path, nargs="+", help="tapes: each is a run of its own")
+    parser.add_argument("tapes", type=Path, nargs="+", help="tapes; each is a separate run")
     parser.add_argument("--strategy", default=DEFAULT_STRATEGY, help="module:name or file.py:name (default: the market maker)")
     parser.add_argument(
-        "--grid", action="append", required=True, metavar="FIELD=V,V,...", help="values of a state field, or of fill_rule; may be repeated"
+        "--grid", action="append", required=True, metavar="NAME=V,V,...", help="values of a parameter, or fill_rule; may be repeated"
     )
-    parser.add_argument("--workers", type=int, help="threads (default: one for each core)")
+    parser.add_argument("--workers", type=int, help="threads (default: one per core)")
     parser.add_argument("--csv", type=Path, metavar="CSV", help="write the table")
     _model_options(parser)
 
@@ -130,17 +132,15 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
     for name in ("entry", "response", "feed"):
         parser.add_argument(f"--{name}", default="0ns", help=f"{name} latency, such as 1ms or 250us (default: none)")
     for name in ("maker-fee", "taker-fee"):
-        parser.add_argument(f"--{name}", type=float, default=0.0, help="currency for each lot; negative for a rebate")
+        parser.add_argument(f"--{name}", type=float, default=0.0, help="currency per lot; negative for a rebate")
     parser.add_argument("--multiplier", type=float, default=1.0, help="currency per price unit and lot (default: 1)")
-    parser.add_argument("--start", help="from this time on (UTC), on a tape")
-    parser.add_argument("--end", help="up to this time (UTC), on a tape")
-    parser.add_argument(
-        "--fill-rule", default="fifo", choices=("fifo", "optimistic", "conservative"), help="place in the queue (default: fifo)"
-    )
-    parser.add_argument("--max-position", type=int, default=0, help="limit on risk, checked before an order leaves (default: none)")
+    parser.add_argument("--start", help="start of the part to run (UTC); needs a tape")
+    parser.add_argument("--end", help="end of the part to run (UTC); needs a tape")
+    parser.add_argument("--fill-rule", default="fifo", help="fifo: exact queue positions (default); or a bound, see docs/semantics.md")
+    parser.add_argument("--max-position", type=int, default=0, help="risk limit in lots, checked before an order is sent (default: none)")
 
 
-# --- what is done ------------------------------------------------------------------------------------------
+# --- commands ----------------------------------------------------------------------------------------------
 def demo(options: argparse.Namespace) -> None:
     """`nbtrade demo`."""
     from nbtrade.demo import run
@@ -182,7 +182,8 @@ def backtest(options: argparse.Namespace) -> None:
     _check_folders(options.plot, options.report, options.fills)
     result = backtest.backtest(
         options.data,
-        load_strategy(options.strategy).with_(**dict(map(_setting, options.set))),
+        load_strategy(options.strategy),
+        params=dict(map(_setting, options.set)),
         tick=options.tick,
         symbol=options.symbol,
         progress=sys.stderr.isatty(),
@@ -207,18 +208,18 @@ def sweep(options: argparse.Namespace) -> None:
     grid = _grid(options.grid)
     progress = sys.stderr.isatty()
     table = sweeps.sweep(
-        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, sample="1s", progress=progress, **_models(options)
+        options.tapes, load_strategy(options.strategy), grid, workers=options.workers, progress=progress, **_models(options)
     )
     table = table if len(options.tapes) > 1 else table.drop(columns="tape")
     print(table.sort_values("net_pnl", ascending=False).head(20).to_string(index=False))
-    print(f"{len(table):,} runs, the best {min(len(table), 20)} by net_pnl shown")
+    print(f"{len(table):,} runs; the best {min(len(table), 20)} by net_pnl are shown")
     if options.csv is not None:
         table.to_csv(options.csv, index=False)
         print(f"table  {options.csv}")
 
 
 def _models(options: argparse.Namespace) -> dict[str, Any]:
-    """What `_model_options` gave, as arguments of backtest and sweep."""
+    """The options of `_model_options` as arguments of `backtest` and `sweep`."""
     from nbtrade.engine.models import Fees, Instrument, Latency, Risk
 
     return {
@@ -233,10 +234,10 @@ def _models(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_folders(*files: Path | None) -> None:
-    """Raise FileNotFoundError before a long run when what it gives could not be written."""
+    """Raise FileNotFoundError before a long run if its output could not be written."""
     for file in files:
         if file is not None and not file.parent.is_dir():
-            raise FileNotFoundError(f"{file} cannot be written: there is no folder {file.parent}")
+            raise FileNotFoundError(f"{file} cannot be written: the folder {file.parent} does not exist")
 
 
 def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
@@ -245,9 +246,9 @@ def _grid(texts: Sequence[str]) -> dict[str, list[Any]]:
     for text in texts:
         name, equals, values = text.partition("=")
         if not equals or not values:
-            raise ValueError(f"--grid {text}: write FIELD=VALUE,VALUE,...")
+            raise ValueError(f"--grid {text}: write NAME=VALUE,VALUE,...")
         if name in grid:
-            raise ValueError(f"--grid {text}: {name} is there twice. Write all its values in one, {name}=VALUE,VALUE,...")
+            raise ValueError(f"--grid {text}: {name} is given twice. Write all values in one option: --grid {name}=VALUE,VALUE,...")
         grid[name] = values.split(",") if name == "fill_rule" else [_number(f"--grid {text}", value) for value in values.split(",")]
     return grid
 
@@ -256,7 +257,7 @@ def _setting(text: str) -> tuple[str, int | float]:
     """("half_spread", 2) of "half_spread=2"."""
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(f"--set {text}: write FIELD=VALUE")
+        raise ValueError(f"--set {text}: write NAME=VALUE")
     return name, _number(f"--set {text}", value)
 
 
@@ -270,7 +271,7 @@ def _number(option: str, text: str) -> int | float:
 def load_strategy(where: str) -> "Strategy":
     """The strategy `name` of "module:name" or "file.py:name".
 
-    Raises ValueError when there is no such strategy, FileNotFoundError or ImportError when there is no such file or module.
+    Raises ValueError if the strategy does not exist, FileNotFoundError or ImportError if the file or module does not.
     """
     from nbtrade.engine.strategy import Strategy
 
@@ -282,13 +283,13 @@ def load_strategy(where: str) -> "Strategy":
     if isinstance(found, Strategy):
         return found
     known = ", ".join(sorted(n for n, value in vars(module).items() if isinstance(value, Strategy))) or "none"
-    what = "is not made with @nbtrade.strategy" if found is not None else "is not there"
+    what = "is not made with @nbtrade.strategy" if found is not None else "does not exist"
     raise ValueError(f"strategy {name!r} {what}. Strategies in {home}: {known}")
 
 
 def _load_file(path: Path) -> Any:
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: the strategy's file")
+        raise FileNotFoundError(f"{path}, the strategy's file, does not exist")
     name = f"strategies_in_{path.stem}"  # not the stem alone: the file may be called json.py
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None

@@ -1,10 +1,11 @@
-"""`nbtrade demo`: from nothing to a backtest, with the time of every stage.
+"""`nbtrade demo`: from a new file to a backtest, with the time of every stage.
 
     synthetic day (.dbn.zst) ──ingest──> tape ──backtest──> result ──> table, fills, plot
             └──────────── the same, straight from the file ──> the same result, by hash
 
-Kernels are compiled before any clock starts, on a day of a few thousand records, and that time has its own line: it is paid once,
-then they lie in the cache. A stage's clock takes all of its work: reading, decompressing, checking, hashing, writing, syncing.
+Kernels are compiled before the first stage, on a day of a few thousand records. That time has its own line, because it is paid once:
+later runs load the kernels from the disk cache. A stage's time includes all of its work: reading, decompressing, checking, hashing,
+writing, syncing.
 """
 
 import os
@@ -26,7 +27,7 @@ SEED = 7
 WARM_RECORDS = 5_000
 LATENCY = Latency(entry="1ms", response="1ms")
 FEES = nbtrade.Fees(maker=0.001, taker=0.003)  # currency per lot
-SHOWN = {  # summary name: what to call it
+SHOWN = {  # metric: label
     "net_pnl": "net PnL",
     "gross_pnl": "before fees",
     "fees": "fees",
@@ -43,7 +44,7 @@ SHOWN = {  # summary name: what to call it
 def run(folder: Path, n_records: int, file: Path | None = None, symbol: str | None = None) -> Result:
     """Run the whole demo in `folder`; prints as it goes.
 
-    n_records : length of the synthetic day      file, symbol : a source of the user's own instead
+    n_records : length of the synthetic day      file, symbol : the user's source, used instead
 
     Raises SourceError, ValueError, OSError.
     """
@@ -73,14 +74,14 @@ def _ingested(file: Path, target: Path, symbol: str | None) -> Tape:
 
 
 def _backtested(tape: Tape, file: Path, symbol: str | None) -> Result:
-    """Run from the tape and again from the file, and compare."""
+    """Run from the tape, again from the file, and compare."""
     with _stage("backtest from the tape") as did:
         result = _backtest(tape)
         did.append((int(result.summary["n_rows"]), "rows"))
     with _stage("backtest from the file") as did:
         again = _backtest(file, tick=tape.tick, symbol=symbol)
         did.append((int(again.summary["n_rows"]), "rows"))
-    same = "the same fills, orders and equity" if again.hash == result.hash else "ANOTHER RESULT: please report this"
+    same = "the same fills, orders and equity" if again.hash == result.hash else "THE RESULTS DIFFER: please report this"
     print(f"{'':33} {same} (xxh3 {result.hash[:16]})")
     return result
 
@@ -90,7 +91,7 @@ def _backtest(data: Tape | Path, **options: Any) -> Result:
 
 
 def _warm() -> None:
-    """Go through every stage once, on a small day."""
+    """Run every stage once on a small day."""
     with tempfile.TemporaryDirectory() as name:
         file = synthetic.write_dbn(Path(name) / "warm.dbn.zst", WARM_RECORDS)
         tape = nbtrade.ingest(file, progress=False)
@@ -100,14 +101,14 @@ def _warm() -> None:
 
 @contextmanager
 def _stage(name: str) -> Iterator[list[tuple[int, str]]]:
-    """Print a stage's name at once, and its time and rate after it. The block appends (count, unit)."""
+    """Print a stage's name, then its time and rate when it ends. The block appends (count, unit)."""
     print(f"{name:33}", end="", flush=True)
     did: list[tuple[int, str]] = []
     start = time.perf_counter()
     try:
         yield did
     except BaseException:
-        print()  # the error's message begins on a line of its own
+        print()  # the error message starts on a new line
         raise
     seconds = time.perf_counter() - start
     rates = (f"{n:>12,} {unit:8}{n / seconds / 1e6:8.2f} M {unit}/s" for n, unit in did)
@@ -117,7 +118,7 @@ def _stage(name: str) -> Iterator[list[tuple[int, str]]]:
 def _show(result: Result) -> None:
     s = result.summary
     print(f"The market maker: {result.info.described_strategy()}")
-    print(f"latency {LATENCY.entry} in, {LATENCY.response} out; fees {FEES.maker:g} a lot as maker, {FEES.taker:g} as taker\n")
+    print(f"latency {LATENCY.entry} in, {LATENCY.response} out; fees per lot {FEES.maker:g} as maker, {FEES.taker:g} as taker\n")
     for name, text in SHOWN.items():
         value = s[name]
         print(f"  {text:16}{value:>12,.2f}" if isinstance(value, float) else f"  {text:16}{value:>12,}")
@@ -140,12 +141,12 @@ def _say_what_next(folder: Path, file: Path, tape: Tape, plot: Path | None) -> N
     print(f"plot     {plot}" if plot else 'plot     none: pip install "nbtrade[plot]"')
     print(f"kernels  {cache_dir()}")
     if file.parent == folder:
-        print("\nA synthetic day tests a strategy's mechanics. It is no market to make money on.")
+        print("\nA synthetic day tests the mechanics of a strategy. Profits on it mean nothing.")
     print(
         f"""
 Next
   nbtrade backtest {tape.path} --set half_spread=2 --entry 5ms --response 5ms
   nbtrade audit {tape.path}
   nbtrade demo --file YOUR.dbn.zst
-  notebooks/quickstart.ipynb: a strategy of your own"""
+  notebooks/quickstart.ipynb: write your own strategy"""
     )

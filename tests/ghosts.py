@@ -1,14 +1,14 @@
-"""Ghosts: an own order just before and one just behind every real order that was filled, all in one pass of the engine.
+"""Ghosts: an own order directly ahead of and one directly behind every real order that was filled, all in one pass of the engine.
 
-    real order      ADD ........ EXEC ... EXEC          never modified, executed wholly
-    ghost before    ^ the same price and size, on arrival before the event of the ADD      must fill at the same events for the same lots
-    ghost behind        ^ on arrival after that event                                      must not fill before the last of them
+    real order      ADD ........ EXEC ... EXEC          never modified, fully executed
+    ghost ahead     ^ same price and size, arrives before the event of the ADD             must fill at the same events for the same lots
+    ghost behind        ^ arrives after that event                                         must not fill before the last of them
 
-The size is what the real order had before it arrived: of one that traded on arrival, its trades and its rest; its ghost takes as much.
-Each ghost is an account of its own. Their orders are put on the wire as if they had been sent, so that no strategy runs and a
-pass costs what the rows and the ghosts cost. Time is the number of the event, on both clocks.
+The size is the real order's original size: if it traded on arrival, its trades plus its remainder, and its ghost takes the same. Each
+ghost is a separate account. Orders are put in flight as if they had been sent, so no strategy runs and a pass costs only the rows and
+the ghosts. Time is the number of the event, on both clocks.
 
-Events, not rows: CME lists the executions of one event at one price in another order than that of the queue now and then.
+Events are compared, not rows: within one event, CME sometimes lists the executions at one price in an order other than the queue's.
 """
 
 import sys
@@ -28,8 +28,8 @@ STEP = 10  # of the clock, an event; messages arrive halfway
 
 
 @nt.strategy(wake="end")
-def nothing(market, features, account, state):
-    """No ghost decides anything."""
+def nothing(market, account):
+    """Ghosts make no decisions."""
 
 
 class Filled(NamedTuple):
@@ -48,7 +48,7 @@ def event_of(events):
 
 
 def filled_orders(tape):
-    """Return the orders that were added once, never modified or cancelled in part, and executed wholly."""
+    """Return the orders that were added once, never modified or partly cancelled, and fully executed."""
     e = tape.events
     added = np.flatnonzero((e["kind"] == ADD) & (e["flags"] & (CLEARED | SNAPSHOT) == 0))
     ids, n = np.unique(tape.order_id[e["kind"] == ADD], return_counts=True)
@@ -90,7 +90,7 @@ def haunt(tape, rows, took, arrive):
 
 
 def send(simulation, orders, qty, arrive):
-    """Put one order of each account on the wire, at the prices and sides of real ones."""
+    """Put one order of each account in flight, at the prices and sides of real orders."""
     instrument, accounts = simulation.instruments[0], simulation.accounts
     k = len(orders)
     first = accounts["first"].astype(np.int64)
@@ -115,7 +115,7 @@ def send(simulation, orders, qty, arrive):
 
 
 def exceptions(tape, orders, part=slice(None)):
-    """Return {row of the ADD: what went wrong} for ghosts of (a part of) the orders, and how many orders that were."""
+    """Return {row of the ADD: fault} for ghosts of some or all orders, and the number of orders tested."""
     events, event = tape.events, event_of(tape.events)
     added, took, start, stop = orders.added[part], orders.took[part], orders.start[part], orders.stop[part]
     k, nothing_took = len(added), np.zeros(len(added), np.int64)

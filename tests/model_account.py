@@ -159,7 +159,8 @@ class Account:
         order = None if self.quotes[side] is None else self.orders[self.quotes[side]]
         stands = order is not None and order.is_open and not order.cancelling
         wanted = qty > 0 or qty < -FAR
-        if wanted and not is_order(side, px, qty + (order.filled if stands else 0)):
+        replaced = stands and order.want_px != px  # its new total includes what has been filled
+        if wanted and not is_order(side, px, qty + (order.filled if replaced else 0)):
             self._refuse("bad_order")
             wanted = False
         if not stands:

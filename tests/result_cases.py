@@ -15,20 +15,20 @@ FEES = nt.Fees(maker=-0.1, taker=0.3, taker_rate=1e-6, sell=0.01)
 FILLS = {"ts": ["2025-01-06 14:30", "2025-01-06 14:31"], "side": ["B", "A"], "price": [100.0, 100.5], "size": [2, 1]}
 
 
-@nt.strategy(state=[("level", "f8"), ("flag", "u1"), ("deep", "i4", (2, 3)), ("none", "f4", 0)], wake="1s", level=float("nan"), flag=1)
-def idle(market, features, account, state):
+@nt.strategy(wake="1s", params={"level": float("nan")}, state={"level": float("nan"), "flag": True, "deep": "(2,3)i4", "none": "(0,)f4"})
+def idle(state):
     """Never trades, and has a state of many kinds."""
     state.deep[1, 2] += 1
 
 
-@nt.strategy(state=[("half", "i8")], wake="100ms", half=1)
-def both(market, features, account, state):
+@nt.strategy(wake="100ms", params={"half": 1})
+def both(market, account, params):
     """The same quotes on two instruments."""
     for i in range(2):
         m, a = market.on(i), account.on(i)
         if m.bid_px != UNDEF_PRICE and m.ask_px != UNDEF_PRICE:
-            a.quote(BID, m.bid_px - state.half, 1 if a.position < 5 else 0)
-            a.quote(1, m.ask_px + state.half, 1 if a.position > -5 else 0)
+            a.quote(BID, m.bid_px - params.half, 1 if a.position < 5 else 0)
+            a.quote(1, m.ask_px + params.half, 1 if a.position > -5 else 0)
 
 
 @cache

@@ -1,6 +1,7 @@
-"""Scripted accounts in the engine: the jitted strategy that plays a script out of its state (see tests/scripted.py).
+"""Scripted accounts in the engine: the jitted strategy that plays a script out of its params (see tests/scripted.py).
 
-    state   actions as columns, one number each        at what i px qty kind ref on   next: the first one not yet done
+    params  actions as columns, one number each        at what i px qty kind ref on
+    state   next: the first action not yet done
             slot_of[instrument, id]                    what the script names by id
             looks[LOOK * n], owns[OWN * n]             what it saw: one row a call, one row an open order
 
@@ -31,24 +32,22 @@ OWN = 9
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
 
-STATE = [
-    *((name, "i8", N_ACTIONS) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")),
-    ("slot_of", "i8", N_VENUES * N_ACTIONS),
-    ("n_sent", "i8", N_VENUES),
-    ("looks", "i8", LOOK * N_LOOKS),
-    ("owns", "i8", OWN * N_OWNS),
-    ("n", "i8"),
-    ("next", "i8"),
-    ("n_venues", "i8"),
-    ("n_looks", "i8"),
-    ("n_owns", "i8"),
-]
+SCRIPT = {name: np.zeros(N_ACTIONS, np.int64) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")} | {"n": 0, "n_venues": 0}
+STATE = {
+    "slot_of": np.zeros(N_VENUES * N_ACTIONS, np.int64),
+    "n_sent": np.zeros(N_VENUES, np.int64),
+    "looks": np.zeros(LOOK * N_LOOKS, np.int64),
+    "owns": np.zeros(OWN * N_OWNS, np.int64),
+    "next": 0,
+    "n_looks": 0,
+    "n_owns": 0,
+}
 
 
-@nt.strategy(state=STATE, wake="1ms")
-def scripted(market, features, account, state):
+@nt.strategy(wake="1ms", params=SCRIPT, state=STATE)
+def scripted(market, account, params, state):
     """Look, then do what is due."""
-    for v in range(state.n_venues):
+    for v in range(params.n_venues):
         seen = market.on(v)
         ours = account.on(v)
         at = state.n_looks * LOOK
@@ -97,17 +96,17 @@ def scripted(market, features, account, state):
                 state.owns[at + 6] = own.requested_qty
                 state.owns[at + 7] = ours.ahead(slot)
                 state.owns[at + 8] = ours.behind(slot)
-    while state.next < state.n and state.at[state.next] <= market.ts:
+    while state.next < params.n and params.at[state.next] <= market.ts:
         k = state.next
         state.next += 1
-        v = state.on[k]
+        v = params.on[k]
         seen = market.on(v)
         ours = account.on(v)
-        what = state.what[k]
-        i = state.i[k]
-        px = state.px[k]
-        if state.ref[k] >= 0:
-            best = seen.bid_px if state.ref[k] == 0 else seen.ask_px
+        what = params.what[k]
+        i = params.i[k]
+        px = params.px[k]
+        if params.ref[k] >= 0:
+            best = seen.bid_px if params.ref[k] == 0 else seen.ask_px
             if best == UNDEF_PRICE:
                 continue
             px += best
@@ -118,15 +117,15 @@ def scripted(market, features, account, state):
             if slot < 0 or not ours.is_open(slot) or ours.order(slot).id != i:
                 continue
         if what == SUBMIT:
-            slot = ours.submit(i, px, state.qty[k], state.kind[k])
+            slot = ours.submit(i, px, params.qty[k], params.kind[k])
         elif what == MARKET:
-            slot = ours.market(i, state.qty[k])
+            slot = ours.market(i, params.qty[k])
         elif what == CANCEL:
             ours.cancel(slot)
         elif what == REPLACE:
-            ours.replace(slot, px, state.qty[k])
+            ours.replace(slot, px, params.qty[k])
         elif what == QUOTE:
-            slot = ours.quote(i, px, state.qty[k])
+            slot = ours.quote(i, px, params.qty[k])
         elif what == CANCEL_ALL:
             ours.cancel_all()
         elif what == FLATTEN:
@@ -147,7 +146,7 @@ def strategy_of(wakes, interval):
 
 
 def values_of(script, n_venues=1):
-    """Return the state fields of a script."""
+    """Return the parameters of a script."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     assert len(actions) <= N_ACTIONS
     columns = np.zeros((8, N_ACTIONS), np.int64)

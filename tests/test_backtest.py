@@ -12,15 +12,17 @@ from scripted_engine import expected, outcome_of
 from streams import model_records, tape_of
 
 
-@nt.strategy(state=[("x", "i8"), ("spread", "i8"), ("crossing", "i8"), ("most", "i8")], wake="100ms", x=1, spread=4, crossing=2, most=12)
-def noise(market, features, account, state):
+@nt.strategy(wake="100ms", params={"seed": 1, "spread": 4, "crossing": 2, "most": 12}, state={"x": 0})
+def noise(market, account, params, state):
     """Random orders of every kind around the touch, some of them crossing it; quotes, replaces and cancels."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
         return
+    if state.x == 0:
+        state.x = params.seed
     for _ in range(3):
         state.x = (state.x * 1103515245 + 12345) & 0x7FFFFFFF
         r = state.x >> 8
-        what, side, away, qty = r % 8, (r >> 3) & 1, (r >> 4) % (state.spread + state.crossing) - state.crossing, 1 + (r >> 12) % 5
+        what, side, away, qty = r % 8, (r >> 3) & 1, (r >> 4) % (params.spread + params.crossing) - params.crossing, 1 + (r >> 12) % 5
         px = market.bid_px - away if side == BID else market.ask_px + away
         oldest, best = -1, 1 << 60
         for slot in range(account.capacity):
@@ -28,7 +30,7 @@ def noise(market, features, account, state):
                 own = account.order(slot)
                 if own.cancelling == 0 and own.id < best:
                     oldest, best = slot, own.id
-        if what < 4 and account.n_open < state.most:
+        if what < 4 and account.n_open < params.most:
             kind = (r >> 16) % 8
             account.submit(side, px, qty, kind if kind >= POST_ONLY and kind <= FOK else LIMIT)
         elif what == 4:
@@ -41,11 +43,17 @@ def noise(market, features, account, state):
             account.replace(oldest, px, account.order(oldest).filled + qty)
 
 
+def woken(strategy, wake):
+    """The strategy with other wakes."""
+    fields = ({name: one.initial[name][0] for name in one.names} for one in (strategy.params, strategy.state))
+    return nt.Strategy(strategy.function, wake, *fields, strategy.record, ())
+
+
 class ModelNoise:
     """`noise` for the model."""
 
-    def __init__(self, x=1, spread=4, crossing=2, most=12):
-        self.x, self.spread, self.crossing, self.most = x, spread, crossing, most
+    def __init__(self, seed=1, spread=4, crossing=2, most=12):
+        self.x, self.spread, self.crossing, self.most = seed, spread, crossing, most
 
     def __call__(self, market, account):
         if market.bid_px is None or market.ask_px is None:
@@ -72,8 +80,10 @@ def compare(records, tmp_path, interval, latency, tick=None, **parameters):
     """Run both, compare everything; returns the result."""
     tape = tape_of(records, tmp_path, tick)
     entry, response = latency
-    strategy = nt.Strategy(noise.function, noise.state, interval, noise.defaults)
-    result = nt.backtest(tape, strategy, latency=nt.Latency(entry=entry, response=response), max_orders=64, sample=interval, **parameters)
+    strategy = woken(noise, interval)
+    result = nt.backtest(
+        tape, strategy, latency=nt.Latency(entry=entry, response=response), max_orders=64, sample=interval, params=parameters
+    )
     oracles = model_backtest(
         model_records(records),
         ModelNoise(**parameters),
@@ -95,7 +105,7 @@ def test_engine_equals_model(tmp_path, seed, latency):
     """Fills, orders, position and cash equal the plain-Python exchange's on synthetic days."""
     scenario = ("ordinary", "stub_quotes", "outliers")[seed % 3]
     records = synthetic.records(6_000, seed=seed, live_orders=(20, 200)[seed % 2], duration="30s", scenario=scenario)
-    result = compare(records, tmp_path, 100_000_000, latency, x=seed + 7)
+    result = compare(records, tmp_path, 100_000_000, latency, seed=seed + 7)
     assert result.summary["n_fills"] > 20
 
 
@@ -104,5 +114,5 @@ def test_engine_equals_model_on_clx5(tmp_path):
     data = real_path(*CLX5).read_bytes()
     records = np.frombuffer(data, RECORD, offset=8 + int.from_bytes(data[4:8], "little"))
     for part in (slice(0, 6_000), slice(36_000, 38_212)):
-        result = compare(records[part], tmp_path, 5_000_000_000, (3_000_000, 2_000_000), tick=0.01, x=5)
+        result = compare(records[part], tmp_path, 5_000_000_000, (3_000_000, 2_000_000), tick=0.01, seed=5)
         assert result.summary["n_fills"] > 20

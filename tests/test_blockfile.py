@@ -141,13 +141,13 @@ def test_what_is_no_block_is_refused(path):
         with pytest.raises(TypeError, match="a str"):
             blocks.put(3, b"")
         for change in (lambda: blocks.delete("a"), lambda: blocks.rename("a", "b"), lambda: blocks.get("a"), lambda: blocks.metadata("a")):
-            with pytest.raises(BlockNotFound, match="there is no block 'a'"):
+            with pytest.raises(BlockNotFound, match="has no block 'a'"):
                 change()
         assert len(blocks) == 0
         assert blocks.stats()["rented_buffers"] == 0
-    with pytest.raises(BlockFileError, match="was closed"):
+    with pytest.raises(BlockFileError, match="is closed"):
         blocks.get("a")
-    with pytest.raises(BlockFileError, match="was closed"):
+    with pytest.raises(BlockFileError, match="is closed"):
         blocks.put("a", b"")
 
 
@@ -208,7 +208,7 @@ def test_a_second_writer_gets_a_clear_error(path):
         blocks.flush()
         with BlockFile(path, "r") as reader:
             assert reader.get("a") == b"1"
-            with pytest.raises(BlockFileError, match="opened to read"):
+            with pytest.raises(BlockFileError, match="opened for reading"):
                 reader.put("a", b"2")
     BlockFile(path, step=STEP).close()
 

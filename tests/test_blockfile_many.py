@@ -106,13 +106,13 @@ def test_a_missing_name_is_said(path, n):
         for at in (0, 1, n // 2, n - 1):
             names = [*content]
             names[at] = "none"
-            with pytest.raises(BlockNotFound, match="there is no block 'none'"):
+            with pytest.raises(BlockNotFound, match="has no block 'none'"):
                 blocks.get_many(names)
         blocks.delete("5")
         blocks.flush()
-        with pytest.raises(BlockNotFound, match="there is no block '5'"):
+        with pytest.raises(BlockNotFound, match="has no block '5'"):
             blocks.get_many(content)
-    with pytest.raises(ValueError, match="was closed"):
+    with pytest.raises(ValueError, match="is closed"):
         blocks.get_many(content)
 
 

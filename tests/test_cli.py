@@ -1,4 +1,4 @@
-"""The command line: every command's way through, and one line for whatever a user gets wrong."""
+"""The command line: every command works, and every user error prints one line."""
 
 import os
 import subprocess
@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 
 from nbtrade import cli, synthetic
+from nbtrade.schema import FILL_RULES
 
 N = 20_000
 STRATEGY = """
 import nbtrade
 
 
-@nbtrade.strategy(state=[("px", "i8")], wake="1s")
-def buyer(market, features, account, state):
+@nbtrade.strategy(wake="1s", state={"px": 0})
+def buyer(market, account, state):
     state.px = market.bid_px
     account.quote(nbtrade.BID, market.bid_px, 1)
 
 
-@nbtrade.strategy(state=[("px", "i8")])
-def wrong(market, features, account, state):
+@nbtrade.strategy(state={"px": 0})
+def wrong(market, state):
     state.px = market.no_such_field
 
 
@@ -64,7 +65,7 @@ def assert_wrong(answer, *words):
         assert str(word) in err
 
 
-# --- each command's way through ----------------------------------------------------------------------------
+# --- every command -----------------------------------------------------------------------------------------
 def test_demo(tmp_path, run):
     """The demo leaves a day, a tape and a plot, and shows stages, result and the next step; it can be run again."""
     for _ in range(2):
@@ -77,7 +78,7 @@ def test_demo(tmp_path, run):
 
 
 def test_demo_of_a_file(tmp_path, day, run):
-    """With --file the user's own file is shown, and it stays as it was."""
+    """With --file the user's file is used, and not changed."""
     before = day.read_bytes()
     status, out, _ = run("demo", "--file", day, "--folder", tmp_path)
     assert status == 0
@@ -87,7 +88,7 @@ def test_demo_of_a_file(tmp_path, day, run):
 
 
 def test_ingest(tmp_path, day, run):
-    """Ingest writes where it is told, by symbol, id or all, and says what the tape holds."""
+    """Ingest writes to the given folder, by symbol, id or all, and prints the tape's contents."""
     for i, which in enumerate((["--symbol", "SYNTH"], ["--id", "1"], ["--tick", "0.01"])):
         status, out, _ = run("ingest", day, "--out", tmp_path / f"{i}.tape", *which)
         assert (status, f"{N:,} read" in out) == (0, True)
@@ -97,13 +98,13 @@ def test_ingest(tmp_path, day, run):
 
 
 def test_ingest_does_not_replace_unasked(day, tape, run):
-    """A tape that is there stays, unless --replace says otherwise."""
+    """An existing tape is replaced only with --replace."""
     assert_wrong(run("ingest", day), tape, "--replace")
     assert run("ingest", day, "--replace")[0] == 0
 
 
 def test_info_and_audit(tape, run):
-    """Info and audit say what a tape holds and what is odd about it."""
+    """Info prints a tape's contents, audit its anomalies."""
     status, out, _ = run("info", tape)
     assert (status, "SYNTH" in out, "tick        0.01" in out) == (0, True, True)
     status, out, _ = run("audit", tape)
@@ -111,7 +112,7 @@ def test_info_and_audit(tape, run):
 
 
 def test_backtest(tmp_path, day, tape, run):
-    """A tape and its file give the same summary; fills and a plot are written where asked."""
+    """A tape and its file give the same summary; fills and a plot are written to the given files."""
     pytest.importorskip("matplotlib")
     costs = ["--entry", "1ms", "--response", "1ms", "--feed", "50us", "--maker-fee", "0.001", "--taker-fee", "0.003"]
     settings = ["--set", "half_spread=0.5", "--set", "max_position=3"]
@@ -126,8 +127,8 @@ def test_backtest(tmp_path, day, tape, run):
 
 
 def test_backtest_of_a_strategy_file(tmp_path, tape, run):
-    """A strategy of a file, and of a module, by name."""
-    (tmp_path / "json.py").write_text(STRATEGY)  # the name of a module that is loaded already
+    """A strategy from a file, and from a module."""
+    (tmp_path / "json.py").write_text(STRATEGY)  # the name of a module that is already loaded
     status, out, _ = run("backtest", tape, f"{tmp_path}/json.py:buyer")
     assert (status, "buyer" in out) == (0, True)
     assert run("backtest", tape, "nbtrade.strategies._market_maker:market_maker")[0] == 0
@@ -142,7 +143,7 @@ def test_python_m_nbtrade(tape):
 
 
 def test_output_into_a_closed_pipe(tape):
-    """`nbtrade info TAPE | head` ends without a word."""
+    """`nbtrade info TAPE | head` ends silently."""
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as pipe:
@@ -151,17 +152,17 @@ def test_output_into_a_closed_pipe(tape):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-# --- what a user can get wrong -----------------------------------------------------------------------------
+# --- user errors -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("command", ["ingest", "backtest"])
 def test_wrong_file_name(day, run, command):
-    """A file that is not there is named, with those near it."""
+    """The error names the missing file, and similar files."""
     assert_wrong(run(command, day.with_name("daz.dbn.zst")), "daz.dbn.zst", "does not exist")
     assert_wrong(run(command, day.with_name("day.dbn.zs")), "day.dbn.zs", "Near it: day.dbn.zst")
 
 
 @pytest.mark.parametrize("command", ["ingest", "backtest"])
 def test_truncated_file(tmp_path, day, run, command):
-    """A file that is cut short is named, and no tape is left."""
+    """The error names the truncated file, and no partial tape remains."""
     part = tmp_path / "part.dbn.zst"
     part.write_bytes(day.read_bytes()[:-1000])
     assert_wrong(run(command, part), part, "cut short")
@@ -170,19 +171,19 @@ def test_truncated_file(tmp_path, day, run, command):
 
 @pytest.mark.parametrize("command", ["info", "audit"])
 def test_not_a_tape(tmp_path, day, run, command):
-    """A file, a folder and nothing at all are no tapes."""
+    """A file, another folder, and a missing path are not tapes."""
     for path in (tmp_path, tmp_path / "none", day):
         assert_wrong(run(command, path), path, "not a tape")
 
 
-def test_unknown_state_field(tape, run):
-    """A state field that the strategy does not have is named, with those it has."""
+def test_unknown_parameter(tape, run):
+    """The error names the unknown parameter, and those of the strategy."""
     assert_wrong(run("backtest", tape, "--set", "half_spred=2"), "half_spred", "half_spread", "max_position")
 
 
 @pytest.mark.parametrize("command", ["ingest", "backtest"])
 def test_unknown_symbol(tmp_path, day, run, command):
-    """A symbol that the file does not have is named, with those it has."""
+    """The error names the unknown symbol, and the file's symbols."""
     extra = ["--out", tmp_path / "x"] if command == "ingest" else []
     assert_wrong(run(command, day, "--symbol", "AAPL", *extra), "AAPL", "SYNTH")
     assert list(tmp_path.iterdir()) == []
@@ -200,7 +201,7 @@ def test_unknown_symbol(tmp_path, day, run, command):
     ],
 )
 def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
-    """A strategy that cannot be found or compiled is named, with the line."""
+    """The error names a strategy that cannot be found or compiled, with the line."""
     monkeypatch.chdir(tmp_path)
     Path("s.py").write_text(STRATEGY)
     assert_wrong(run("backtest", tape, where), *words)
@@ -210,31 +211,32 @@ def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
     ("arguments", "words"),
     [
         (["--set", "half_spread=wide"], ["half_spread=wide", "not a number"]),
-        (["--set", "half_spread"], ["FIELD=VALUE"]),
+        (["--set", "half_spread"], ["NAME=VALUE"]),
         (["--entry", "soon"], ["soon", "time span"]),
         (["--entry=-1ms"], ["negative"]),
         (["--start", "2025-01-07", "--end", "2025-01-06"], ["before"]),
         (["--start", "2026-01-01"], ["no rows from start=2026-01-01", "2025-01-06T14:30"]),
         (["--start", "soon"], ["'soon' is not a time"]),
-        (["--multiplier", "0"], ["multiplier is more than 0"]),
-        (["--plot", "no/such/folder/p.png"], ["there is no folder no/such/folder"]),
-        (["--fills", "no/such/folder/f.csv"], ["there is no folder no/such/folder"]),
+        (["--multiplier", "0"], ["multiplier must be positive"]),
+        (["--fill-rule", "lucky"], ["'lucky'", *FILL_RULES]),
+        (["--plot", "no/such/folder/p.png"], ["the folder no/such/folder does not exist"]),
+        (["--fills", "no/such/folder/f.csv"], ["the folder no/such/folder does not exist"]),
     ],
 )
 def test_wrong_values(tape, run, arguments, words):
-    """A value that cannot be is named, before anything runs."""
+    """The error names an invalid value before anything runs."""
     assert_wrong(run("backtest", tape, *arguments), *words)
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--grid", "half_spread"], ["--grid half_spread: write FIELD=VALUE,VALUE"]),
+        (["--grid", "half_spread"], ["--grid half_spread: write NAME=VALUE,VALUE"]),
         (["--grid", "half_spread=1,wide"], ["--grid half_spread=1,wide: 'wide' is not a number"]),
-        (["--grid", "half_spread=1", "--grid", "half_spread=2"], ["half_spread is there twice"]),
-        (["--grid", "fill_rule=lucky"], ["'lucky'", "fifo, optimistic, conservative"]),
+        (["--grid", "half_spread=1", "--grid", "half_spread=2"], ["half_spread is given twice"]),
+        (["--grid", "fill_rule=lucky"], ["'lucky'", *FILL_RULES]),
         (["--grid", "half_spread=1", "--workers", "0"], ["workers=0"]),
-        (["--grid", "half_spread=1", "--csv", "no/such/folder/t.csv"], ["there is no folder no/such/folder"]),
+        (["--grid", "half_spread=1", "--csv", "no/such/folder/t.csv"], ["the folder no/such/folder does not exist"]),
     ],
 )
 def test_wrong_grids(tape, run, arguments, words):
@@ -243,20 +245,20 @@ def test_wrong_grids(tape, run, arguments, words):
 
 
 def test_fill_rules_side_by_side(tape, run):
-    """One sweep shows what the fill rule is worth."""
-    status, out, _ = run("sweep", tape, "--grid", "fill_rule=fifo,optimistic,conservative")
+    """One sweep compares the fill rules."""
+    status, out, _ = run("sweep", tape, "--grid", f"fill_rule={','.join(FILL_RULES)}")
     assert status == 0
-    assert all(out.count(rule) == 1 for rule in ("fifo", "optimistic", "conservative"))
+    assert all(out.count(rule) == 1 for rule in FILL_RULES)
 
 
 def test_demo_without_records(tmp_path, run):
-    """An impossible length is said in a line of its own."""
+    """An impossible length prints one line."""
     status, _, err = run("demo", "--folder", tmp_path, "--records", 0)
     assert (status, err.count("\n"), "n_records is 0" in err) == (2, 1, True)
 
 
 def test_ctrl_c(tape, run, monkeypatch):
-    """Ctrl-C is one word and 130."""
+    """Ctrl-C prints one word and exits with 130."""
 
     def interrupt(_):
         raise KeyboardInterrupt
@@ -272,7 +274,7 @@ def test_debug(tmp_path):
 
 
 def test_sweep(run, tape, tmp_path):
-    """A sweep prints its best sets and writes the whole table; a value that is no number is said."""
+    """A sweep prints its best sets and writes the whole table; a value that is not a number is an error."""
     table = tmp_path / "table.csv"
     status, out, err = run("sweep", tape, "--grid", "half_spread=0.5,1,2", "--grid", "max_position=3,5", "--csv", table)
     assert (status, err) == (0, "")

@@ -14,8 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from crash_kit import LazyDisk
 from nbtrade import Column
 from nbtrade.errors import NbtradeError, StoreBusy, StoreDamaged
-from nbtrade.storage import dtypes, mapping
-from nbtrade.storage.columns import header
+from nbtrade.storage import dtypes
+from nbtrade.storage.columns import column_file, header
 
 ROW = np.dtype([("ts", "i8"), ("px", "f4"), ("side", "i1")], align=True)
 NESTED = np.dtype({"names": ["a", "b"], "formats": [("u1", (3,)), [("x", ">i2"), ("y", "M8[ns]")]], "offsets": [1, 5], "itemsize": 17})
@@ -78,7 +78,7 @@ def test_rows_are_added_in_all_their_forms(path):
     [
         ([1, 2**31], OverflowError, "row 1 is 2147483648: a column of int32 holds"),
         ([1, -(2**70)], OverflowError, "too large|out of bounds"),
-        ([0.5], TypeError, "rows of float64 do not go into a column of int32 without loss"),
+        ([0.5], TypeError, "rows of float64 cannot be stored in a column of int32 without loss"),
         (["7"], TypeError, "rows of <U1"),
         ([[1, 2]], ValueError, r"this one has the shape \(1, 2\)"),
     ],
@@ -192,7 +192,7 @@ def test_a_file_that_was_cut_off_is_refused(path):
 
 def test_a_reader_maps_again_when_a_file_outgrows_its_mapping(path, monkeypatch):
     """Beyond the address space that was taken a larger piece is, arrays of the first stay valid; where space is limited, less will do."""
-    monkeypatch.setattr(mapping, "LEAST", 1 << 16)
+    monkeypatch.setattr(column_file, "RESERVED", 1 << 16)
     with Column(path, "i8") as column:
         reader = Column.open(path)
         column.extend(range(100))
@@ -201,7 +201,7 @@ def test_a_reader_maps_again_when_a_file_outgrows_its_mapping(path, monkeypatch)
         assert reader.array.tolist() == [*range(100), *range(100_000)]
         assert small.tolist() == list(range(100))
         assert len(column.array) == 100_100
-        monkeypatch.setattr(mapping, "LEAST", 1 << 60)
+        monkeypatch.setattr(column_file, "RESERVED", 1 << 60)
         assert Column.open(path).array[-1] == 99_999, "less address space than asked for"
 
 

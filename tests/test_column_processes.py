@@ -317,7 +317,7 @@ def test_the_next_writer_wins_at_once_after_a_kill(tmp_path):
     path = tmp_path / "x"
     with worker(hold, path, state) as pid:
         wait_until(lambda: state[0])
-        with pytest.raises(StoreBusy, match=rf"is being written by process {pid}\. Wait for it, stop it, or open the file to read"):
+        with pytest.raises(StoreBusy, match=rf"is being written by process {pid}\. Wait for it, stop it, or open the file for reading"):
             Column(path, "i4")
         os.kill(pid, signal.SIGKILL)
         ended(pid)

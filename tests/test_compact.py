@@ -116,11 +116,11 @@ def test_bits_and_bytes_across_chunks(path, n):
     ("values", "error", "words"),
     [
         ([1, 0.5], TypeError, "float"),
-        (np.array([0.5]), TypeError, "an array of float64 are no integers"),
+        (np.array([0.5]), TypeError, "an array of float64 does not hold integers"),
         (["7"], TypeError, "str"),
         ([-1, 2**63], OverflowError, r"-1 and 9223372036854775808 do not fit"),
         ([2**64], OverflowError, "do not fit"),
-        (np.zeros((2, 2), int), ValueError, r"this one has the shape \(2, 2\)"),
+        (np.zeros((2, 2), int), ValueError, r"these have the shape \(2, 2\)"),
     ],
 )
 def test_what_is_no_integer_is_refused_whole(path, values, error, words):
@@ -143,14 +143,14 @@ def test_a_compact_column_is_not_a_column(path):
     for opening in (CompactColumn, CompactColumn.open):
         with pytest.raises(StoreDamaged, match=r"holds rows of a fixed dtype: open it with Column"):
             opening(other)
-    with pytest.raises(ValueError, match="there is no width 'u12': choose one of bit, u8, i8"):
+    with pytest.raises(ValueError, match="'u12' is not a width: choose one of bit, u8, i8"):
         CompactColumn(path, "u12")
     with CompactColumn(path) as column:
         column.extend([1, 0])
         with pytest.raises(StoreBusy):
             CompactColumn(path)
         for place in (2, -3):
-            with pytest.raises(IndexError, match="has 2 values: there is no value"):
+            with pytest.raises(IndexError, match="has 2 values: index"):
                 column[place]
         column.extend([300])
         with pytest.raises(OverflowError, match="has values from 0 to 300: u8 holds 0 to 255"):

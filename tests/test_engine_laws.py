@@ -17,12 +17,12 @@ from nbtrade.engine.outcome import result_of
 from nbtrade.schema import ADD, ASK, BID, EXEC, F_SNAPSHOT, LAST, UNDEF_PRICE
 from nbtrade.tape.book_snapshot import book_arrays
 from streams import tape_of
-from test_backtest import noise
+from test_backtest import noise, woken
 
 LATENCY = nt.Latency(entry="1ms", response="2ms")
 
 
-busy = nt.Strategy(noise.function, noise.state, ("70ms", "top", "trade", "ack", "fill", "start", "end"), noise.defaults)
+busy = woken(noise, ("70ms", "top", "trade", "ack", "fill", "start", "end"))
 busy.name = "busy"
 
 
@@ -66,7 +66,7 @@ def test_straight_from_source(tmp_path):
 @pytest.mark.parametrize("feed", ["0ms", "30ms"])
 def test_one_book_equals_two(tape, monkeypatch, feed):
     """Rolling the exchange's book back for the strategy's look gives what a second, local book gives."""
-    reporting = nt.Strategy(noise.function, noise.state, ("100ms", "ack", "fill"), noise.defaults)
+    reporting = woken(noise, ("100ms", "ack", "fill"))
     for strategy in (noise, reporting):
         results = []
         for shares in (True, False):
@@ -111,7 +111,7 @@ def test_few_pages(tape, monkeypatch, shares):
 
 def test_same_seed_same_bytes(tape):
     """Two runs are equal, byte for byte; another seed gives another result."""
-    assert run(tape, x=5).hash == run(tape, x=5).hash != run(tape, x=6).hash
+    assert run(tape, params={"seed": 5}).hash == run(tape, params={"seed": 5}).hash != run(tape, params={"seed": 6}).hash
 
 
 def test_summaries_share_no_names(tape):
@@ -159,8 +159,8 @@ def test_fees(tape):
     assert result.summary["gross_pnl"] - result.summary["net_pnl"] == pytest.approx(result.summary["fees"])
 
 
-@nt.strategy(state=[("hash", "i8"), ("n", "i8")], wake="event")
-def witness(market, features, account, state):
+@nt.strategy(wake="event", state={"hash": 0, "n": 0})
+def witness(market, state):
     """Fold every top of book it sees into a number."""
     bid = 0 if market.bid_px == UNDEF_PRICE else market.bid_px * 1000 + market.bid_qty
     ask = 0 if market.ask_px == UNDEF_PRICE else market.ask_px * 1000 + market.ask_qty
@@ -185,11 +185,11 @@ def test_event_wakes(tape):
     assert (result.final_state["n"], result.final_state["hash"]) == (n, expected)
 
 
-@nt.strategy(state=[("after", "i8"), ("side", "i8"), ("px", "i8"), ("qty", "i8")], wake="event")
-def ghost(market, features, account, state):
+@nt.strategy(wake="event", params={"after": 0, "side": 0, "px": 0, "qty": 0})
+def ghost(market, account, params):
     """One order, sent at the end of event number `after`."""
-    if market.n_events == state.after:
-        account.submit(state.side, state.px, state.qty)
+    if market.n_events == params.after:
+        account.submit(params.side, params.px, params.qty)
 
 
 def test_ghosts(tmp_path):
@@ -209,8 +209,8 @@ def test_ghosts(tmp_path):
         n += 1
         order = {"side": int(e["side"][row]), "px": int(e["px"][row]), "qty": int(e["qty"][row])}
         rows = np.flatnonzero((e["prio"] == row) & (np.arange(len(e)) != row))
-        before = nt.backtest(tape, ghost, after=int(events_before[row]), **order).fill_rows
-        behind = nt.backtest(tape, ghost, after=int(events_before[row]) + 1, **order).fill_rows
+        before = nt.backtest(tape, ghost, params={"after": int(events_before[row]), **order}).fill_rows
+        behind = nt.backtest(tape, ghost, params={"after": int(events_before[row]) + 1, **order}).fill_rows
         assert before["row"].tolist() == rows.tolist(), row
         assert before["qty"].tolist() == (-mine["qty"]).tolist()
         assert len(behind) == 0 or behind["row"].min() >= rows[-1], row
@@ -222,10 +222,10 @@ def test_no_jit_equals_jit(tmp_path):
     path = synthetic.write_dbn(tmp_path / "d.dbn", 600, seed=1, live_orders=30, duration="3s")
     nt.ingest(path, progress=False)
     code = (
-        "import sys; sys.path.insert(0, 'tests'); import nbtrade as nt; from test_engine_laws import ghost, noise;"
-        "at_end = nt.Strategy(ghost.function, ghost.state, ('end',), ghost.defaults);"
+        "import sys; sys.path.insert(0, 'tests'); import nbtrade as nt; from test_engine_laws import ghost, noise, woken;"
+        "at_end = woken(ghost, ('end',));"
         f"tape = nt.open_tape({str(tmp_path / 'd.tape')!r}); r = nt.backtest(tape, noise, latency=nt.Latency('1ms', '2ms'));"
-        "print(r.hash, r.summary['n_fills'], nt.backtest(tape, at_end, after=-1, sample=0).market['n_events'])"
+        "print(r.hash, r.summary['n_fills'], nt.backtest(tape, at_end, params={'after': -1}, sample=0).market['n_events'])"
     )
     outs = []
     for disable in ("0", "1"):
@@ -242,7 +242,7 @@ def test_no_jit_equals_jit(tmp_path):
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
 def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
     """K accounts in one pass give, byte for byte, what K passes give."""
-    values = [{"x": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
+    values = [{"seed": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
     config = new_config(strategy, values, latency=LATENCY)
     simulation = backtest.run_tapes([tape], config)
     simulation.close_session(False)

@@ -1,4 +1,4 @@
-"""result.explain: each order's queue, as the oracle has it, at every moment of its life."""
+"""`result.explain`: every order's queue equals the oracle's at every moment."""
 
 from typing import ClassVar
 
@@ -14,17 +14,18 @@ from model_exchange import Exchange
 from nbtrade.engine import backtest
 from nbtrade.engine.outcome import result_of
 from nbtrade.errors import StrategyError
+from nbtrade.schema import FILL_RULES
 from random_market import script_of
 from rules import START, buy, cancel, executed, gone, replace
 from scripted import play
 from test_random_scripts import days_of, seeds, setups, tape_of
 from test_sessions import MONDAY, SETUP, TUESDAY
 
-RULES = st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))
+RULES = st.sampled_from(("fifo", *FILL_RULES))
 
 
 class Noting(Exchange):
-    """Notes each resting order's `ahead` after all that a moment brings: {(order, ts): ahead}."""
+    """Records each resting order's `ahead` at the end of each moment: {(order, ts): ahead}."""
 
     ahead: ClassVar = {}
 
@@ -49,14 +50,14 @@ def engine_result(days, script, rule, *, flatten=False, **config):
 
 
 def at_the_end_of(frame, ts):
-    """Return what is ahead after all steps up to a time."""
+    """Return the lots ahead after all steps up to a time."""
     return frame["ahead"][frame["ts"].astype("int64") <= ts].iloc[-1]
 
 
 @settings(max_examples=150, deadline=None)
 @given(seeds=st.lists(seeds, min_size=1, max_size=3), n_events=st.integers(1, 100), n=st.integers(1, 30), rule=RULES, config=setups)
 def test_explained_queues_are_the_oracles(seeds, n_events, n, rule, config):
-    """From its last arrival in a queue on, each order's `ahead` is the oracle's at every moment, and so are its fills and its end."""
+    """After the last time an order joined a queue, its `ahead` equals the oracle's at every moment, and so do its fills and its end."""
     days = days_of(seeds, n_events, 500)
     script = script_of(seeds[0], days[0][0].ts_recv, days[-1][-1].ts_recv + 5, n)
     result, tapes = engine_result(days, script, rule, **config)
@@ -76,7 +77,7 @@ def test_explained_queues_are_the_oracles(seeds, n_events, n, rule, config):
 
 
 def beginning(life):
-    """Return the time from which on the frame tells what is ahead: its arrival, or after a replace the first change."""
+    """Return the time from which the frame has lots ahead: the arrival, or the first change after a replace."""
     arrived, changed = (life[life["what"].str.startswith(word)] for word in ("arrived", "ahead"))
     if len(arrived) and arrived["ahead"].iloc[0] >= 0:
         return arrived["ts"].iloc[0].value
@@ -93,7 +94,7 @@ REST = [*START, gone(1, 100, 2, 20), *executed(1, 100, 3, 30), MONDAY[-1]]
 
 
 def test_a_queue_to_its_fills():
-    """Sent, arrived, each change ahead with its cause, and what filled it."""
+    """Sent, arrived, each change ahead with its cause, and the cause of each fill."""
     records = [*REST[:-1], bid(7, 100, 1, ts=40), *executed(7, 100, 1, 45), ask(8, 100, 9, ts=50), MONDAY[-1]]
     assert explained(records, {10: [buy(100, 3)]}) == [
         ("sent: buy 3", 3, -1),
@@ -106,17 +107,17 @@ def test_a_queue_to_its_fills():
 
 
 def test_why_it_did_not_fill():
-    """What was ahead of it at the end."""
+    """The last row shows the lots ahead at the end."""
     assert explained(REST[:-2], {10: [buy(100, 2)]})[-1] == ("at the end: working, 2 lots open, 3 ahead", 0, 3)
 
 
 def test_nothing_after_its_end():
-    """What happens at its price after it was cancelled is not its life."""
+    """Changes at its price after it was cancelled are not shown."""
     assert explained(REST, {10: [buy(100, 2)], 20: [cancel(0)]})[-2:] == [("ahead cancelled or reduced", -2, 3), ("cancelled: by us", 2, 3)]
 
 
-def test_a_replace_begins_anew():
-    """To the back of a queue: what was ahead before is gone, and the frame says so."""
+def test_a_replace_starts_over():
+    """A replace to the back of a queue: the frame shows it, and only the changes since."""
     assert explained(REST, {10: [buy(100, 2)], 20: [replace(0, 100, 4)]})[1:4] == [
         ("arrived", 4, -1),
         ("replaced: to the back of its queue", 4, 3),
@@ -125,19 +126,19 @@ def test_a_replace_begins_anew():
 
 
 def test_optimistic_orders_are_first():
-    """Nothing is ahead of them, whatever happens."""
+    """No lots are ever ahead of them."""
     assert {ahead for *_, ahead in explained(REST, {10: [buy(100, 2)]}, rule="optimistic")} <= {-1, 0}
 
 
-def test_what_took_has_its_price():
-    """Each level at its own."""
+def test_taker_fills_have_their_price():
+    """Each level has a separate row with its price."""
     result, (tape,) = engine_result([MONDAY], {10: [buy(103, 7)]}, "fifo", **SETUP)
     life = result.explain(0, tape)
     assert life[["what", "lots", "px"]].to_numpy().tolist()[2:] == [["filled as taker", 5, 102], ["filled as taker", 2, 103]]
 
 
 def test_another_tape_is_refused():
-    """An order's row and time do not fit it."""
+    """The row and time of an order must match the tape."""
     result, tapes = engine_result([MONDAY, TUESDAY], {10: [buy(100, 2)]}, "fifo", **SETUP)
     assert result.explain(0, tapes)["ahead"].iloc[-1] == 5
     with pytest.raises(StrategyError, match="it is not the tape of the run"):

@@ -1,7 +1,7 @@
-"""The ghost test: own orders just before and just behind every real order that was filled (tests/ghosts.py).
+"""The ghost test: own orders directly ahead of and behind every real order that was filled (tests/ghosts.py).
 
 A synthetic day of 10 M records, once: python tests/ghosts.py 10000000
-389,730 orders were added once and executed wholly: no exception (21 November 2026).
+389,730 orders were added once and fully executed: no exceptions (21 November 2026).
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ from streams import tape_of
 
 @pytest.mark.parametrize("live_orders", [60, 2000])
 def test_synthetic(tmp_path, live_orders):
-    """Without exception, a ghost before fills at the same events for the same lots, and one behind never before."""
+    """Without exception, the ghost ahead fills at the same events for the same lots, and the ghost behind never before them."""
     tape = tape_of(synthetic.records(200_000, seed=3, live_orders=live_orders, duration="400s"), tmp_path, 0.01)
     orders = ghosts.filled_orders(tape)
     wrong, n = ghosts.exceptions(tape, orders)
@@ -27,10 +27,10 @@ def test_synthetic(tmp_path, live_orders):
 
 
 def test_clx5(tmp_path):
-    """On a real file in 99.5 % of 2,021 orders; each exception has one of two causes.
+    """On a real file, for 99.5 % of 2,021 orders; each exception has one of two causes.
 
-    An order traded lots on arrival that no resting order explains (implied liquidity): its ghost finds fewer. Or an order from before
-    the file's begin, which nobody can place, was executed from a better place than the one it seems to have.
+    An order traded lots on arrival that no resting order explains (implied liquidity), so its ghost finds fewer. Or an order from before
+    the start of the file, whose queue position is unknown, was executed from a better position than the one it seems to have.
     """
     path = real_path(*CLX5)
     data = path.read_bytes()
@@ -52,7 +52,7 @@ def test_clx5(tmp_path):
 
 
 def unknown_orders(records):
-    """Return the ids of orders that a record other than an add shows first."""
+    """Return the ids of orders whose first record is not an add."""
     book, unknown = Book(), set()
     for record in records:
         if record.action in "CMF" and record.order_id not in book.orders:

@@ -1,8 +1,8 @@
-"""Fills beside hftbacktest 2.4.4's L3 FIFO exchange: equal, or different by a rule of the table.
+"""Fills compared with hftbacktest 2.4.4's L3 FIFO exchange: equal, or different for a named reason.
 
-Both programs get the same records, the same maker and the same latency. The maker does not look at its fills (see
-benchmarks/peers/hftbacktest_fills.py), so that every order can be compared by itself. Runs where hftbacktest
-is installed (extra `peers`), or where NBTRADE_PEERS_PYTHON names a Python that has it: it needs an older NumPy.
+Both programs get the same records, the same maker and the same latency. The maker does not react to its fills (see
+benchmarks/peers/hftbacktest_fills.py), so each order can be compared separately. Runs where hftbacktest is installed (extra
+`peers`), or where NBTRADE_PEERS_PYTHON names a Python that has it, because it needs an older NumPy.
 """
 
 import importlib.util
@@ -25,14 +25,14 @@ PEER = Path(__file__).parents[1] / "benchmarks" / "peers" / "hftbacktest_fills.p
 INTERVAL, LATENCY = 100_000_000, 1_000_000
 
 
-@nt.strategy(state=[("last", "i8", 2), ("id", "i8", 2)], wake=INTERVAL)
-def maker(market, features, account, state):
-    """Cancel each side's order, and send another one whose place and size are drawn from the time."""
+@nt.strategy(wake=INTERVAL, state={"last": "(2,)i8", "id": "(2,)i8"})
+def maker(market, account, state):
+    """Cancel each side's order, and send another one whose price and size are derived from the time."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.n_events == 0:
         return
     for side in range(2):
         slot = state.last[side] - 1
-        if slot >= 0 and account.is_open(slot) and account.order(slot).id == state.id[side]:  # else another order has its slot
+        if slot >= 0 and account.is_open(slot) and account.order(slot).id == state.id[side]:  # otherwise the slot belongs to another order
             account.cancel(slot)
         k = market.ts // INTERVAL
         for turn in range(2):
@@ -93,20 +93,20 @@ class Ours:
         if first is not None and ts == first["ts"] and first["px"] == their_px and first["qty"] < their_qty:
             return "they fill all lots where fewer trade"
         if first is not None and (ts == 0 or first["ts"] < ts) and self.is_better(first):
-            return "they miss executions at prices worse than an order's when it is better than the best"
+            return "hftbacktest misses executions at worse prices when the order is better than the best price"
         if ts and order["reason"] == SELF_MATCH and order["done"] <= ts:
-            return "they let orders of one account meet"
+            return "hftbacktest lets orders of one account trade with each other"
         if ts and self.others(order, ts):
-            return "they give the same lots to several orders, and again"
+            return "hftbacktest gives the same lots to several orders, repeatedly"
         return ""
 
     def is_better(self, fill):
-        """Say whether the row that filled an order executed a worse price."""
+        """True if the row that filled an order executed at a worse price."""
         row, sign = self.events[fill["row"]], 1 if fill["side"] == BID else -1
         return bool(fill["maker"]) and row["kind"] == EXEC and sign * int(row["px"]) < sign * int(fill["px"])
 
     def others(self, order, ts):
-        """Say whether another order of ours on that side had the lots: it filled then, or took from that level before."""
+        """True if another order of the account on that side had the lots: it filled then, or took from that level earlier."""
         f = self.fills
         mine = (f["side"] == order["side"]) & (f["order_id"] != order["id"])
         took = (f["maker"] == 0) | (self.events["kind"][np.minimum(f["row"], len(self.events) - 1)] != EXEC)
@@ -114,7 +114,7 @@ class Ours:
 
 
 def test_fills(tmp_path):
-    """Of 8,000 orders nine in ten have equal fills; every other one differs by a named rule, and each rule is seen."""
+    """Nine in ten of 8,000 orders have equal fills; every other one differs for a named reason, and each reason occurs."""
     records = synthetic.records(200_000, seed=3, live_orders=1000, duration="400s")
     orders = theirs(records, tmp_path)
     ours = Ours(tape_of(records, tmp_path, 0.01))

@@ -82,7 +82,7 @@ def test_times(tmp_path):
     column = import_listmmf(path, tmp_path / "y.col")
     assert column.array.astype("M8[s]").astype(str).tolist() == ["1970-01-01T00:00:00", "2025-01-01T00:00:00", "1969-12-31T23:59:59"]
     path = listmmf(tmp_path / "c.mmf", 12, bytes(8), 1)
-    with pytest.raises(ValueError, match=r"value 0 is 0 ticks, which nanoseconds since 1970 do not reach"):
+    with pytest.raises(ValueError, match=r"value 0 is 0 ticks, outside the range of datetime64"):
         import_listmmf(path, tmp_path / "z.col")
     assert not (tmp_path / "z.col").exists()
 
@@ -93,23 +93,23 @@ def test_structures(tmp_path):
     rows = np.array([(0.5, 1), (0.25, -7)], dtype)
     path = listmmf(tmp_path / "a.mmf", 0, rows.tobytes(), 2)
     assert np.array_equal(import_listmmf(path, tmp_path / "x.col", dtype).array, rows)
-    with pytest.raises(TypeError, match="has values of AnyStruct: give the dtype of its rows"):
+    with pytest.raises(TypeError, match="has values of AnyStruct: pass the dtype of its rows"):
         import_listmmf(path, tmp_path / "y.col")
-    with pytest.raises(TypeError, match="has values of Byte: it takes no dtype"):
+    with pytest.raises(TypeError, match="has values of Byte: a dtype is not accepted"):
         import_listmmf(listmmf(tmp_path / "b.mmf", 3, b"1", 1), tmp_path / "y.col", dtype)
-    with pytest.raises(FileExistsError, match="is there already"):
+    with pytest.raises(FileExistsError, match="already exists"):
         import_listmmf(path, tmp_path / "x.col", dtype)
 
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "has 0 bytes: a ListMmf file begins with 16"),
-        (bytes(4) + HEX("16000000") + bytes(8), "says data type 22 and count 0"),
-        (bytes(4) + HEX("06000000") + HEX("ffffffffffffffff"), "says data type 6 and count -1"),
-        (bytes(4) + HEX("06000000 0300000000000000") + bytes(11), "says 3 values of Int32, 28 bytes, and has 27. It is cut off"),
-        (bytes(4) + HEX("01000000 0100000000000000") + bytes(4), "begins with 24 of header"),
-        (bytes(4) + HEX("01000000 0100000000000000 2100000000000000") + bytes(4), "says 33 bits in 1 words of 32"),
+        (b"", "has 0 bytes: a ListMmf file starts with a header of 16"),
+        (bytes(4) + HEX("16000000") + bytes(8), "data type 22 and count 0"),
+        (bytes(4) + HEX("06000000") + HEX("ffffffffffffffff"), "data type 6 and count -1"),
+        (bytes(4) + HEX("06000000 0300000000000000") + bytes(11), r"claims 3 values of Int32 \(28 bytes\) but has 27 bytes. It is cut off"),
+        (bytes(4) + HEX("01000000 0100000000000000") + bytes(4), "starts with a header of 24"),
+        (bytes(4) + HEX("01000000 0100000000000000 2100000000000000") + bytes(4), "claims 33 bits in 1 words of 32"),
     ],
 )
 def test_what_is_no_such_file(tmp_path, data, words):

@@ -1,4 +1,4 @@
-"""Metrics: the built-in ones are those of the fills and samples; a user's own appears in summary, sweep and report."""
+"""Built-in metrics follow from fills and samples; user-defined metrics appear in summary, sweep and report."""
 
 import math
 
@@ -69,15 +69,15 @@ def test_built_in_metrics_from_the_frames(result):
 
 
 def test_many_accounts_at_once_are_each_alone(tape):
-    """Totals of an array of accounts are those of each account's own result."""
+    """Totals of an array of accounts equal those of each account's result."""
     table = nt.sweep(tape, nt.market_maker, GRID, latency=LATENCY, fees=FEES, progress=False)
     for row in table.to_dict("records"):
-        alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=FEES, max_orders=16, **{name: row[name] for name in GRID}).summary
+        alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=FEES, params={name: row[name] for name in GRID}).summary
         assert {name: row[name] for name in metrics.TOTALS_METRICS} == {name: alone[name] for name in metrics.TOTALS_METRICS}
 
 
 def test_a_users_metric_is_everywhere(tape, result, tmp_path):
-    """Five lines add a metric to summaries (of results that exist already too), sweeps and reports."""
+    """Five lines add a metric to summaries (also of existing results), sweeps and reports."""
     pytest.importorskip("matplotlib")
     assert "mean_fill" not in result.summary
 
@@ -114,7 +114,7 @@ def test_a_metric_reads_others(result):
 
 
 def test_a_metric_is_replaced_by_name(result):
-    """A notebook's cell can be run again after an edit."""
+    """A notebook cell can be run again after an edit."""
     for factor in (1, 3):
 
         @metric
@@ -147,7 +147,7 @@ def test_a_metric_is_one_number(result, value):
 
 
 def test_a_metric_that_fails_names_itself(result):
-    """Its own exception comes through, with the metric and the symbol; the next look at the summary raises again."""
+    """A metric's exception is raised with the metric and the symbol; the next use of the summary raises again."""
 
     @metric
     def broken(result):
@@ -160,7 +160,7 @@ def test_a_metric_that_fails_names_itself(result):
 
 
 def test_kept_rows_know_their_metrics(tape, tmp_path):
-    """A sweep that keeps its rows runs again when a metric is added or edited."""
+    """A sweep with stored rows runs again when a metric is added or edited."""
     options = {"store": tmp_path / "rows.blocks", "latency": LATENCY, "progress": False}
     assert "level" not in nt.sweep(tape, nt.market_maker, GRID, **options)
     for factor in (1, 2):
@@ -188,14 +188,14 @@ def test_globals_called_like_columns_do_not_matter(tape, tmp_path):
 
 
 def test_rows_of_unknown_code_are_not_kept(tape, tmp_path):
-    """A metric whose code cannot be compared with that of an earlier run is refused where rows are kept."""
+    """A metric whose code has no fingerprint is refused if rows are stored."""
     odd = object()
 
     @metric
     def opaque(result):
         return float(odd is None)
 
-    with pytest.raises(nt.errors.StrategyError, match="the metric opaque uses something"):
+    with pytest.raises(nt.errors.StrategyError, match="the metric opaque uses an object"):
         nt.sweep(tape, nt.market_maker, GRID, store=tmp_path / "rows.blocks", progress=False)
     assert (nt.sweep(tape, nt.market_maker, GRID, progress=False)["opaque"] == 0).all()
 
@@ -203,7 +203,7 @@ def test_rows_of_unknown_code_are_not_kept(tape, tmp_path):
 def test_schedules_have_the_same_fees_in_a_sweep(tape):
     """A fee schedule gives a sweep the fees of a backtest, with samples and without."""
     fees = nt.Fees(schedule=lambda fills: np.where(fills["traded"] <= 10, 0.3, 0.1) * fills["size"])
-    alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=fees, max_orders=16, half_spread=1.0).summary
+    alone = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=fees, params={"half_spread": 1.0}).summary
     assert alone["fees"] > 0
     for sample in (0, "1s"):
         table = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, latency=LATENCY, fees=fees, sample=sample, progress=False)
@@ -213,6 +213,6 @@ def test_schedules_have_the_same_fees_in_a_sweep(tape):
 
 @pytest.mark.parametrize("answer", [lambda fills: fills["size"][:-1], lambda fills: fills["size"] * np.nan, lambda fills: [[1.0]]])
 def test_schedules_answer_once_per_fill(tape, answer):
-    """Too few, not finite, or of another shape: refused."""
+    """A schedule that returns too few fees, a wrong shape, or values that are not finite is refused."""
     with pytest.raises(ValueError, match=r"one fee in currency per fill"):
         nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=nt.Fees(schedule=answer))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import nbtrade as nt
@@ -13,8 +14,8 @@ from nbtrade import synthetic
 from nbtrade.errors import StrategyError
 from streams import tape_of
 
-HEAD = '''@nt.strategy(state=[("n", "i8"), ("x", "f8"), ("window", "f8", 3)], wake="100ms")
-def mine(market, features, account, state):
+HEAD = '''@nt.strategy(wake="100ms", params={"edge": 1, "y": 0.0}, state={"n": 0, "x": 0.0, "window": "(3,)f8"}, record=["fair"])
+def mine(market, account, params, state, features, record):
     """A strategy."""
     state.n += 1
     if state.n < 3:
@@ -62,6 +63,11 @@ COMPILE = {
     "unknown method": ("account.qoute(BID, market.bid_px, 1)", ["account has no", "'qoute'", "Did you mean 'quote'"], 0),
     "unknown field of market": ("state.n = market.bidpx", ["market has no", "'bidpx'", "'bid_px'"], 0),
     "unknown field of state": ("state.nn = 1", ["state has no", "'nn'", "n, x, window"], 0),
+    "unknown field of params": ("state.n = params.edgee", ["params has no", "'edgee'", "Did you mean 'edge'"], 0),
+    "field of another argument": ("state.n = state.edge", ["state has no", "'edge'", "It is a field of params"], 0),
+    "write to params": ("params.edge = 2", ["params.edge cannot be set: only fields of state and record can"], 0),
+    "unknown field of record": ("record.mid = 2.0", ["record has no", "'mid'", "fair"], 0),
+    "tuple in a recorded field": ("record.fair = (1, 2)", ["'fair' is float64", "does not fit"], 0),
     "unknown field, changed": ("state.nn += 1", ["state has no", "'nn'"], 0),
     "unknown field through a name": ("other = state\nstate.n = other.nn", ["'nn'"], 1),
     "write to the market": ("market.bid_px = 5", ["market.bid_px cannot be set"], 0),
@@ -79,7 +85,7 @@ COMPILE = {
     "tuple in a float field": ("state.x = (1, 2)", ["'x' is float64", "does not fit"], 0),
     "undefined name": ("state.n = 1\nstate.n = no_such_name + 1", ["'no_such_name' is not defined"], 1),
     "plain function": ("state.n = undecorated(1)", ["'undecorated'", "numba.njit"], 0),
-    "list": ("x = [1, 2]\nx.append(3)\nstate.n = len(x)", ["may not allocate", "state=[("], 0),
+    "list": ("x = [1, 2]\nx.append(3)\nstate.n = len(x)", ["may not allocate", "state=dict("], 0),
     "text": ("state.n = len(f'{market.bid_px}')", ["may not allocate"], 0),
     "import": ("import os\nstate.n = 1", ["IMPORT_NAME", "outside a strategy"], 0),
     "with": ("with open('x') as f:\n    pass", ["with", "cannot be compiled"], 0),
@@ -128,7 +134,7 @@ def test_run(tape, body, what, line):
 def test_failing_account_of_a_sweep(tape):
     """In a sweep the account that raised is named, and its own state."""
     with pytest.raises(StrategyError, match=r"account 2\)") as caught:
-        nt.sweep(tape, strategy_of("state.x = 1 / (state.x - 7)"), {"x": [1.0, 2.0, 7.0, 8.0]}, workers=1, progress=False)
+        nt.sweep(tape, strategy_of("state.x = params.y\nstate.x = 1 / (state.x - 7)"), {"y": [1.0, 2.0, 7.0, 8.0]}, workers=1)
     assert "x=7.0" in str(caught.value)
 
 
@@ -154,35 +160,38 @@ def test_unknown_source(tape):
 
 
 def test_signature():
-    """Another number of arguments, and a function that yields, are refused where the strategy is made."""
+    """An unknown argument, and a function that yields, are refused where the strategy is made."""
 
-    def short(market, state):
+    def misspelt(market, acount):
         pass
 
-    def yields(market, features, account, state):
+    def yields(market):
         yield 1
 
     with pytest.raises(
-        StrategyError, match=r"takes \(market, state\); a strategy takes \(market, features, account, state\)[^/]*\n?.*test_misuse"
+        StrategyError,
+        match=r"takes 'acount'; a strategy takes any of market, account, params, state, features, record, .*"
+        r"Did you mean 'account'\?\n?.*test_misuse",
     ):
-        nt.strategy()(short)
+        nt.strategy()(misspelt)
     with pytest.raises(StrategyError, match="its body would never run"):
         nt.strategy()(yields)
 
 
 def test_unknown_parameter(tape):
-    """A parameter that is no state field, and a value that does not fit one, say which fields there are."""
-    with pytest.raises(StrategyError, match=r"no state field 'edges'. Its fields: n, x, window"):
-        nt.backtest(tape, strategy_of("pass"), edges=1)
-    with pytest.raises(StrategyError, match="does not fit state field 'n'"):
-        nt.backtest(tape, strategy_of("pass"), n="three")
+    """An unknown parameter, and a value that does not fit, say which parameters there are."""
+    with pytest.raises(StrategyError, match=r"mine has no parameter 'edges'. Its params: edge, y"):
+        nt.backtest(tape, strategy_of("pass"), params={"edges": 1})
+    with pytest.raises(StrategyError, match="'three' does not fit params 'edge' \\(int64\\): text is not a number"):
+        nt.backtest(tape, strategy_of("pass"), params={"edge": "three"})
 
 
 def test_other_names_and_arguments(tape):
-    """What is right stays allowed: other argument names, keywords, a bool or a small integer as argument."""
+    """What is right stays allowed: names inside, keywords, a bool or a small integer as argument."""
     source = """
-@nt.strategy(state=[("n", "i4"), ("yes", "?")], wake="100ms")
-def mine(m, f, a, s):
+@nt.strategy(wake="100ms", state={"n": "i4", "yes": "?"})
+def mine(state, account, market):
+    m, a, s = market, account, state
     s.n = a.submit(0, m.bid_px - 5, qty=m.bid_px > 0, kind=nt_LIMIT)
     s.yes = a.is_open(s.n)
     a.cancel(s.n)
@@ -227,17 +236,18 @@ import sys
 import nbtrade as nt
 from nbtrade.engine import strategy
 source = '''
-@nt.strategy(state=[("n", "i8")], wake="100ms")
-def from_a_cell(market, features, account, state):
+@nt.strategy(wake="100ms", params={"away": 3}, state={"n": 0}, record=["bid"])
+def from_a_cell(market, account, params, state, record):
     state.n += 1
-    account.quote(0, market.bid_px - 3, 1)
+    record.bid = market.bid_px
+    account.quote(0, market.bid_px - params.away, 1)
 '''
 scope = {"nt": nt}
 exec(compile(source, sys.argv[2], "exec"), scope)
 from numba.core import event
 with event.install_recorder("numba:compile") as recorder:
     result = nt.backtest(nt.open_tape(sys.argv[1]), scope["from_a_cell"])
-print(result.final_state["n"] > 3, len(recorder.buffer))
+print(result.final_state["n"] == len(result.records) > 3, len(recorder.buffer))
 """
 
 
@@ -257,8 +267,8 @@ OUTSIDE = [1, 2]
 def test_a_list_from_outside(tape):
     """A global list cannot be compiled: said in words, with the line."""
 
-    @nt.strategy(state=[("n", "i8")])
-    def grows(market, features, account, state):
+    @nt.strategy(params={"n": 0})
+    def grows():
         OUTSIDE.append(3)
 
     with pytest.raises(StrategyError, match="'OUTSIDE' is a list or set from outside") as caught:
@@ -280,35 +290,44 @@ def test_no_side(tape, look):
 @pytest.mark.parametrize(
     ("field", "words"),
     [
-        ("n", "state field 'n'"),
-        (("n", "foo"), "'foo' not understood"),
-        (("n", "O"), "is a number or an array of numbers"),
-        (("n", "U5"), "is a number or an array of numbers"),
+        ("foo", "state 'n' is 'foo': text is not a number"),
+        ("O", "its dtype would be object"),
+        ("U5", "its dtype would be <U5"),
+        ("c16", "its dtype would be complex128"),
+        (None, "None has no dtype"),
+        ([], "it is empty"),
+        ({"a": 1}, "not a number or an array"),
+        (2**70, "beyond the range"),
     ],
 )
 def test_wrong_field(field, words):
     """A field of no type, or of one that is no number."""
     with pytest.raises(StrategyError, match=words):
-        nt.strategy(state=[field])(counts.function)
+        nt.strategy(state={"n": field})(counts.function)
 
 
-def test_field_twice():
-    with pytest.raises(StrategyError, match=r"fields: .*occurs more than once"):
-        nt.strategy(state=[("n", "i8"), ("n", "f8")])(counts.function)
+@pytest.mark.parametrize("name", ["a b", "class", "_", "__init__", "", 3])
+def test_wrong_name(name):
+    """A name that cannot be written in Python, or is reserved."""
+    for role in ("params", "state"):
+        with pytest.raises(StrategyError, match=r"a name is a Python identifier|is reserved"):
+            nt.strategy(**{role: {name: 1}})(counts.function)
+    with pytest.raises(StrategyError, match=r"a name is a Python identifier|is reserved"):
+        nt.strategy(record=[name])(counts.function)
 
 
-@nt.strategy(state=[("n", "i8"), ("x", "f4"), ("on", "?")], wake="1s")
-def counts(market, features, account, state):
-    state.n += 1
+@nt.strategy(wake="1s", params={"edge": 1, "x": np.float32(0), "on": False}, state={"n": 0})
+def counts(params, state):
+    state.n += params.edge
 
 
 def test_a_fraction_does_not_fit_an_integer_field(tape):
     """NumPy would cut it: a sweep over 0.5 and 1.5 would run 0 and 1."""
-    with pytest.raises(StrategyError, match=r"0\.5 does not fit state field 'n' \(int64\): it would become 0"):
-        nt.backtest(tape, counts, n=0.5)
+    with pytest.raises(StrategyError, match=r"0\.5 does not fit params 'edge' \(int64\): .* write 1\.0 in params="):
+        nt.backtest(tape, counts, params={"edge": 0.5})
     with pytest.raises(StrategyError, match=r"1\.5 does not fit"):
-        nt.sweep(tape, counts, {"n": [1, 1.5]}, progress=False)
-    assert nt.backtest(tape, counts, n=2.0, x=0.1, on=True).final_state["n"] > 2
+        nt.sweep(tape, counts, {"edge": [1, 1.5]})
+    assert nt.backtest(tape, counts, params={"edge": 2.0, "x": 0.1, "on": True}).final_state["n"] > 2
 
 
 WRONG = {
@@ -324,10 +343,12 @@ WRONG = {
     "too many orders": (lambda t: nt.backtest(t, counts, max_orders=10**12), ValueError, "1 to 1,000,000"),
     "sample": (lambda t: nt.backtest(t, counts, sample=-5), ValueError, "sample=-5"),
     "features": (lambda t: nt.backtest(t, counts, features=3), StrategyError, "give a FeatureMatrix"),
-    "one value": (lambda t: nt.sweep(t, counts, {"n": 5}), ValueError, "'n' is 5: give a list"),
-    "text": (lambda t: nt.sweep(t, counts, {"n": "123"}), ValueError, "give a list"),
-    "instruments": (lambda t: nt.sweep({"a": t}, counts, {"n": [1]}), TypeError, "is no tape"),
-    "option": (lambda t: nt.sweep(t, counts, {"n": [1]}, fes=3), TypeError, "no option 'fes'"),
+    "one value": (lambda t: nt.sweep(t, counts, {"edge": 5}), ValueError, "'edge' is 5: give a list"),
+    "text": (lambda t: nt.sweep(t, counts, {"edge": "123"}), ValueError, "give a list"),
+    "instruments": (lambda t: nt.sweep({"a": t}, counts, {"edge": [1]}), TypeError, "is no tape"),
+    "option": (lambda t: nt.sweep(t, counts, {"edge": [1]}, fes=3), TypeError, "unexpected keyword argument 'fes'"),
+    "option of backtest": (lambda t: nt.backtest(t, counts, edge=3), TypeError, "unexpected keyword argument 'edge'"),
+    "at_close": (lambda t: nt.sweep(t, counts, {"edge": [1]}, at_close="never"), ValueError, "at_close='never'"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The quickstart notebook runs from top to bottom, offline, and shows what it promises."""
+"""The quickstart notebook runs from top to bottom, offline, and shows tables and a figure."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def test_outputs_are_stripped():
 
 
 def test_quickstart(tmp_path):
-    """Every cell runs without an error or a word on stderr, tables and a figure are shown."""
+    """Every cell runs without errors or output on stderr; tables and a figure are shown."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}})
     client.execute()  # raises CellExecutionError with the cell's traceback

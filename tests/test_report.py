@@ -1,4 +1,4 @@
-"""Plots and reports: what they say is the result's, and wild marks do not hide the rest."""
+"""Plots and reports show the numbers of the result, and extreme marks do not hide the rest."""
 
 import re
 
@@ -23,13 +23,13 @@ def result(tape):
     return nt.backtest(tape, nt.market_maker, **TERMS)
 
 
-@nt.strategy(state=[("n", "i8")], wake="1s")
-def idle(market, features, account, state):
+@nt.strategy(wake="1s", state={"n": 0})
+def idle(state):
     state.n += 1
 
 
 def test_report(result, tmp_path):
-    """One file that needs nothing else: its numbers are the result's, its plot is within."""
+    """One self-contained file with the numbers of the result and its plot."""
     text = result.report(tmp_path / "day.html").read_text()
     for words in ("SYNTH", "entry 1ms, response 1ms", "maker 0.01", f"{result.summary['net_pnl']:,.2f}", "data:image/png;base64,"):
         assert words in text
@@ -39,12 +39,12 @@ def test_report(result, tmp_path):
 
 @pytest.mark.parametrize("sample", [0, "1s"])
 def test_report_of_nothing(tape, tmp_path, sample):
-    """Without fills, orders or samples too."""
+    """A report works without fills, orders or samples."""
     assert "SYNTH" in nt.backtest(tape, idle, sample=sample).report(tmp_path / "idle.html").read_text()
 
 
 def test_hours_add_up(result):
-    """The hours' PnL and lots are those of the whole."""
+    """PnL and lots of the hours add up to the totals."""
     from nbtrade.results.report import _hours
 
     hours = _hours(result)
@@ -53,7 +53,7 @@ def test_hours_add_up(result):
 
 
 def test_markouts_are_averages_over_fills(result):
-    """Each is, fill by fill, how far the mid is our way at the first sample that late."""
+    """Each equals the average over fills of the move of the mid at the first sample after the horizon."""
     equity, fills = result.equity, result.fills
     got = result.markouts(["2s", "30s"])
     for horizon in ("2s", "30s"):
@@ -68,7 +68,7 @@ def test_markouts_are_averages_over_fills(result):
 
 
 def test_wild_marks_leave_the_panel(result):
-    """A stub quote's mark does not flatten the day; the panel says what it leaves out. An ordinary day has all in view."""
+    """A mark at a stub quote does not flatten the plot, and the panel states the points left out. An ordinary day shows all points."""
     whole = result.plot().axes[0]
     assert whole.get_ylim()[1] >= result.equity["mid"].max()
     assert not any("outside" in text.get_text() for text in whole.texts)

@@ -1,8 +1,6 @@
-"""A result is data: built, compared and copied without loss; it has its provenance."""
+"""A result is data: built, compared and copied without loss, with its origin."""
 
 import copy
-import doctest
-import importlib
 import pickle
 
 import numpy as np
@@ -28,13 +26,13 @@ def result():
 
 # --- equality ----------------------------------------------------------------------------------------------
 def test_equal_runs_are_equal(tape, result):
-    """The same run again is equal; another parameter, fee, multiplier, symbol or kind of thing is not."""
+    """A repeated run is equal; one with another parameter, fee, multiplier or symbol is not, nor is an object of another type."""
     again = run(tape, instrument=nt.Instrument(multiplier=50, currency="USD"))
     assert again == result
     assert again is not result
     assert len({again, result}) == 1
     for other in (
-        run(tape, half_spread=2, instrument=nt.Instrument(multiplier=50, currency="USD")),
+        run(tape, params={"half_spread": 2}, instrument=nt.Instrument(multiplier=50, currency="USD")),
         run(tape, instrument=nt.Instrument(multiplier=50)),
         run(tape, instrument=nt.Instrument(multiplier=5, currency="USD")),
         run(tape, fees=nt.Fees(), instrument=nt.Instrument(multiplier=50, currency="USD")),
@@ -45,14 +43,14 @@ def test_equal_runs_are_equal(tape, result):
 
 
 def test_fees_are_no_part_of_the_hash(tape):
-    """Hashes compare what happened; equality compares money too."""
+    """Hashes cover events; equality covers money too."""
     free, dear = run(tape, fees=nt.Fees()), run(tape)
     assert free.hash == dear.hash
     assert free != dear
 
 
 def test_straight_from_the_source_is_equal(tape):
-    """A run from the file equals the run from its tape, though it comes from somewhere else."""
+    """A run from the file equals the run from its tape, in spite of its other origin."""
     file = tape.path.with_suffix(".dbn")
     one, other = run(tape), run(file)
     assert one == other
@@ -86,7 +84,7 @@ def test_arrays_are_read_only(result):
 
 
 def test_wrong_arrays_are_refused():
-    """Another dtype, and fees that are not one per fill."""
+    """A wrong dtype, and fees that are not one per fill, are refused."""
     right = {
         "fill_rows": np.zeros(2, FILL),
         "fill_fees": np.zeros(2),
@@ -101,14 +99,14 @@ def test_wrong_arrays_are_refused():
         ("sample_fees", np.zeros(1)),
         ("order_rows", np.zeros((2, 2))),
     ):
-        with pytest.raises(ValueError, match=r"expected|one fee for each"):
+        with pytest.raises(ValueError, match=r"expected|pass one fee per"):
             nt.Result(**{**right, name: wrong})
 
 
 # --- provenance -----------------------------------------------------------------------------------
 def test_where_it_comes_from(tape, result):
     """Strategy, parameters, configuration, tape and versions of the run."""
-    assert (result.strategy, result.parameters["half_spread"]) == ("market_maker", nt.market_maker.defaults["half_spread"])
+    assert (result.strategy, result.parameters["half_spread"]) == ("market_maker", nt.market_maker.params.initial["half_spread"][0])
     assert run(tape, half_spread=2).parameters["half_spread"] == 2
     c = result.configuration
     assert (c["latency"]["entry"], c["fees"]["maker"], c["fill_rule"], c["max_orders"]) == ("1ms", -0.1, "fifo", 64)
@@ -141,14 +139,14 @@ def test_columns(result):
 
 
 def test_prices_are_the_tapes(tape, result):
-    """Prices are the floats nearest to the true ones, as the tape gives them."""
+    """Prices are the floats nearest to the true prices, as in the tape."""
     assert (result.fills["price"] == tape.price(result.fills["px"].to_numpy())).all()
     many = nt.Result.from_frames(fills={"ts": range(99), "side": ["B"] * 99, "px": range(1, 100), "size": [1] * 99}, tick=0.01)
     assert many.fills["price"].tolist() == [k / 100 for k in range(1, 100)]
 
 
 def test_another_tape_is_refused(tape, result, tmp_path):
-    """An order is explained by the tape of the run alone."""
+    """An order is explained only by the tape of the run."""
     other = nt.ingest(synthetic.write_dbn(tmp_path / "other.dbn", 5_000, seed=9), progress=False)
     assert len(result.explain(0, tape)) > 1
     with pytest.raises(StrategyError, match="not the tape of the run: its content differs"):
@@ -156,11 +154,3 @@ def test_another_tape_is_refused(tape, result, tmp_path):
     made = nt.Result.from_frames(fills=FILLS, orders={"side": ["B"], "price": [100.0], "size": [2]}, tick=0.5)
     with pytest.raises(StrategyError, match="made from frames"):
         made.explain(0, tape)
-
-
-# --- documentation -------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["metrics", "result", "results", "data", "saving", "run_info"])
-def test_examples_run(name):
-    """The examples of docstrings are true."""
-    module = importlib.import_module(f"nbtrade.results.{name}")
-    assert doctest.testmod(module).failed == 0

@@ -1,4 +1,4 @@
-"""Saved and loaded results are equal; every kind of damage is named; tables are the frames."""
+"""A loaded result equals the saved one; every kind of damage is named; tables equal the frames."""
 
 import json
 import os
@@ -56,6 +56,7 @@ def test_saved_results_are_equal(tape, tmp_path):
             assert (a.configuration["sample"], repr(a)) == (b.configuration["sample"], repr(b)) if b.configuration else True
     idle_again = nt.load_result(tmp_path / "idle")
     assert np.isnan(idle_again.parameters["level"])
+    assert np.isnan(idle_again.final_state["level"])
     assert idle_again.final_state["deep"][1, 2] == idle_again.n_wakes > 0
 
 
@@ -77,7 +78,7 @@ def test_saved_beside_others(result, saved, tmp_path):
     (precious / "metadata.json").write_text('{"format": "my own"}')
     (tmp_path / "file").write_text("precious")
     for path in (precious, tmp_path / "file"):
-        with pytest.raises(ResultExists, match="not a result"):
+        with pytest.raises(ResultExists, match="not a saved result"):
             result.save(path, replace=True)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ResultExists):
@@ -106,7 +107,7 @@ def edit(folder, change):
 
 
 def rewritten(folder, name, change):
-    """Another table under the right checksum."""
+    """Replace a table, with the right checksum."""
     path = folder / f"{name}.parquet"
     pq.write_table(change(pq.read_table(path)), path)
     edit(folder, lambda m: m["xxh3_128"].update({name: xxhash.xxh3_128_hexdigest(path.read_bytes())}))
@@ -177,15 +178,15 @@ def nulled(table, name):
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damage_is_named(saved, damage):
-    """The error is nbtrade's own and names the file and the fault."""
+    """The error is a ResultError that names the file and the fault."""
     change, words = DAMAGE[damage]
     change(saved)
     with pytest.raises(ResultError, match=words):
         nt.load_result(saved)
 
 
-def test_what_is_no_folder(tmp_path):
-    """A missing folder, a file, a tape."""
+def test_not_a_saved_result(tmp_path):
+    """A missing folder, a file, and another folder are refused."""
     (tmp_path / "file").write_text("x")
     for path in (tmp_path / "none", tmp_path / "file", tmp_path):
         with pytest.raises(ResultError, match=r"has no metadata\.json"):
@@ -240,6 +241,6 @@ def test_tables_are_the_frames(tape, tmp_path):
 
 
 def test_saved_format_is_documented():
-    """The files that the module's docstring names are those that are written."""
+    """The docstring of the module names the files that are written."""
     for name in (*saving.ATTRIBUTES, *saving.FREE_TABLES):
         assert name in saving.__doc__

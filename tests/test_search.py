@@ -179,16 +179,16 @@ def test_what_is_no_integer_is_refused():
     for bad in (2.5, "3", None):
         with pytest.raises(TypeError):
             search.lower_bound(values, bad)
-    with pytest.raises(TypeError, match=r"xs are float64"):
+    with pytest.raises(TypeError, match=r"x has dtype float64"):
         search.lower_bound(values, [1.5, 2.5])
     for table in (np.zeros((2, 2), np.int64), np.zeros(3), np.zeros(2, "U3")):
-        with pytest.raises(TypeError, match="one dimension of integers"):
+        with pytest.raises(TypeError, match="one-dimensional array of integers"):
             search.lower_bound(table, 1)
     with pytest.raises(TypeError, match="byte order"):
         search.lower_bound(values.astype(">i8"), 1)
     with pytest.raises(TypeError, match="byte order"):
         search.lower_bound(values.astype(">i8"), [1, 2])
-    with pytest.raises(ValueError, match=r"how is 'guess'; it is None, 'binary', 'even' or 'ascending'"):
+    with pytest.raises(ValueError, match=r"how is 'guess'; use None, 'binary', 'even' or 'ascending'"):
         search.lower_bound(values, 1, "guess")
 
 

@@ -125,10 +125,10 @@ def test_many_accounts_close_together(tmp_path):
 
     day = nt.ingest(nt.synthetic.write_dbn(tmp_path / "day.dbn.zst", 120_000, seed=3), progress=False)
 
-    @nt.strategy(state=[("lots", "i8"), ("at", "i8"), ("n", "i8")], wake="10ms")
-    def holding(market, features, account, state):
-        if state.n == state.at:
-            account.market(BID if state.lots > 0 else ASK, abs(state.lots))
+    @nt.strategy(wake="10ms", params={"lots": 0, "at": 0}, state={"n": 0})
+    def holding(account, params, state):
+        if state.n == params.at:
+            account.market(BID if params.lots > 0 else ASK, abs(params.lots))
         state.n += 1
 
     values = [{"lots": (3 + k % 60) * (1 if k % 2 else -1), "at": k // 8} for k in range(2500)]

@@ -52,12 +52,17 @@ def pair(tape, tmp_path_factory):
     return {"A": tape, "B": day(tmp_path_factory.mktemp("strategies") / "b", 2)}
 
 
+def declared(fields):
+    """Fields as they are declared again."""
+    return {name: fields.initial[name][0] for name in fields.names}
+
+
 def recorded(base):
     """The strategy, and a log of what it saw and held after each wake."""
     inner = numba.njit(base.function)
 
-    def recording(market, features, account, state):
-        inner(market, features, account, state)
+    def recording(market, account, params, state):
+        inner(market, account, params, state)
         if state.n_log < N_LOG:
             row = state.log[state.n_log]
             row[0], row[1], row[2], row[3] = market.ts - START, market.bid_px, market.ask_px, account.position
@@ -68,7 +73,8 @@ def recorded(base):
                     row[8] = max(row[8], account.ahead(slot))
             state.n_log += 1
 
-    return nt.Strategy(recording, [*base.state, ("log", "f8", (N_LOG, N_COLUMNS)), ("n_log", "i8")], "100ms", base.defaults)
+    log = {"log": np.zeros((N_LOG, N_COLUMNS)), "n_log": 0}
+    return nt.strategy(wake="100ms", params=declared(base.params), state={**declared(base.state), **log})(recording)
 
 
 def log_of(result):
@@ -96,7 +102,7 @@ def test_quotes_never_cross_the_touch(tape, strategy):
 @pytest.mark.parametrize(("qty", "most"), [(1, 1), (2, 3), (3, 7)])
 def test_inventory_stays_within_limits(tape, strategy, delay, qty, most):
     """The position never exceeds `max_position`, also when messages take longer than the time between wakes."""
-    result = nt.backtest(tape, strategy, latency=nt.Latency(delay, delay), qty=qty, max_position=most)
+    result = nt.backtest(tape, strategy, latency=nt.Latency(delay, delay), params={"qty": qty, "max_position": most})
     assert len(result.fills) > 0
     assert np.abs(positions(result)).max() <= most
 
@@ -117,7 +123,7 @@ def test_sweeps(tape, strategy, grid):
     """A sweep's rows are those of separate runs, and the parameters matter."""
     table = nt.sweep(tape, strategy, grid, latency=nt.Latency("1ms", "1ms"), progress=False)
     for row in table.to_dict("records"):
-        one = nt.backtest(tape, strategy, latency=nt.Latency("1ms", "1ms"), **{name: row[name] for name in grid}).summary
+        one = nt.backtest(tape, strategy, latency=nt.Latency("1ms", "1ms"), params={name: row[name] for name in grid}).summary
         assert {name: row[name] for name in ("n_fills", "n_orders", "position", "gross_pnl")} == {
             name: one[name] for name in ("n_fills", "n_orders", "position", "gross_pnl")
         }
@@ -133,9 +139,9 @@ from test_strategies import ONE_BOOK, pairs_hedge
 tape = nt.open_tape(sys.argv[1])
 end = int(tape.ts_recv[0]) + 2_000_000_000
 for strategy in ONE_BOOK:
-    more = {"duration": 1.5} if "duration" in strategy.dtype.names else {}
-    print(strategy.name, nt.backtest(tape, strategy, latency=nt.Latency("1ms", "1ms"), end=end, **more).hash)
-both = nt.backtest({"A": tape, "B": tape}, pairs_hedge, end=end, edge=0.5)
+    more = {"duration": 1.5} if "duration" in strategy.params.names else {}
+    print(strategy.name, nt.backtest(tape, strategy, latency=nt.Latency("1ms", "1ms"), end=end, params=more).hash)
+both = nt.backtest({"A": tape, "B": tape}, pairs_hedge, end=end, params={"edge": 0.5})
 print(both["A"].hash, both["B"].hash, both["B"].summary["n_fills"] > 0)
 """
 
@@ -161,7 +167,7 @@ def test_avellaneda_stoikov_formula(tape, gamma, sigma, k, horizon):
     strategy, n_held = recorded(avellaneda_stoikov), 0
     for seconds in range(1, 19, 2):
         values = {"gamma": gamma, "sigma": sigma, "k": k, "horizon": horizon}
-        result = nt.backtest(tape, strategy, end=START + seconds * SECOND, **values)
+        result = nt.backtest(tape, strategy, end=START + seconds * SECOND, params=values)
         log = log_of(result)
         now, bid, ask, held = log[-1, :4]
         left = horizon - (now - log[0, 0]) / 1e9 % horizon
@@ -174,7 +180,7 @@ def test_avellaneda_stoikov_formula(tape, gamma, sigma, k, horizon):
 
 def test_avellaneda_stoikov_volatility(tape):
     """The estimated variance is the exponentially weighted mean of squared changes of the mid, in ticks^2 a second."""
-    result = nt.backtest(tape, recorded(avellaneda_stoikov), halflife=3.0)
+    result = nt.backtest(tape, recorded(avellaneda_stoikov), params={"halflife": 3.0})
     log = log_of(result)
     mid, variance = (log[:, 1] + log[:, 2]) / 2, 0.0
     for change in np.diff(mid):
@@ -188,7 +194,9 @@ def test_avellaneda_stoikov_volatility(tape):
 def test_glft_formula_and_grid(tape):
     """Half spread and skew are the paper's; orders lie on multiples of the step, and no more than `levels` a side are open."""
     gamma, sigma, a, k, levels, step = 0.1, 1.5, 3.0, 1.7, 3, 4
-    result = nt.backtest(tape, recorded(glft), gamma=gamma, sigma=sigma, A=a, k=k, levels=levels, step=step, max_position=50)
+    result = nt.backtest(
+        tape, recorded(glft), params={"gamma": gamma, "sigma": sigma, "A": a, "k": k, "levels": levels, "step": step, "max_position": 50}
+    )
     state = result.final_state
     assert state["half_spread"] == pytest.approx(1 / gamma * math.log(1 + gamma / k))
     assert state["skew"] == pytest.approx(math.sqrt(sigma**2 * gamma / (2 * k * a) * (1 + gamma / k) ** (1 + k / gamma)))
@@ -201,7 +209,7 @@ def test_glft_formula_and_grid(tape):
 # --- imbalance taker ---------------------------------------------------------------------------------------
 def test_imbalance_taker_takes(tape):
     """All its orders are immediate-or-cancel, at least `rest` apart, and it only takes."""
-    result = nt.backtest(tape, imbalance_taker, latency=nt.Latency("1ms", "1ms"), rest=0.5, enter=0.3)
+    result = nt.backtest(tape, imbalance_taker, latency=nt.Latency("1ms", "1ms"), params={"rest": 0.5, "enter": 0.3})
     assert set(result.orders["type"]) == {"ioc"}
     assert not result.fills["maker"].any()
     assert result.orders["sent"].diff().dropna().min().total_seconds() >= 0.5
@@ -210,7 +218,7 @@ def test_imbalance_taker_takes(tape):
 
 def test_imbalance_taker_signal(tape):
     """The imbalance it acts on is that of the book's best levels."""
-    result = nt.backtest(tape, imbalance_taker, levels=2)
+    result = nt.backtest(tape, imbalance_taker, params={"levels": 2})
     rows = tape.book_at(int(tape.ts_recv[-1])).levels(2)
     bids, asks = (rows[[c for c in rows.columns if c.startswith(f"{side}_sz")]].to_numpy().sum() for side in ("bid", "ask"))
     assert result.final_state["imbalance"] == pytest.approx((bids - asks) / (bids + asks))
@@ -219,18 +227,18 @@ def test_imbalance_taker_signal(tape):
 # --- queue joiner ------------------------------------------------------------------------------------------
 def test_joiner_leaves_long_queues(tape):
     """No order that is known to have more than `max_ahead` lots before it stands after a wake, though some find more when they arrive."""
-    result = nt.backtest(tape, recorded(queue_joiner), latency=nt.Latency("80ms", "20ms"), max_ahead=8, thin=0)
+    result = nt.backtest(tape, recorded(queue_joiner), latency=nt.Latency("80ms", "20ms"), params={"max_ahead": 8, "thin": 0})
     late = result.orders[result.orders["ahead"] > 8]
     assert len(late) > 3
     assert (late["reason"] == "by us").any()
     assert 4 < log_of(result)[:, 8].max() <= 8
-    patient = nt.backtest(tape, recorded(queue_joiner), latency=nt.Latency("80ms", "20ms"), max_ahead=60, thin=0)
+    patient = nt.backtest(tape, recorded(queue_joiner), latency=nt.Latency("80ms", "20ms"), params={"max_ahead": 60, "thin": 0})
     assert log_of(patient)[:, 8].max() > 8
 
 
 def test_joiner_keeps_good_places(tape):
     """Places near the front are kept against the book's weight, the more the larger `keep_ahead`; with -1 none is."""
-    kept = [nt.backtest(tape, queue_joiner, against=1.5, keep_ahead=n).final_state["n_kept"] for n in (-1, 0, 4, 1000)]
+    kept = [nt.backtest(tape, queue_joiner, params={"against": 1.5, "keep_ahead": n}).final_state["n_kept"] for n in (-1, 0, 4, 1000)]
     assert kept[0] == 0
     assert kept[0] < kept[2] <= kept[3]
     assert kept[1] <= kept[2]
@@ -255,7 +263,12 @@ def test_joiner_stays_at_the_touch(tape):
 def test_twap_keeps_its_schedule(tape, total, slices, passive, delay):
     """Within a slice it never has more than that slice's target, at its end exactly that, and in the end the parent's quantity."""
     latency = nt.Latency(f"{delay}ms", f"{delay}ms")
-    result = nt.backtest(tape, twap, total=total, slices=slices, passive=passive, duration=15.0, begin=START + SECOND, latency=latency)
+    result = nt.backtest(
+        tape,
+        twap,
+        params={"total": total, "slices": slices, "passive": passive, "duration": 15.0, "begin": START + SECOND},
+        latency=latency,
+    )
     assert result.summary["position"] == total
     fills, n_done = result.fills, np.abs(positions(result))
     since = (fills.index.as_unit("ns").asi8 - START - SECOND) / 1e9 * slices / 15.0
@@ -271,12 +284,12 @@ def test_twap_keeps_its_schedule(tape, total, slices, passive, delay):
 def test_twap_is_passive_first(tape):
     """What trades before `passive` of a slice has passed trades as maker; without a passive part all is taken."""
     begin, latency = START + SECOND, nt.Latency("1ms", "1ms")
-    result = nt.backtest(tape, twap, total=150, slices=5, duration=15.0, passive=0.1, begin=begin, latency=latency)
+    result = nt.backtest(tape, twap, params={"total": 150, "slices": 5, "duration": 15.0, "passive": 0.1, "begin": begin}, latency=latency)
     into = (result.fills.index.as_unit("ns").asi8 - begin) / 1e9 % 3.0
     maker = result.fills["maker"].to_numpy()
     assert 0 < maker.sum() < len(maker)
     assert maker[into < 0.3].all()
-    taken = nt.backtest(tape, twap, total=150, slices=5, duration=15.0, passive=0.0, begin=begin, latency=latency)
+    taken = nt.backtest(tape, twap, params={"total": 150, "slices": 5, "duration": 15.0, "passive": 0.0, "begin": begin}, latency=latency)
     assert taken.summary["maker_size"] < result.summary["maker_size"]
 
 
@@ -286,7 +299,10 @@ def test_vwap_follows_its_curve(tape, total, curve):
     """At the end of each slice it has the whole lots that the curve's share asks for, in the end the parent's quantity."""
     begin = START + SECOND
     result = nt.backtest(
-        tape, vwap, total=total, curve=curve, passive=0.3, duration=15.6, begin=begin, cross=20, latency=nt.Latency("1ms", "1ms")
+        tape,
+        vwap,
+        params={"total": total, "curve": curve, "passive": 0.3, "duration": 15.6, "begin": begin, "cross": 20},
+        latency=nt.Latency("1ms", "1ms"),
     )
     assert result.summary["position"] == total
     n_done = np.abs(positions(result))
@@ -299,7 +315,7 @@ def test_vwap_follows_its_curve(tape, total, curve):
 @pytest.mark.parametrize("ratio", [1.0, 0.5, 1.7])
 def test_pairs_are_hedged(pair, ratio):
     """With no delay the hedge is within half a lot of its target at every sample and at the end."""
-    both = nt.backtest(pair, pairs_hedge, ratio=ratio, edge=0.5, sample="10ms")
+    both = nt.backtest(pair, pairs_hedge, params={"ratio": ratio, "edge": 0.5}, sample="10ms")
     a, b = (both[name].equity["position"].to_numpy() for name in "AB")
     assert len(a) == len(b) > 1000
     assert np.abs(a).max() > 2
@@ -311,7 +327,7 @@ def test_pairs_are_hedged(pair, ratio):
 @pytest.mark.parametrize("most", [1, 3])
 def test_pairs_with_delay(pair, most):
     """With delays the first leg stays within its limit, and no fill is hedged twice: the hedge's target follows at a distance."""
-    both = nt.backtest(pair, pairs_hedge, latency=nt.Latency("130ms", "40ms"), edge=0.5, max_position=most)
+    both = nt.backtest(pair, pairs_hedge, latency=nt.Latency("130ms", "40ms"), params={"edge": 0.5, "max_position": most})
     held = positions(both["A"])
     assert np.abs(held).max() == most
     assert np.abs(positions(both["B"])).max() <= most
@@ -324,7 +340,7 @@ def test_pairs_as_accounts_of_one_run(pair):
     config = new_config(pairs_hedge, sets, max_orders=16)
     simulation = run_tapes(list(pair.values()), config)
     for k, values in enumerate(sets):
-        alone = nt.backtest(pair, pairs_hedge, max_orders=16, **values)
+        alone = nt.backtest(pair, pairs_hedge, max_orders=16, params=values)
         for v, name in enumerate(pair):
             one = result_of(simulation, config, name, pair[name].tick_units, v=v, k=k)
             assert (one.hash, one.summary["n_fills"] > 0) == (alone[name].hash, True)

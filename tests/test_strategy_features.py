@@ -14,11 +14,11 @@ def tape(tmp_path_factory):
 
 
 @nt.strategy(
-    state=[("seen", "f8", 3), ("n", "i8")],
     wake="200ms",
+    state={"seen": "(3,)f8", "n": 0},
     features={"spread": nt.feature.spread(), "fast": nt.feature.mid().ema("1s"), "imbalance": nt.feature.imbalance()},
 )
-def reading(market, features, account, state):
+def reading(market, account, state, features):
     """Adds up what it sees; what can be told from the market record must agree with it."""
     if features.fast > 0:  # NaN until its window is full
         if features.spread != market.ask_px - market.bid_px:
@@ -46,20 +46,20 @@ def test_features_by_number_and_by_name(tape):
     """A matrix that is given serves by column number, and by name whatever its order; a missing one is said."""
     matrix = nt.features(tape, {"a": nt.feature.mid(), "b": nt.feature.spread()}, sample="100ms")
 
-    @nt.strategy(state=[("total", "f8")], wake="100ms")
-    def by_number(market, features, account, state):
+    @nt.strategy(wake="100ms", state={"total": 0.0})
+    def by_number(state, features):
         if features[1] > 0:  # NaN before the first row
             state.total += features[1]
 
-    @nt.strategy(state=[("total", "f8")], wake="100ms", features=("b",))
-    def by_name(market, features, account, state):
+    @nt.strategy(wake="100ms", params={"unit": 1.0}, state={"total": 0.0}, features=("b",))
+    def by_name(params, state, features):
         if features.b > 0:
-            state.total += features.b
+            state.total += params.unit * features.b
 
     totals = {float(nt.backtest(tape, one, features=matrix).final_state["total"]) for one in (by_number, by_name)}
     assert len(totals) == 1
     assert totals.pop() > 100
-    table = nt.sweep(tape, by_name, [{"total": 0.0}, {"total": 1.0}], features=matrix, progress=False)
+    table = nt.sweep(tape, by_name, [{"unit": 0.0}, {"unit": 1.0}], features=matrix, progress=False)
     assert len(table) == 2
     with pytest.raises(nt.errors.StrategyError, match="features="):
         nt.backtest(tape, by_name)
@@ -72,12 +72,12 @@ def test_no_column_beyond_the_matrix(tape, column):
     """A number that no column has is an error that says so, and not a number of the next row, which is of later."""
     matrix = nt.features(tape, {"a": nt.feature.mid(), "b": nt.feature.spread()}, sample="100ms")
 
-    @nt.strategy(state=[("total", "f8"), ("column", "i8")], wake="100ms")
-    def reading_beyond(market, features, account, state):
+    @nt.strategy(wake="100ms", params={"column": 0}, state={"total": 0.0})
+    def reading_beyond(params, state, features):
         if len(features) != 2:
             raise ValueError("two columns were given")
-        state.total += features[state.column]
+        state.total += features[params.column]
 
-    nt.backtest(tape, reading_beyond, column=1, features=matrix)
+    nt.backtest(tape, reading_beyond, params={"column": 1}, features=matrix)
     with pytest.raises(nt.errors.StrategyError, match="no such column"):
-        nt.backtest(tape, reading_beyond, column=column, features=matrix)
+        nt.backtest(tape, reading_beyond, params={"column": column}, features=matrix)

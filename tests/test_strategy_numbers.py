@@ -19,44 +19,44 @@ def tape(tmp_path_factory):
 
 
 @nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
-def floors_nan(market, features, account, state):
+def floors_nan(account, features):
     account.submit(nt.ASK, math.floor(features.m), 1)
 
 
 @nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
-def ceils_nan(market, features, account, state):
+def ceils_nan(account, features):
     account.submit(nt.BID, math.ceil(features.m) + 3, 1)
 
 
 @nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
-def rounds_nan(market, features, account, state):
+def rounds_nan(account, features):
     account.quote(nt.BID, round(features.m), 1)
 
 
 @nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
-def cuts_nan(market, features, account, state):
+def cuts_nan(account, features):
     account.market(nt.ASK, int(features.m))
 
 
 @nt.strategy(wake="1s")
-def infinite(market, features, account, state):
+def infinite(market, account):
     account.submit(nt.ASK, math.floor(-math.inf if market.bid_px > 0 else 1.0), 1)
 
 
 @nt.strategy(wake="1s")
-def constant_nan(market, features, account, state):
+def constant_nan(account):
     account.submit(nt.ASK, math.floor(math.nan), 1)
     account.submit(nt.ASK, int(math.nan), 1)
     account.submit(nt.ASK, round(1e30), 1)
 
 
 @nt.strategy(wake="1s")
-def beyond_undefined(market, features, account, state):
+def beyond_undefined(account):
     account.submit(nt.ASK, nt.UNDEF_PRICE + 1, 1)
 
 
 @nt.strategy(wake="1s")
-def undefined(market, features, account, state):
+def undefined(account):
     account.quote(nt.ASK, nt.UNDEF_PRICE, 1)
 
 
@@ -71,8 +71,8 @@ def test_no_number_is_no_order(tape, strategy):
     assert result.refusals["bad order"] == result.summary["n_refused"] > 3
 
 
-@nt.strategy(state=[("slot", "i8"), ("n", "i8")], wake="1s", features={"m": feature.mid().mean("1s")})
-def quotes_what_may_be_nan(market, features, account, state):
+@nt.strategy(wake="1s", state={"slot": 0, "n": 0}, features={"m": feature.mid().mean("1s")})
+def quotes_what_may_be_nan(account, state, features):
     state.n += 1
     m = features.m if state.n < 3 else math.nan
     state.slot = account.quote(nt.BID, math.floor(m) - 5, 1)
@@ -95,8 +95,8 @@ from nbtrade.errors import StrategyError
 ODD = (-(2**63), -(2**62), -(2**32), -(2**31) - 1, -(2**30) - 1, -1, 2, 7, 64, 2**30 + 1, 2**31, 2**32, 2**32 + 1, 2**62, 2**63 - 1)
 N = len(ODD)
 
-@nt.strategy(state=[("got", "i8", (N, 20)), ("small", "u1"), ("wide", "u8")], wake="start", small=200, wide=2**63 + 5)
-def tries(market, features, account, state):
+@nt.strategy(wake="start", params={"small": np.uint8(200), "wide": np.uint64(2**63 + 5)}, state={"got": f"({N},20)i8"})
+def tries(market, account, params, state):
     px = market.bid_px - 10
     stands = account.submit(nt.BID, px, 1)
     account.quote(nt.ASK, market.ask_px + 10, 2)
@@ -125,20 +125,20 @@ def tries(market, features, account, state):
         if x >= 0:
             got[16] = market.level(nt.BID, x)
             got[17] = market.depth(nt.ASK, x)
-        got[18] = account.refused
+        got[18] = account.reject_reason
         got[19] = account.n_refused
     for k in range(N):
         x = ODD[k]
         if x < -1 or x > 2**30:
             account.quote(nt.ASK, x, 2)
             account.quote(nt.ASK, market.ask_px + 10, x)
-    account.quote(nt.BID, px - 1, state.small)
-    account.quote(nt.BID, px - 2, state.wide)
+    account.quote(nt.BID, px - 1, params.small)
+    account.quote(nt.BID, px - 2, params.wide)
 
 tape = nt.open_tape(sys.argv[1])
 result = nt.backtest(tape, tries)
 print(result.final_state["got"].tolist())
-print(result.refusals.to_dict(), result.orders[["side", "px", "qty", "reason"]].to_dict("records"))
+print(result.refusals.to_dict(), result.orders[["side", "px", "size", "reason"]].to_dict("records"))
 
 LOOKS = ("market.level({}, 0)", "market.depth({}, 1)", "market.qty_at({}, 5)", "market.orders_at({}, 5)", "market.on({})", "account.on({})",
          "account.order({})", "market.level(0, {})", "market.depth(0, {})")
@@ -146,7 +146,7 @@ for look in LOOKS:
     for odd in (-(2**63), -1, 2**62):
         if odd > 0 and look.endswith("(0, {})"):
             continue
-        text = f"@nt.strategy(wake='start')\\ndef looks(market, features, account, state):\\n    {look.format(odd)}\\n"
+        text = f"@nt.strategy(wake='start')\\ndef looks(market, account):\\n    {look.format(odd)}\\n"
         scope = {"nt": nt}
         exec(compile(text, "<looks>", "exec"), scope)
         try:
@@ -177,7 +177,7 @@ def test_floats_are_refused_when_compiled(tape):
     """A float for a price, a size or a slot is no integer, whatever its value."""
 
     @nt.strategy(wake="1s")
-    def floats(market, features, account, state):
+    def floats(account):
         account.submit(nt.BID, math.nan, 1)
 
     with pytest.raises(StrategyError, match=r"'px' of submit must be an integer, not float64"):

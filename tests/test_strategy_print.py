@@ -20,6 +20,7 @@ from streams import tape_of
 CASES = """
 import sys
 import numba
+import numpy as np
 import nbtrade as nt
 from numba.core import event
 
@@ -48,13 +49,19 @@ scope = {"numba": numba}
 exec("@numba.njit\\ndef without_module(x):\\n    print('no module', x, x / 2)", scope)
 without_module = scope["without_module"]
 
-@nt.strategy(state=[("n", "i8"), ("x", "f4"), ("yes", "?"), ("w", "f8", 3), ("m", "i4", (2, 2))], wake="start", x=0.5, w=(1, 2, 3))
-def prints(market, features, account, state):
-    print(market.n_venues)
+@nt.strategy(
+    wake="start",
+    state={"n": 0, "x": np.float32(0.5), "yes": "?", "w": (1.0, 2.0, 3.0), "m": "(2,2)i4"},
+    params={"edge": 2, "curve": (1.0, 2.0)},
+    record=["fair"],
+)
+def prints(market, account, params, state, features, record):
+    print(market.n_events)
     print("values", 7, 0.25, state.x, state.yes, None, 2j)
     print()
     print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])
     print(features[0], state)
+    print(params, params.curve, params.edge, record)
     for i in range(2):
         print("loop", i, state.w[i])
     outer(4)
@@ -66,7 +73,7 @@ def prints(market, features, account, state):
         print(5 // state.n)
     except Exception:
         print("caught")
-    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).want_qty)
+    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).requested_qty)
 
 @nt.feature.own(state=[("n", "i8"), ("w", "f8", 2)])
 def shows(market, state):
@@ -89,6 +96,7 @@ values 7 0.25 0.5 False None 2j
 [1. 2. 3.] [3. 2. 1.] [] [[0 0]
  [0 0]] [0 0] [0 0]
 nan (0, 0.5, False, [1.0, 2.0, 3.0], [[0, 0], [0, 0]], 0)
+(2, [1.0, 2.0], 0) [1. 2.] 2 (nan,)
 loop 0 1.0
 loop 1 2.0
 inner 5
@@ -158,58 +166,58 @@ def raises(x):
 
 
 @nt.strategy(wake="start")
-def objmode(market, features, account, state):
+def objmode():
     with numba.objmode():
         print(1)
 
 
 @nt.strategy(wake="start")
-def objmode_in_helper(market, features, account, state):
+def objmode_in_helper(market):
     calls_in_python(market.bid_px)
 
 
 @nt.strategy(wake="start")
-def calls_callback(market, features, account, state):
+def calls_callback():
     callback(1.0)
 
 
 @nt.strategy(wake="start")
-def raises_value(market, features, account, state):
+def raises_value(market):
     raise ValueError("bad", market.bid_px)
 
 
 @nt.strategy(wake="start")
-def raises_value_in_helper(market, features, account, state):
+def raises_value_in_helper(market):
     raises_values(market.bid_px)
 
 
 @nt.strategy(wake="start")
-def raises_in_helper(market, features, account, state):
+def raises_in_helper(market):
     raises(market.bid_px)
 
 
 @nt.strategy(wake="start")
-def formatted(market, features, account, state):
+def formatted(market):
     print(f"{market.bid_px}")
 
 
 @nt.strategy(wake="start")
-def formatted_in_helper(market, features, account, state):
+def formatted_in_helper(market):
     print(formats(market.bid_px))
 
 
 @nt.strategy(wake="start")
-def keyword(market, features, account, state):
+def keyword():
     print(1, 2, sep=",")
 
 
 @nt.strategy(wake="start")
-def method_not_called(market, features, account, state):
+def method_not_called(account):
     print(account.cancel_all)
 
 
 @nt.strategy(wake="start")
-def reads_input(market, features, account, state):
+def reads_input():
     input()
 
 
@@ -255,8 +263,8 @@ def test_c_functions_work(tape):
 
     twice = ctypes.PYFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: 2 * x)
 
-    @nt.strategy(state=[("x", "f8")], wake="start")
-    def calls_c(market, features, account, state):
+    @nt.strategy(wake="start", state={"x": 0.0})
+    def calls_c(state):
         state.x = twice(cosine(1.0))
 
     assert nt.backtest(tape, calls_c).final_state["x"] == 2 * math.cos(1.0)
@@ -289,8 +297,8 @@ def helper(x):
     print("version", {version}, x)  # too much to be inlined
     return {version} + x
 
-@nt.strategy(state=[("x", "i8")], wake="start")
-def edited(market, features, account, state):
+@nt.strategy(wake="start", state={{"x": 0}})
+def edited(state):
     state.x = helper(0)
 '''
     scope = {"nt": nt, "numba": numba, "__name__": "__main__"}

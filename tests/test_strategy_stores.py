@@ -41,6 +41,10 @@ def sets_any(record, x):
     record.x = x
 
 @numba.njit
+def sets_edge(record):
+    record.edge = 2  # helper
+
+@numba.njit
 def fills(items):
     items.fill(3)  # helper
 
@@ -96,6 +100,18 @@ STORES = {
     "helper that gets an array": "sets_items(account.refusals)",
     "helper that gets a slice": "sets_items(account.refusals[1:])",
     "helper that fills": "fills(account.refusals)",
+    "parameter": "params.edge = 2",
+    "parameter, augmented": "params.edge += 2",
+    "parameter's alias": "p = params\np.edge = 2",
+    "parameter by name": "params['edge'] = 2",
+    "parameter, item": "params.curve[0] = 7",
+    "parameter, array's alias": "c = params.curve\nc[1] = 7",
+    "parameter, slice": "params.curve[1:][0] += 7",
+    "parameter, whole array": "params.curve = state.w[:3]",
+    "parameter, helper": "sets_edge(params)",
+    "parameter, helper that gets an array": "sets_items(params.curve)",
+    "parameter, helper that fills": "fills(params.curve)",
+    "parameter, setattr": "setattr(params, 'edge', 2)",
 }
 FEATURE_STORES = {
     "own feature": "market.bid_px[0] = 5.0",
@@ -104,8 +120,8 @@ FEATURE_STORES = {
     "own feature, helper": "sets_items(market.bid_px)",
 }
 ALLOWED = """
-@nt.strategy(state=[("x", "f8"), ("n", "i4"), ("w", "f8", 10), ("position", "i8")], wake="start")
-def own_state(market, features, account, state):
+@nt.strategy(wake="start", state={"x": 0.0, "n": "i4", "w": "(10,)f8", "position": 0})
+def own_state(market, account, state):
     s = state if market.bid_px > 0 else state
     s.x = 5
     state["n"] = 3
@@ -119,21 +135,21 @@ def own_state(market, features, account, state):
     sets_items(state.w)
     fills(state.w[8:])
 
-@nt.strategy(state=[(name, OWN[name]) for name in OWN.names], wake="start")
-def like_an_order(market, features, account, state):
+@nt.strategy(wake="start", state={name: OWN[name] for name in OWN.names})
+def like_an_order(market, account, state):
     slot = account.submit(0, market.bid_px - 50, 1)
     state.px = account.order(slot).px
     state.ahead = 5
     sets_inline(state)
 
-@nt.strategy(state=[(name, ACCOUNT[name]) for name in ACCOUNT.names], wake="start")
-def like_an_account(market, features, account, state):
+@nt.strategy(wake="start", state={name: ACCOUNT[name] for name in ACCOUNT.names})
+def like_an_account(market, account, state):
     state.free = 10**9
     sets(state)
     account.submit(0, market.bid_px - 50, 1)
 
-@nt.strategy(state=[(name, MARKET[name]) for name in MARKET.names], wake="start")
-def like_the_market(market, features, account, state):
+@nt.strategy(wake="start", state={name: MARKET[name] for name in MARKET.names})
+def like_the_market(market, state):
     state.bid_px = market.bid_px + 1
     state.self_at = 0
 
@@ -146,8 +162,8 @@ print(results[3].final_state["self_at"])
 """
 RUN = """
 def strategy_of(body):
-    text = "@nt.strategy(state=[('w', 'i8', 10)], wake='start', features={'m': feature.mid()})\\n"
-    text += "def mine(market, features, account, state):\\n"
+    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': (1, 2, 3)}, wake='start', features={'m': feature.mid()})\\n"
+    text += "def mine(market, features, account, params, state):\\n"
     return text + "".join(f"    {line}\\n" for line in body.split("\\n"))
 
 def feature_of(body):

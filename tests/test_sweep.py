@@ -25,11 +25,13 @@ def tape(tmp_path_factory):
     return nt.ingest(nt.synthetic.write_dbn(path, 120_000, seed=3), progress=False)
 
 
-@nt.strategy(state=[("rng", "i8"), ("n", "i8")], wake=("50ms", "fill", "trade"), rng=1)
-def noisy(market, features, account, state):
+@nt.strategy(wake=("50ms", "fill", "trade"), params={"seed": 1}, state={"rng": 0, "n": 0})
+def noisy(market, account, params, state):
     """All that can happen, at random: every kind of order, replaces, cancels."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
         return
+    if state.n == 0:
+        state.rng = params.seed
     state.n += 1
     side = BID if nt.uniform(state) < 0.5 else ASK
     touch = market.bid_px if side == BID else market.ask_px
@@ -60,7 +62,7 @@ def hashes(tapes, values, latency=LATENCY, **options):
 )
 def test_together_is_alone(tape, latency):
     """Accounts of one pass have byte for byte the results of runs of their own, whatever the latency, fill rule and wakes."""
-    values = [{"rng": seed} for seed in range(7)]
+    values = [{"seed": seed} for seed in range(7)]
     rules = ["fifo", "optimistic", "conservative", "fifo", "fifo", "optimistic", "fifo"]
     together = hashes([tape], values, latency, fill_rule=rules)
     alone = [hashes([tape], [one], latency, fill_rule=rule)[0] for one, rule in zip(values, rules, strict=True)]
@@ -84,8 +86,8 @@ def test_sweep_is_a_backtest_of_each(tape):
     table = nt.sweep(tape, nt.market_maker, GRID, latency=LATENCY, sample="1s", progress=False)
     assert len(table) == 18
     for row in table.to_dict("records")[::4]:
-        given = {name: row[name] for name in GRID}
-        summary = nt.backtest(tape, nt.market_maker, latency=LATENCY, max_orders=16, **given).summary
+        given = {name: row[name] for name in ("half_spread", "max_position")}
+        summary = nt.backtest(tape, nt.market_maker, params=given, latency=LATENCY, fill_rule=row["fill_rule"]).summary
         assert {name: row[name] for name in row if name in summary} == pytest.approx(
             {name: summary[name] for name in row if name in summary}, nan_ok=True
         )
@@ -104,7 +106,7 @@ def test_several_tapes(tape):
     first, second = halves(tape)
     table = nt.sweep([first, second], nt.market_maker, [{"half_spread": 1.0}, {"half_spread": 2.0}], progress=False)
     assert list(table["half_spread"]) == [1.0, 2.0, 1.0, 2.0]
-    assert table["n_fills"][2] == nt.backtest(second, nt.market_maker, half_spread=1.0).summary["n_fills"]
+    assert table["n_fills"][2] == nt.backtest(second, nt.market_maker, params={"half_spread": 1.0}).summary["n_fills"]
 
 
 def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
@@ -113,7 +115,7 @@ def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
     small = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, store=store, **options)
     ran = []
     run = sweep.run_tapes
-    monkeypatch.setattr(sweep, "run_tapes", lambda tapes, config, **more: ran.append(len(config.states)) or run(tapes, config, **more))
+    monkeypatch.setattr(sweep, "run_tapes", lambda tapes, config, **more: ran.append(len(config.params)) or run(tapes, config, **more))
     large = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0, 3.0]}, store=store, workers=1, **options)
     assert ran == [1]
     assert large.iloc[:2].equals(small)
@@ -130,9 +132,9 @@ def test_bad_grids(tape):
     """An empty grid, an unknown field and an unknown rule are said before anything runs."""
     with pytest.raises(ValueError, match="has no values"):
         nt.sweep(tape, nt.market_maker, {"half_spread": []})
-    with pytest.raises(ValueError, match="grid is empty"):
+    with pytest.raises(ValueError, match="space is empty"):
         nt.sweep(tape, nt.market_maker, [])
-    with pytest.raises(nt.errors.StrategyError, match="no state field 'half_sprad'"):
+    with pytest.raises(nt.errors.StrategyError, match="no parameter 'half_sprad'"):
         nt.sweep(tape, nt.market_maker, {"half_sprad": [1.0]})
     with pytest.raises(ValueError, match="fill_rule='first'"):
         nt.sweep(tape, nt.market_maker, {"fill_rule": ["first"]})
@@ -160,11 +162,11 @@ def test_ctrl_c_stops_a_sweep(tape):
     process.stdout.close()
 
 
-@nt.strategy(state=[("seed", "i8"), ("sent", "i8")], wake="200ms", seed=1)
-def resting(market, features, account, state):
+@nt.strategy(wake="200ms", params={"seed": 1}, state={"sent": 0})
+def resting(market, account, params, state):
     """One lot at the touch of either side every 40 wakes, left alone until it fills."""
     state.sent += 1
-    if state.sent % 40 == state.seed and market.bid_px < market.ask_px < UNDEF_PRICE:
+    if state.sent % 40 == params.seed and market.bid_px < market.ask_px < UNDEF_PRICE:
         account.submit(BID, market.bid_px, 1)
         account.submit(ASK, market.ask_px, 1)
 
@@ -187,22 +189,22 @@ def halves(tape):
     return tape.between(int(tape.ts_recv[0]), middle), tape.between(middle, int(tape.ts_recv[-1]) + 1)
 
 
-@nt.strategy(state=[("half", "i8")], wake="100ms", half=1)
-def both(market, features, account, state):
+@nt.strategy(wake="100ms", params={"half": 1})
+def both(market, account, params):
     """The same quotes on two instruments."""
     for i in range(2):
         m, a = market.on(i), account.on(i)
         if m.bid_px != UNDEF_PRICE and m.ask_px != UNDEF_PRICE:
-            a.quote(BID, m.bid_px - state.half, 1 if a.position < 5 else 0)
-            a.quote(ASK, m.ask_px + state.half, 1 if a.position > -5 else 0)
+            a.quote(BID, m.bid_px - params.half, 1 if a.position < 5 else 0)
+            a.quote(ASK, m.ask_px + params.half, 1 if a.position > -5 else 0)
 
 
-@nt.strategy(state=[("half", "i8")], wake="100ms", half=1)
-def single(market, features, account, state):
+@nt.strategy(wake="100ms", params={"half": 1})
+def single(market, account, params):
     """The same on one."""
     if market.bid_px != UNDEF_PRICE and market.ask_px != UNDEF_PRICE:
-        account.quote(BID, market.bid_px - state.half, 1 if account.position < 5 else 0)
-        account.quote(ASK, market.ask_px + state.half, 1 if account.position > -5 else 0)
+        account.quote(BID, market.bid_px - params.half, 1 if account.position < 5 else 0)
+        account.quote(ASK, market.ask_px + params.half, 1 if account.position > -5 else 0)
 
 
 def test_two_instruments_are_two_backtests(tape, tmp_path):
@@ -271,8 +273,8 @@ def positions_before_close(days):
 def test_day_orders_expire(tape):
     """A DAY order that still rests when its session ends is cancelled as expired; a LIMIT order goes on."""
 
-    @nt.strategy(state=[("sent", "i8")], wake="1s")
-    def far(market, features, account, state):
+    @nt.strategy(wake="1s", state={"sent": 0})
+    def far(market, account, state):
         if state.sent == 0 and market.bid_px != UNDEF_PRICE:
             account.submit(BID, market.bid_px - 3000, 1, nt.DAY)
             account.submit(BID, market.bid_px - 3000, 1)
@@ -341,10 +343,10 @@ def test_fee_schedule_and_sales(tape):
 def test_bad_terms():
     """Latencies, limits, lots and rules out of range are refused with their values."""
     for make, words in (
-        (lambda: nt.Latency(entry="-1ms").delays(), "no part may be negative"),
-        (lambda: nt.Latency.random([], [1]), "needs values"),
+        (lambda: nt.Latency(entry="-1ms").delays(), "delays cannot be negative"),
+        (lambda: nt.Latency.random([], [1]), "needs at least one value"),
         (lambda: nt.Latency.measured([1, 1], [1, 2], [1, 2]), "ascending times"),
-        (lambda: nt.Risk(max_order=-1).limits(1.0), "not negative"),
+        (lambda: nt.Risk(max_order=-1).limits(1.0), "limits cannot be negative"),
     ):
         with pytest.raises(ValueError, match=words):
             make()
@@ -353,8 +355,10 @@ def test_bad_terms():
 def test_uniform_and_normal():
     """Draws repeat with their seed, differ between seeds, and have the moments they should."""
 
-    @nt.strategy(state=[("rng", "i8"), ("n", "i8"), ("sums", "f8", 4)], wake="1ms")
-    def drawing(market, features, account, state):
+    @nt.strategy(wake="1ms", params={"seed": 0}, state={"rng": 0, "n": 0, "sums": "(4,)f8"})
+    def drawing(params, state):
+        if state.n == 0:
+            state.rng = params.seed
         u, z = nt.uniform(state), nt.normal(state)
         state.n += 1
         state.sums[0] += u
@@ -369,7 +373,7 @@ def test_uniform_and_normal():
         day = nt.ingest(nt.synthetic.write_dbn(Path(folder) / "d.dbn", 3000, duration="20s"), progress=False)
         means = []
         for seed in (1, 2, 1):
-            state = nt.backtest(day, drawing, rng=seed).final_state
+            state = nt.backtest(day, drawing, params={"seed": seed}).final_state
             means.append(state["sums"] / state["n"])
         assert state["n"] > 10_000
         assert np.allclose(means[0], [1 / 2, 1 / 3, 0, 1], atol=0.04)

@@ -1,4 +1,4 @@
-"""What `compare_bars.py` asks of nbtrade, in the present API (v1.py: that of the reference commit).
+"""The functions that `compare_bars.py` needs, in the current API (v1.py: in the API of the reference commit).
 
 It runs with the tree that is measured first on the path, so `nbtrade` and `benchmarks` are that tree's own.
 """
@@ -33,7 +33,7 @@ def ingest(source, target):
 
 
 def rows_of(tape):
-    """name -> column: what tells one tape's rows from another's, in any format."""
+    """name -> column: the contents of a tape's rows, independent of the format."""
     return {**{name: tape.events[name] for name in ("px", "qty", "kind", "side")}, "ts_event": tape.ts_event, "ts_recv": tape.ts_recv}
 
 
@@ -49,8 +49,8 @@ def replay_of(tape):
     return replay
 
 
-@nt.strategy(state=[("n", "i8")], wake="event")
-def by_events(market, features, account, state):
+@nt.strategy(wake="event", state={"n": 0})
+def by_events(market, account, state):
     """Quotes at the touch, looked at again at every event."""
     state.n += 1
     if market.bid_px < market.ask_px and market.ask_px != nt.UNDEF_PRICE:

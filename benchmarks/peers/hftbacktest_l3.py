@@ -1,21 +1,21 @@
-"""The peer: hftbacktest 2.4.4, L3 FIFO, on Databento MBO records, with the market maker of our benchmarks.
+"""The peer: hftbacktest 2.4.4, L3 FIFO, on Databento MBO records, with the market maker of the benchmarks.
 
-Runs in an environment of its own (see README.md here) and imports nothing of nbtrade:
+Runs in a separate environment (see README.md in this folder) and imports nothing from nbtrade:
 
     python hftbacktest_l3.py RECORDS.npy RESULT.json --tick 0.01 --interval 100000000 --entry NS --response NS
         --half-spread TICKS --skew TICKS --max-position LOTS [--depth auto] [--repeats 7] [--interleave]
 
     RECORDS.npy -> resolve -> hftbacktest rows -> check pass (touch at every wake against `replay`)
                                                -> timed passes -> RESULT.json
-The exchange of hftbacktest takes neither partial cancels nor ids that it does not know (the run stops
-with status 12) and has no auctions, so `resolve` settles those as its own converter does not: partial cancel
--> modify to the rest, unknown modify -> add, unknown cancel or fill -> dropped and counted. Both clocks are the
-running maximum of the vendor's, which keeps file order on both and lets one row serve both (the fewest
-rows, hence the fastest for the peer). Only `elapse` and what the strategy does in between is on the clock:
-conversion, compilation, building and closing are not.
+The exchange of hftbacktest rejects partial cancels and unknown ids (the run stops with status 12) and has no
+auctions, so `resolve` converts them, which hftbacktest's own converter does not: partial cancel -> modify to the
+remainder, unknown modify -> add, unknown cancel or fill -> dropped and counted. Both clocks are the running
+maximum of the vendor's, which keeps file order on both and lets one row serve both (the fewest rows, hence the
+fastest for the peer). Only `elapse` and the strategy are timed; conversion, compilation, building and closing are
+not.
 
 With --interleave every timed pass waits for a line on stdin and answers with its seconds on stdout.
-Exit status 3 when the touch check fails (the JSON is written all the same); any other fault leaves no JSON.
+Exits with 3 if the touch check fails (the JSON is still written); any other failure leaves no JSON.
 Weak case: its cancel scans a whole price level, so its speed falls with the orders per level.
 """
 
@@ -132,7 +132,7 @@ def aligned_rows(n):
 
 
 def convert(records, feed):
-    """hftbacktest's rows of the records, and what had to be settled."""
+    """The records as hftbacktest's rows, and counts of the conversions."""
     exch, local = clocks_of(records, feed)
     timed = records.copy()
     timed["ts_event"], timed["ts_recv"] = exch, local
@@ -146,7 +146,7 @@ def convert(records, feed):
 
 
 def checked(records):
-    """The records, or a clear refusal of what this script does not replay."""
+    """The records. Exits with a message for records that this script cannot replay."""
     if records.dtype.itemsize != RECORD.itemsize:
         raise SystemExit(f"records of {records.dtype.itemsize} bytes; Databento MBO has {RECORD.itemsize}")
     if len(records) == 0:
@@ -207,7 +207,7 @@ def touch_of(records, tick, local, wakes):
 
 
 def compare(ours, theirs, wakes):
-    """Agreement of the two touches. hftbacktest never shows a crossed book, so crossed wakes are counted apart."""
+    """Agreement of the two touches. hftbacktest never shows a crossed book, so crossed wakes are counted separately."""
     crossed = ours[:, 0] >= ours[:, 1]
     wrong = (ours != theirs).any(axis=1) & ~crossed
     report = {"ok": len(wakes) > 0 and not wrong.any(), "wakes": len(wakes), "differ": int(wrong.sum())}
@@ -221,9 +221,9 @@ def compare(ours, theirs, wakes):
 # --- the backtest ---------------------------------------------------------------------------------
 @njit
 def quote(hbt, is_bid, order_id, next_id, px, wanted, tick, tally):
-    """Keep, move, place or pull one side's quote of 1 lot; return the id that stands for the side."""
+    """Keep, move, place or pull one side's quote of 1 lot; return the order id of that side."""
     order = hbt.orders(0).get(order_id)
-    if order is not None:  # finished orders were cleared: it works or its request is under way
+    if order is not None:  # finished orders were cleared: it is working, or its request is in flight
         if (wanted and order.price_tick == px) or not order.cancellable:
             return order_id
         hbt.cancel(0, order_id, False)
@@ -300,7 +300,7 @@ def run(rows, depth, a, n_wakes=0):
 
 
 def result_of(values, tally):
-    """What the run ended with; must be read before the backtest is closed."""
+    """The final state of a run; must be read before the backtest is closed."""
     names = ("position", "balance", "fee", "trading_volume", "trading_value")
     ended = {name: float(getattr(values, name)) for name in names}
     return {"fills": int(values.num_trades), **ended, **dict(zip(WORK, tally.tolist(), strict=True))}
@@ -323,7 +323,7 @@ def check(rows, records, depths, a):
 
 
 def depths_to_try(rows, a):
-    """Both kinds of book, or one where asked or where the array book would not fit."""
+    """Both kinds of book; one if requested, or if the array book would be too large."""
     if a.depth != "auto":
         return [a.depth]
     low, high = price_range(rows)
@@ -331,7 +331,7 @@ def depths_to_try(rows, a):
 
 
 def timed(rows, depth, expected, a):
-    """Seconds of each repeat, every one asserted to end as the check pass did."""
+    """Seconds of each repeat; every result must equal that of the check pass."""
     seconds = []
     for _ in range(a.repeats):
         if a.interleave and not sys.stdin.readline():
@@ -352,10 +352,10 @@ OPTIONS = (  # name, default, meaning
     ("entry", 1_000_000, "ns from the strategy to the exchange"),
     ("response", 1_000_000, "ns from the exchange to the strategy"),
     ("half-spread", 1.0, "ticks"),
-    ("skew", 0.1, "ticks for each lot of position"),
+    ("skew", 0.1, "ticks per lot of position"),
     ("max-position", 10, "lots"),
-    ("maker-fee", 0.0, "currency units for each lot"),
-    ("taker-fee", 0.0, "currency units for each lot"),
+    ("maker-fee", 0.0, "currency units per lot"),
+    ("taker-fee", 0.0, "currency units per lot"),
     ("repeats", 7, "timed passes"),
 )
 
@@ -375,7 +375,7 @@ def arguments():
 def main():
     """Convert, warm up, check, time, report."""
     a = arguments()
-    a.result.unlink(missing_ok=True)  # a failed run must not leave an old answer
+    a.result.unlink(missing_ok=True)  # a failed run must not leave an old result
     records = checked(np.load(a.records))
     rows, settled = convert(records, a.feed)
     depths = depths_to_try(rows, a)

@@ -2,7 +2,7 @@
 
     put: allocate (the file is extended each time) -> write -> whole registry as JSON to its own file -> sync both -> read back -> compare
 
-One lock for readers and writers. Nothing here is made slow on purpose: it is what one writes first, and it is correct.
+One lock for readers and writers. Nothing is slow on purpose: this is the obvious first version, and it is correct.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Records that users' functions can read but not change: the market, the account, an order, named features.
+"""Records that users' functions read and cannot change: the market, the account, an order, params, named features.
 
     engine      plain record of ACCOUNT      reads and writes
     strategy    AccountType, the same bytes  reads; a store does not compile; has methods (_numba/records.py)
@@ -22,7 +22,7 @@ from numba.extending import intrinsic, register_model
 
 from nbtrade._numba.records import record_type
 
-CANNOT = "cannot be set: only fields of the state can"
+CANNOT = "cannot be set: only fields of state and record can"
 
 
 class ReadOnlyArray(types.Array):

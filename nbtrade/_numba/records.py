@@ -1,8 +1,8 @@
 """From an address to a record, with methods: how a strategy sees the engine's memory.
 
-The engine is compiled once for all strategies. It calls them through a plain function pointer with four integers: the addresses of
-the market, features, account and state records. On the strategy's side these become typed records again. `market` and `account` are
-subclasses of Numba's Record type, so that they can have methods (`account.quote(...)`), which are inlined, and cannot be set
+The engine is compiled once for all strategies. It calls them through a plain function pointer with six integers: the addresses of the
+market, account, params, state, features and record. On the strategy's side these turn into typed records again. `market` and `account`
+are subclasses of Numba's Record type, so that they may have methods (`account.quote(...)`), which are inlined, and cannot be set
 (_numba/readonly.py).
 
 Without the JIT the same addresses become NumPy views, and the methods belong to the record class.
@@ -159,19 +159,31 @@ def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
 PYTHON_STRATEGIES: dict[int, Any] = {}  # without the JIT: artificial address -> function
 
 
-@intrinsic
-def _call(typingctx, function, market, features, account, state):  # type: ignore[no-untyped-def]
+def _calling(n: int) -> Any:
+    """The typing of a call of a function pointer with n addresses."""
+
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         i64 = ir.IntType(64)
-        kind = ir.FunctionType(i64, [i64] * 4)
+        kind = ir.FunctionType(i64, [i64] * n)
         return builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
 
-    return types.int64(*[types.int64] * 5), codegen
+    return types.int64(*[types.int64] * (1 + n)), codegen
 
 
-def _python_call(function: int, market: int, features: int, account: int, state: int) -> int:
-    return PYTHON_STRATEGIES[int(function)](market, features, account, state)
+@intrinsic
+def _call_strategy(typingctx, function, market, account, params, state, features, record):  # type: ignore[no-untyped-def]
+    return _calling(6)
 
 
-# (function address, market, features, account, state addresses) -> 0, or 1 when the strategy raised
-call_strategy = _call if JIT else _python_call
+@intrinsic
+def _call_feature(typingctx, function, plan, out, now, what):  # type: ignore[no-untyped-def]
+    return _calling(4)
+
+
+def _python_call(function: int, *addresses: int) -> int:
+    return int(PYTHON_STRATEGIES[int(function)](*addresses))
+
+
+# (function, then addresses) -> 0, or 1 when it raised
+call_strategy = _call_strategy if JIT else _python_call
+call_feature = _call_feature if JIT else _python_call

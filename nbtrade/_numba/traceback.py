@@ -1,6 +1,6 @@
 """Call a strategy's function so that it never raises, and report the line of the user's code on which it would have.
 
-    engine ── function pointer ──> entry(4 addresses) ── call ──> the user's function
+    engine ── function pointer ──> entry(6 addresses) ── call ──> the user's function
                                         │                             │ raises: return code = 1 + line
                         0, or 1 and  <──┘ <───────────────────────────┘
                         state["_"] = line << 48 | address of Numba's description of the exception
@@ -17,7 +17,7 @@ Uses Numba's internals, for which Numba is pinned; tests/test_misuse.py checks t
 import copy
 import ctypes
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,7 +71,7 @@ class _LineContext(CPUContext):
 
 
 class _LineLower(Lower):
-    """Numba's lowering with `_LineCallConv`. Rejects floats in integer state fields, which would silently be truncated."""
+    """Numba's lowering with `_LineCallConv`. Integer fields take no floats, which would be truncated silently."""
 
     def __init__(self, context: Any, *args: Any, **kws: Any) -> None:
         own = copy.copy(context)
@@ -87,8 +87,8 @@ class _LineLower(Lower):
     def lower_inst(self, inst: Any) -> None:
         if isinstance(inst, SetAttr):
             target, value = self.typeof(inst.target.name), self.typeof(inst.value.name)
-            is_state = isinstance(target, types.Record) and not hasattr(target, "role")  # read-only records: _numba/readonly.py
-            field = target.fields.get(inst.attr) if is_state else None
+            can_be_set = isinstance(target, types.Record) and not hasattr(target, "role")  # the others: _numba/readonly.py
+            field = target.fields.get(inst.attr) if can_be_set else None
             if field is not None and not _fits(value, field.type):
                 raise numba.core.errors.TypingError(
                     f"nbtrade: field {inst.attr!r} is {field.type}; {_kind(value)} does not fit", loc=inst.loc
@@ -147,13 +147,13 @@ class _LineCompiler(compiler.CompilerBase):
 class TracedFunction:
     """A strategy's function, compiled once, with everything that the disk cache's key depends on (`_pyfunc`, `targetoptions`).
 
-    argument_types : Numba's types of market, features, account and state     trace_offset : offset of the state's field for it, in bytes
+    argument_types : Numba's types of its arguments     trace_offset : bytes from the state's address to its field for the trace
     """
 
     def __init__(self, function: Callable[..., Any], argument_types: tuple[Any, ...], trace_offset: int) -> None:
         self._pyfunc = function
         self.argument_types, self.trace_offset = argument_types, trace_offset
-        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "trace": trace_offset, "form": 4}
+        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "trace": trace_offset, "form": 5}
         self._compiled: Any = None
 
     def compiled(self) -> Any:
@@ -164,29 +164,30 @@ class TracedFunction:
         return self._compiled
 
 
-def traced_call(traced: TracedFunction) -> Any:
-    """An intrinsic (market, features, account, state) -> 0, or 1 if the function raised an exception."""
+def traced_call(traced: TracedFunction, names: Sequence[str]) -> Any:
+    """An intrinsic (address of the state, the arguments) -> 0, or 1 when the function raised. names : of the arguments"""
 
-    @intrinsic
-    def call(typingctx, market, features, account, state):  # type: ignore[no-untyped-def]
+    def typed() -> Any:
         traced.compiled()
 
         def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
             result = traced.compiled()
             context.add_linking_libs([result.library])
-            status, _ = context.call_internal_no_propagate(builder, result.fndesc, result.signature, args)
+            status, _ = context.call_internal_no_propagate(builder, result.fndesc, result.signature, args[1:])
             i64 = ir.IntType(64)
             with builder.if_then(status.is_error, likely=False):
                 line = builder.sub(builder.zext(status.code, i64), ir.Constant(i64, 1))
                 where = builder.or_(builder.shl(line, ir.Constant(i64, ADDRESS_BITS)), builder.ptrtoint(status.excinfoptr, i64))
-                start = builder.bitcast(args[3], ir.IntType(8).as_pointer())
-                field = builder.gep(start, [ir.Constant(i64, traced.trace_offset)])
-                builder.store(where, builder.bitcast(field, i64.as_pointer()))
+                field = builder.add(args[0], ir.Constant(i64, traced.trace_offset))
+                builder.store(where, builder.inttoptr(field, i64.as_pointer()))
             return builder.zext(status.is_error, i64)
 
-        return types.int64(*traced.argument_types), codegen
+        return types.int64(types.int64, *traced.argument_types), codegen
 
-    return call
+    # an intrinsic has as many parameters as it has arguments: written out, not *args
+    scope: dict[str, Any] = {"typed": typed, "__name__": __name__}
+    exec(f"def call({', '.join(('typingctx', 'state_at', *names))}):\n    return typed()\n", scope)
+    return intrinsic(scope["call"])
 
 
 class _ExcInfo(ctypes.Structure):

@@ -8,25 +8,23 @@ Checks first, allocates once, then only the kernel runs. Straight from a source,
 tape is written.
 """
 
-import contextlib
 import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from nbtrade._progress import progress_bar
-from nbtrade.book.kernels import arrays
-from nbtrade.engine.config import RunConfig, check_strategy, new_config, per_instrument
+from nbtrade.engine.config import RunConfig, check_at_close, check_strategy, new_config, per_instrument
 from nbtrade.engine.models import Fees, Instrument, Latency, Risk
 from nbtrade.engine.outcome import Outcome, session_of
 from nbtrade.engine.simulation import Simulation
+from nbtrade.engine.source_run import run_source
 from nbtrade.engine.strategy import Strategy
 from nbtrade.engine.strategy_features import feature_rows
-from nbtrade.errors import SourceError
 from nbtrade.results.result import Result
 from nbtrade.results.results import Results
 from nbtrade.results.run_info import Session
@@ -34,19 +32,58 @@ from nbtrade.schema import TIMER
 from nbtrade.tape.book_snapshot import book_arrays
 from nbtrade.tape.tape import Tape, open_tape
 
+if TYPE_CHECKING:
+    from nbtrade.feature.matrix import FeatureMatrix
+
 MAX_SAMPLES, MAX_WAKES = 10**7, 10**10
-SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
 Data = Tape | str | os.PathLike[str]
 
 
 @overload
-def backtest(data: Mapping[str, Data], strategy: Strategy, **options: Any) -> Results: ...
+def backtest(
+    data: Mapping[str, Data],
+    strategy: Strategy,
+    *,
+    params: Mapping[str, Any] | None = ...,
+    latency: Latency | None = ...,
+    fees: Fees | Mapping[str, Fees] | None = ...,
+    risk: Risk | Mapping[str, Risk] | None = ...,
+    instrument: Instrument | Mapping[str, Instrument] | None = ...,
+    fill_rule: str = ...,
+    sample: str | int = ...,
+    max_orders: int = ...,
+    start: Any = ...,
+    end: Any = ...,
+    at_close: str = ...,
+    features: "FeatureMatrix | None" = ...,
+    progress: bool = ...,
+) -> Results: ...
 @overload
-def backtest(data: Data | Sequence[Data], strategy: Strategy, **options: Any) -> Result: ...
+def backtest(
+    data: Data | Sequence[Data],
+    strategy: Strategy,
+    *,
+    params: Mapping[str, Any] | None = ...,
+    latency: Latency | None = ...,
+    fees: Fees | None = ...,
+    risk: Risk | None = ...,
+    instrument: Instrument | None = ...,
+    fill_rule: str = ...,
+    sample: str | int = ...,
+    max_orders: int = ...,
+    start: Any = ...,
+    end: Any = ...,
+    at_close: str = ...,
+    features: "FeatureMatrix | None" = ...,
+    progress: bool = ...,
+    tick: float | None = ...,
+    symbol: str | None = ...,
+) -> Result: ...
 def backtest(
     data: Data | Sequence[Data] | Mapping[str, Data],
     strategy: Strategy,
     *,
+    params: Mapping[str, Any] | None = None,
     latency: Latency | None = None,
     fees: Fees | Mapping[str, Fees] | None = None,
     risk: Risk | Mapping[str, Risk] | None = None,
@@ -57,39 +94,65 @@ def backtest(
     start: Any = None,
     end: Any = None,
     at_close: str = "carry",
-    features: Any = None,
+    features: "FeatureMatrix | None" = None,
+    progress: bool = False,
     tick: float | None = None,
     symbol: str | None = None,
-    progress: bool = False,
-    **state: Any,
 ) -> Result | Results:
-    """Backtest one strategy. Returns a Result; with several instruments a Results: a dict of them.
+    """Backtest one strategy.
 
-    data       : a Tape, a tape's folder, or a source file (.dbn, .dbn.zst, .csv), which is then decoded on the way;
-                 a list of tapes: sessions in sequence; a dict of tapes: instruments side by side
-    latency    : Latency(entry=, response=, feed=), Latency.random, Latency.measured; default none
-    fees       : Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value, ...; default none
-    risk       : Risk(max_position=, ...), checked before an order leaves; default none
-    instrument : Instrument(multiplier=, lot=, currency=); default one of each. Of instruments side by side, fees, risk and instrument may
-                 be dicts by the same names
-    fill_rule  : "fifo" (exact queues), or the bounds "optimistic" (first in the queue) and "conservative" (last)
-    sample     : time between points of the equity curve; 0 for none
-    max_orders : open orders an account can have; more are refused (counted in the summary)
-    start, end : part of the tape; tick, symbol : for a source file, as in `ingest`
-    at_close   : "carry" or "flatten": what becomes of a position when a session ends
-    features   : a FeatureMatrix of `nbtrade.features`: the strategy reads the last row known. Of several instruments, the first's
-    **state    : other initial values of the strategy's state fields
+    Parameters
+    ----------
+    data : Tape, path, list of tapes or dict of tapes
+        A tape or its folder; a source file (.dbn, .dbn.zst, .csv), which is decoded on the way; a list: sessions in sequence; a dict:
+        instruments traded together by one strategy.
+    strategy : Strategy
+    params : dict, optional
+        Parameters that differ from the strategy's: name -> value.
+    latency : Latency, optional
+        Latency(entry=, response=, feed=), Latency.random, Latency.measured; default none.
+    fees : Fees or dict of Fees, optional
+        Fees(maker=, taker=) per lot, maker_rate=, taker_rate= of the value, ...; default none. For several instruments fees, risk and
+        instrument may be dicts by the same names.
+    risk : Risk or dict of Risk, optional
+        Risk(max_position=, ...), checked before an order leaves; default none.
+    instrument : Instrument or dict of Instrument, optional
+        Instrument(multiplier=, lot=, currency=); default one of each.
+    fill_rule : str
+        "fifo" (exact queues), or the bounds "optimistic" (first in the queue) and "conservative" (last).
+    sample : str or int
+        Time between points of the equity curve, ns or text; 0 for none.
+    max_orders : int
+        Open orders that an account can have; more are refused (counted in the summary).
+    start, end : time, optional
+        Part of the tape.
+    at_close : str
+        "carry" or "flatten": what becomes of a position when a session ends.
+    features : FeatureMatrix, optional
+        Made by `nbtrade.features`: the strategy reads the last row known. For several instruments, the first one's.
+    progress : bool
+        Show a progress bar.
+    tick, symbol : float, str, optional
+        For a source file, as in `ingest`.
 
-    Raises StrategyError, SourceError, TapeError, ValueError.
+    Returns
+    -------
+    Result
+        For a dict of tapes a Results, a dict of Result by name.
+
+    Raises
+    ------
+    StrategyError
+        For unknown params, values that do not fit, and whatever the strategy raises.
+    SourceError, TapeError, ValueError, TypeError
+        For data and options that cannot be used.
     """
-    if at_close not in ("carry", "flatten"):
-        raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
+    check_at_close(at_close)
     check_strategy(strategy)
-    strategy = strategy.with_(**state)
     names = list(data) if isinstance(data, Mapping) else None
     config = new_config(
         strategy,
-        [{}],
+        [params or {}],
         latency=latency,
         fees=per_instrument("fees", fees, names),
         risk=per_instrument("risk", risk, names),
@@ -112,7 +175,7 @@ def backtest(
         if start is not None or end is not None:
             raise ValueError("start and end need a tape: ingest the source first, or run on all of it")
         config = _with_features(config, features, None)
-        simulation, name, tick_units = _from_source(data, config, tick, symbol, progress)
+        simulation, name, tick_units = run_source(data, config, tick, symbol, progress)
         session = Session(path=os.fspath(data), n_rows=simulation.n_rows(), first_ts=int(simulation.run["first_ts"][0]))
     else:
         tape = open_part(data, start, end)
@@ -234,87 +297,3 @@ def check_order(days: Sequence[Tape]) -> None:
             )
         if after.ts_recv[0] < before.ts_recv[-1]:
             raise ValueError(f"sessions in sequence must be in order of time: {after} comes after {before}")
-
-
-# --- straight from a source -------------------------------------------------------------------------
-class _EngineSink:
-    """Feeds rows to a simulation as a resolver makes them; those that a clock still needs come again."""
-
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.resolver: Any = None
-        self.simulation: Simulation | None = None
-        self.px = (0, 0)
-        self.base_row = 0
-        self.left: tuple[np.ndarray, ...] = ()
-
-    def rows(self, events, ts_event, ts_recv, order_id, sequence) -> int:
-        self._prices(*self.resolver.px_range())
-        self.left = tuple(_frozen(a) for a in (events, ts_event, ts_recv))
-        n = self._feed(final=False)
-        self.left = tuple(a[n:] for a in self.left)
-        return n
-
-    def _prices(self, low: int, high: int) -> None:
-        """Make, or make wider, the books' price range."""
-        if self.simulation is None:
-            self.px = low - SLACK, high + SLACK
-            self.simulation = self.config.simulation([arrays.new_book(*self.px)], [self.resolver.tick])
-        elif low < self.px[0] or high > self.px[1]:
-            self.px = min(low - SLACK, self.px[0]), max(high + SLACK, self.px[1])
-            self.simulation.instruments[0].widen(self.px[0] - arrays.MARGIN, self.px[1] + arrays.MARGIN)
-
-    def _feed(self, final: bool) -> int:
-        assert self.simulation is not None
-        n = self.simulation.feed(*self.left, self.base_row, final)
-        self.base_row += n
-        return n
-
-    def finish(self) -> Simulation:
-        if self.simulation is None:
-            raise SourceError("the source has no events of this instrument: there is nothing to run on")
-        self._feed(final=True)
-        return self.simulation
-
-    def checkpoint(self, row: int, live: np.ndarray) -> None:
-        """Not needed: nothing will look back."""
-
-    def rescale(self, factor: int) -> None:
-        raise SourceError(
-            f"a price is not on the tick that the first prices gave (it is {factor} times finer). "
-            "A run straight from a source cannot start over: give tick=, or ingest a tape first."
-        )
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-def _from_source(path, config: RunConfig, tick, symbol, progress: bool) -> tuple[Simulation, str, int]:
-    """(simulation, symbol, tick in 1e-9)"""
-    from nbtrade.sources.base import overlapped
-    from nbtrade.tape import ingest
-    from nbtrade.tape.resolver import Resolver
-
-    source = ingest.open_source(path)
-    sink = _EngineSink(config)
-    resolver: Resolver | None = None
-    with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(progress_bar(source.n_bytes, "B", source.path.name, progress))
-        reading = stack.enter_context(contextlib.closing(overlapped(source.batches(advance))))
-        choice = ingest.Choice(source, symbol, None)
-        choice.check()
-        for records in reading:
-            if resolver is None:
-                resolver = ingest.first_resolver(source, choice, records, sink, tick)
-            if resolver is not None:
-                sink.resolver = resolver
-                resolver.feed(records)
-                if symbol is None and resolver.get("n_skipped"):
-                    raise SourceError(f"{path} has several instruments. Choose one by symbol=, or ingest them with ingest_all.")
-    if resolver is None:
-        raise SourceError(f"{path} has no records of {symbol!r}." if symbol else f"{path} has no records.")
-    resolver.finish()
-    return sink.finish(), source.symbols.get(resolver.get("instrument_id"), ""), resolver.tick

@@ -1,4 +1,4 @@
-"""What a run is set up with: the strategy, its accounts' first states, and the models; all of it checked before anything runs."""
+"""What a run is set up with: the strategy, its accounts' params, and the models; all of it checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,11 +21,12 @@ MODELS = {"latency": Latency, "fees": Fees, "risk": Risk, "instrument": Instrume
 class RunConfig:
     """All that a run needs besides its rows. fees, risk, instrument : one, or a tuple of one for each instrument
 
-    states : one initial STATE record for each account
+    params   : one PARAMS record per account
+    recorded : bool per account: its recorded rows are kept; None: all
     """
 
     strategy: Strategy
-    states: np.ndarray
+    params: np.ndarray
     latency: Latency = field(default_factory=Latency)
     fees: Any = field(default_factory=Fees)
     risk: Any = field(default_factory=Risk)
@@ -35,7 +36,7 @@ class RunConfig:
     max_orders: int = 64
     keep_log: bool = True
     features: Any = None  # (local times i8[n], matrix f8[n, m]), or None
-    values: Sequence[Mapping[str, Any]] = ()  # state fields of each account that differ from the strategy's defaults
+    recorded: np.ndarray | None = None
 
     def on(self, v: int) -> "RunConfig":
         """The configuration of instrument v alone."""
@@ -45,8 +46,8 @@ class RunConfig:
         return replace(self, fees=fees, risk=risk, instrument=instrument)
 
     def parameters(self, k: int) -> dict[str, Any]:
-        """Initial values of account k's state fields, as they were given."""
-        return {**self.strategy.defaults, **(self.values[k] if self.values else {})}
+        """Account k's parameters as plain Python values."""
+        return self.strategy.params.values(self.params[k])
 
     def limits(self, tick_units: int) -> dict[str, Any]:
         """ACCOUNT fields of one instrument that are not zero at the beginning."""
@@ -61,27 +62,28 @@ class RunConfig:
     def all_limits(self, tick_units: Sequence[int]) -> dict[str, Any]:
         """The same of all instruments: ACCOUNT field -> value for each account of the first, then of the second, ..."""
         parts = [self.on(v).limits(units) for v, units in enumerate(tick_units)]
-        return {name: np.concatenate([np.resize(part[name], len(self.states)) for part in parts]) for name in parts[0]}
+        return {name: np.concatenate([np.resize(part[name], len(self.params)) for part in parts]) for name in parts[0]}
 
     def simulation(self, books: Sequence[arrays.Book], tick_units: Sequence[int]) -> Simulation:
         """The records and arrays of the run. tick_units : of each instrument"""
         simulation = Simulation(
             self.strategy,
-            self.states,
+            self.params,
             books,
             self.latency.delays(),
             self.sample,
             self.max_orders,
             self.keep_log,
             self.all_limits(tick_units),
+            self.recorded,
         )
         if self.features is not None:
             simulation.set_features(*self.features)
         return simulation
 
 
-def new_config(strategy: Strategy, values: list[dict[str, Any]], **options: Any) -> RunConfig:
-    """A checked RunConfig; None stands for an option's default. values : state fields of each account"""
+def new_config(strategy: Strategy, sets: Sequence[Mapping[str, Any]], **options: Any) -> RunConfig:
+    """A checked RunConfig; None stands for an option's default. sets : parameters of each account that differ from the strategy's"""
     given = {name: value for name, value in options.items() if value is not None}
     _check_types(strategy, given)
     slots = given.get("max_orders", 1)
@@ -91,7 +93,7 @@ def new_config(strategy: Strategy, values: list[dict[str, Any]], **options: Any)
         given["sample"] = ns_of(given["sample"])
         if given["sample"] < 0:
             raise ValueError(f"sample={options['sample']!r}: the time between points of the equity curve is not negative (0: none)")
-    return RunConfig(strategy, strategy.states(values), **given, values=values)
+    return RunConfig(strategy, strategy.params.rows(sets), **given)
 
 
 def _check_types(strategy: Any, given: Mapping[str, Any]) -> None:
@@ -106,10 +108,16 @@ def _check_types(strategy: Any, given: Mapping[str, Any]) -> None:
         raise TypeError(f"there is no option {unknown[0]!r}. Options: {', '.join(name for name in RunConfig.__dataclass_fields__)}")
 
 
+def check_at_close(at_close: Any) -> None:
+    """Raise ValueError unless it is one of the two words."""
+    if at_close not in ("carry", "flatten"):
+        raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
+
+
 def check_strategy(strategy: Any) -> None:
     """Raise TypeError for what was not made with @nbtrade.strategy."""
     if not isinstance(strategy, Strategy):
-        raise TypeError(f"strategy is {strategy!r}: give a function made with @nbtrade.strategy(state=[...], wake=...), after the data")
+        raise TypeError(f"strategy is {strategy!r}: give a function made with @nbtrade.strategy(wake=..., params=...), after the data")
 
 
 def per_instrument(what: str, value: Any, names: list[str] | None) -> Any:

@@ -1,12 +1,12 @@
-"""What is wrong with a strategy and where: one sentence and the user's own line, whatever Numba's text looks like.
+"""Errors in a user's strategy: one sentence that explains the fault, and the offending line of the strategy.
 
-    when it is made       the signature
-    before it is compiled the bytecode's own words: fields and methods that do not exist, writes to what is not the state's
-    when it is compiled   Numba's error, searched for what it is about
-    when it runs          the exception and line that _numba/traceback.py found
+    at definition          the signature
+    before compilation     names in the bytecode: unknown fields and methods, writes to anything but state and record
+    during compilation     Numba's error, searched for its cause
+    at run time            the exception and line found by _numba/traceback.py
 
-A message is one sentence with the strategy's name, then file and line, and the line itself where the file (or the notebook's cell) is
-known. Numba's own error, a page of compiler text, is not shown: it is the exception's __context__.
+A message is one sentence with the strategy's name, then file and line, and the line's text if the source (a file or a notebook cell) is
+available. Numba's error, a page of compiler text, is not shown; it remains the exception's __context__.
 """
 
 import difflib
@@ -15,27 +15,28 @@ import inspect
 import linecache
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numba
-import numpy as np
 
 from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
 from nbtrade._numba.readonly import CANNOT
+from nbtrade.engine.arguments import ARGUMENTS
+from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.kernels.market import MARKET, MarketRecord
 from nbtrade.engine.kernels.records import ACCOUNT
 from nbtrade.engine.kernels.shown import AccountRecord
 from nbtrade.errors import StrategyError
 
+Declared = Mapping[str, Sequence[str]]  # names of the fields of params, state and record
 NUMBA = os.path.dirname(numba.__file__)
-ARGUMENTS = ("market", "features", "account", "state")
 NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
-    'state=[("window", "f8", 100), ...]'
+    'state=dict(window="(100,)f8")'
 )
-# fields of an account that are worth a look (the others are the engine's)
+# fields of an account listed in messages (the others are internal to the engine)
 ACCOUNT_FIELDS = [
     "position",
     "cash",
@@ -49,7 +50,7 @@ ACCOUNT_FIELDS = [
     "n_refused",
     "capacity",
 ]
-# what Numba says (a regular expression) -> what it means
+# pattern in Numba's error (a regular expression) -> explanation
 EXPLANATIONS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
     (r"print\(\) function implementation does not support keyword", "print takes values only here: no sep=, end= or file=."),
@@ -59,7 +60,7 @@ EXPLANATIONS = [
         "{0!r} is {1}, which cannot be used here: a plain function needs @numba.njit, data belong in fields of the state.",
     ),
     (r"NRT required|<class 'str'>|zeros\(|ones\(|empty\(|unicode_type.*NRT", "the line " + NO_MEMORY + "."),
-    (r"Exception matching is limited", 'a strategy can only say "except Exception", no exception of its own.'),
+    (r"Exception matching is limited", 'a strategy can only use "except Exception", not a specific exception.'),
     (r"opcode \((\w+)\)", "this Python cannot be compiled ({0}): imports, classes, and globals that are set belong outside a strategy."),
     (r"The '([^']*)' construct is not supported", "{0!r} is Python that cannot be compiled."),
     (r"Unknown attribute '(\w+)' of type", "there is no field or method {0!r}."),
@@ -78,7 +79,7 @@ EXPLANATIONS = [
 
 
 def source_line(function: Callable[..., Any], line: int) -> str:
-    """File and line, and below it the line's own text where it is known."""
+    """File and line number, and below them the line's text if it is available."""
     file = function.__code__.co_filename
     while linecache.getline(file, line).strip().startswith("@") and line < function.__code__.co_firstlineno + 9:  # its decorators
         line += 1
@@ -90,30 +91,37 @@ def _place_in(file: str, line: int) -> str:
     return f"{file}, line {line}" + (f"\n    {text}" if text else "")
 
 
-# --- when it is made ----------------------------------------------------------------------------------------
+# --- at definition ------------------------------------------------------------------------------------------
 def check_signature(function: Callable[..., Any]) -> None:
-    """Raise StrategyError for another number of arguments, and for a function that yields."""
-    name, names = function.__name__, tuple(inspect.signature(function).parameters)
+    """Raise StrategyError for an unknown argument, and for a generator or async function."""
+    name, parameters = function.__name__, inspect.signature(function).parameters.values()
     where = source_line(function, function.__code__.co_firstlineno)
-    if len(names) != len(ARGUMENTS):
-        raise StrategyError(f"{name} takes ({', '.join(names)}); a strategy takes ({', '.join(ARGUMENTS)}).\nIn {where}")
+    for one in parameters:
+        if one.name not in ARGUMENTS or one.kind is not inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            close = difflib.get_close_matches(one.name, ARGUMENTS, 1) if one.name not in ARGUMENTS else []
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise StrategyError(
+                f"{name} takes {str(one)!r}; a strategy takes any of {', '.join(ARGUMENTS)}, by name and in any order.{hint}\nIn {where}"
+            )
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
         raise StrategyError(f"{name} yields or is async: its body would never run. A strategy is a plain function.\nIn {where}")
 
 
-# --- when it is compiled --------------------------------------------------------------------------------------
-def check_names(function: Callable[..., Any], dtype: np.dtype) -> None:
-    """Raise StrategyError for an unknown field or method of the arguments, and for a write to market or account."""
+# --- compilation ----------------------------------------------------------------------------------------------
+def check_names(function: Callable[..., Any], declared: Declared) -> None:
+    """Raise StrategyError for an unknown field or method of an argument, and for a write to a read-only one.
+
+    declared : names of the fields of params, state and record
+    """
     found = needs_python(function)
     if found:
         what, inner, line = found
         raise _refused(function, what + ".", source_line(inner, line))
-    names = tuple(inspect.signature(function).parameters)
-    for line, role, attribute, is_write in _attributes(function, dict(zip(names, ARGUMENTS, strict=True))):
-        fields, methods = known_names(role, dtype)
+    for line, role, attribute, is_write in _attributes(function, set(inspect.signature(function).parameters)):
+        fields, methods = known_names(role, declared)
         if attribute not in fields + methods:
-            raise _not_compiled(function, _unknown(role, attribute, fields, methods), line)
-        if is_write and role != "state":
+            raise _not_compiled(function, _unknown(role, attribute, fields, methods, declared), line)
+        if is_write and role not in ("state", "record"):
             raise _not_compiled(function, f"{role}.{attribute} {CANNOT}.", line)
 
 
@@ -125,30 +133,31 @@ def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyErr
     return StrategyError(f"{function.__name__} cannot be compiled: {what}\nIn {where}")
 
 
-def known_names(role: str, dtype: np.dtype) -> tuple[list[str], list[str]]:
-    """Fields and methods of market, account or state."""
-    fields = {"market": MARKET, "account": ACCOUNT, "state": dtype}[role].names or ()
+def known_names(role: str, declared: Declared) -> tuple[list[str], list[str]]:
+    """Fields and methods of an argument."""
+    fields = {"market": MARKET.names, "account": ACCOUNT.names, **declared}[role] or ()
     record = {"market": MarketRecord, "account": AccountRecord}.get(role)
-    return [f for f in fields if f != "_" or role != "state"], [m for m in RECORD_METHODS if m in vars(record)] if record else []
+    return [f for f in fields if f != HIDDEN], [m for m in RECORD_METHODS if m in vars(record)] if record else []
 
 
-def _unknown(role: str, attribute: str, fields: list[str], methods: list[str]) -> str:
+def _unknown(role: str, attribute: str, fields: list[str], methods: list[str], declared: Declared) -> str:
     close = difflib.get_close_matches(attribute, [*methods, *fields], 1)
     shown = ACCOUNT_FIELDS if role == "account" else [f for f in fields if not f.endswith("_at")]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    elsewhere = [other for other in declared if attribute in declared[other] and attribute != HIDDEN]
+    hint = f" It is a field of {elsewhere[0]}." if elsewhere else f" Did you mean {close[0]!r}?" if close else ""
     more = f" Methods: {', '.join(methods)}." if methods else ""
     return f"{role} has no field or method {attribute!r}.{hint} Fields: {', '.join(shown) or 'none'}.{more}"
 
 
-def _attributes(function: Callable[..., Any], roles: dict[str, str]) -> Iterator[tuple[int, str, str, bool]]:
-    """(line, market | account | state, attribute, is it set) for every such word in the bytecode."""
-    roles = {name: role for name, role in roles.items() if role != "features"}
+def _attributes(function: Callable[..., Any], roles: set[str]) -> Iterator[tuple[int, str, str, bool]]:
+    """(line, argument, attribute, True if written) for every use of an argument's attribute in the bytecode."""
+    roles = roles - {"features"}
     code, line, before, is_copied = function.__code__, function.__code__.co_firstlineno, "", False
-    set_later = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"}  # the argument's name means something else then
+    set_later = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"}  # reassigned names are skipped
     for i in dis.get_instructions(code):
         line = (i.positions.lineno if i.positions else None) or line
         if i.opname in {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"} and before in roles and before not in set_later:
-            yield line, roles[before], str(i.argval), is_copied or i.opname == "STORE_ATTR"
+            yield line, before, str(i.argval), is_copied or i.opname == "STORE_ATTR"
         is_copied = i.opname == "COPY" and before in roles  # state.n += 1
         if i.opname.startswith("LOAD_FAST"):
             before = str(i.argval[-1] if isinstance(i.argval, tuple) else i.argval)
@@ -156,14 +165,15 @@ def _attributes(function: Callable[..., Any], roles: dict[str, str]) -> Iterator
             before = ""
 
 
-def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.dtype) -> StrategyError:
-    """What a user needs of Numba's error."""
+def compile_error(error: BaseException, function: Callable[..., Any], declared: Declared) -> StrategyError:
+    """Convert Numba's error to a StrategyError with the cause and the line."""
     text = str(error)
     if CANNOT in text:
         return _refused(function, *_store(text))
-    if isinstance(error, KeyError):  # Numba's records raise it as it is, for an unknown field
+    if isinstance(error, KeyError):  # Numba's record types raise a bare KeyError for an unknown field
         word = str(error.args[0])
-        what = f"there is no field {word!r}. Fields of the state: {', '.join((dtype.names or ())[:-1]) or 'none'}."
+        fields = (f"{role}: {', '.join(f for f in declared[role] if f != HIDDEN) or 'none'}" for role in declared)
+        what = f"there is no field {word!r}. Fields of {'; '.join(fields)}."
     else:
         what, word = _explanation(text)
     line = _line_of(error, text, function, word)
@@ -171,7 +181,7 @@ def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.
 
 
 def _store(text: str) -> tuple[str, str]:
-    """(sentence, place) of a store into what cannot be set: in the strategy, or in a function of the user's that it calls."""
+    """(sentence, file and line) of a store into a read-only field: in the strategy, or in a user's function that it calls."""
     lines = re.search(r"nbtrade: ([^\n]*)", text)
     assert lines is not None
     places = re.findall(r"During: [^\n]* at ([^\n]+) \((\d+)\)", text[lines.end() :])
@@ -180,12 +190,12 @@ def _store(text: str) -> tuple[str, str]:
 
 
 def _explanation(text: str) -> tuple[str, str]:
-    """(sentence, the word that it is about)."""
+    """(sentence, the name that it is about or "")."""
     method = re.search(r"nbtrade_method_(\w+)", text)
     if method and "nbtrade: " not in text:
         names = inspect.signature(RECORD_METHODS[method[1]][0]).parameters.values()
         listed = ", ".join(str(p) for p in list(names)[1:])
-        return f"{method[1]} is called with other arguments than it has: {method[1]}({listed}).", method[1]
+        return f"{method[1]} is called with wrong arguments; its signature is {method[1]}({listed}).", method[1]
     for pattern, sentence in EXPLANATIONS:
         found = re.search(pattern, text)
         if found:
@@ -200,9 +210,9 @@ def _explanation(text: str) -> tuple[str, str]:
 
 
 def _line_of(error: BaseException, text: str, function: Callable[..., Any], word: str) -> int:
-    """The user's line: where the error says, else where the word is, else where the function begins."""
+    """The offending line: from the error if it names one, else the first line that uses `word`, else the function's first."""
     file = re.escape(function.__code__.co_filename)
-    shown = re.escape(os.path.relpath(function.__code__.co_filename))  # Numba shows some by the working folder
+    shown = re.escape(os.path.relpath(function.__code__.co_filename))  # Numba gives some paths relative to the working folder
     lines = re.findall(rf'(?:File "(?:{file}|{shown})", line |{file} \(|{file}:)(\d+)', text)
     loc = getattr(error, "loc", None)
     if loc is not None and loc.filename == function.__code__.co_filename:
@@ -216,10 +226,10 @@ def _line_of(error: BaseException, text: str, function: Callable[..., Any], word
     return next((n for n in named if n), first)
 
 
-# --- when it runs ---------------------------------------------------------------------------------------------
+# --- run time -------------------------------------------------------------------------------------------------
 def runtime_error(function: Callable[..., Any], what: str, line: int, when: str, state: dict[str, Any]) -> StrategyError:
-    """A strategy raised."""
-    values = ", ".join(f"{name}={value}" for name, value in state.items() if name != "_")
+    """The error for an exception that a strategy raised."""
+    values = ", ".join(f"{name}={value}" for name, value in state.items() if name != HIDDEN)
     return StrategyError(
         f"strategy {function.__name__} raised {what}\nIn {source_line(function, line)}\n"
         f"{when}. State as that call left it: {values or 'no fields'}."

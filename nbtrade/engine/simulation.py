@@ -1,7 +1,7 @@
-"""One run of the engine: its records, and the loop that feeds it rows, drains its logs and grows what is full.
+"""One run of the engine: its records, and the loop that feeds it rows, drains its logs and grows full arrays.
 
-The kernel stops by itself with a status; nothing in it allocates. Rows come as views of a tape, or in pieces from a source that is
-being decoded: both clocks' passes keep their place in the rows at hand.
+The kernel allocates nothing: it returns a status when it needs more rows or room. Rows are views of a tape, or batches from a source that
+is being decoded; each clock has a cursor into the buffered rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,47 +13,53 @@ from nbtrade._numba import traceback
 from nbtrade._numba.pointers import array_address
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import diagnostics
+from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.instrument_state import LOG_ROWS, Delays, InstrumentState, concatenated, hand_over, new_log, new_records
 from nbtrade.engine.kernels import event_loop, market, order_entry, records
+from nbtrade.engine.recording import Recording
 from nbtrade.engine.strategy import Strategy
-from nbtrade.errors import CapacityError
+from nbtrade.errors import CapacityError, StrategyError
 
 MOST_CLOSED = 2**31 - 1  # lots of an own order are an i4
 
 
 def shares_book(strategy: Strategy, feed: int) -> bool:
-    """True when one book serves both clocks: the market does not wake, and few rows are on their way to us between two timers."""
+    """True when both clocks can share one book: only timers and reports wake, and the feed latency is under half of the interval."""
     return strategy.wakes & records.BY_MARKET == 0 and 2 * feed < strategy.interval
 
 
 class Simulation:
     """Records of one run of k accounts over one or more instruments.
 
-    states  : STATE[k] initial state records      books : a Book for each instrument, before its first row
-    delays  : latencies                           sample : ns between samples, 0 for none
-    slots   : order slots of an account           keep_log : keep fills and orders
-    limits  : ACCOUNT fields -> values, scalar or [k]: fill rule, lot, risk
+    params   : PARAMS[k], one record per account   books    : for each instrument the Book before its first row
+    delays   : latencies                           sample   : ns between samples, 0 for none
+    slots    : order slots per account             keep_log : keep fills and orders
+    limits   : ACCOUNT fields -> values, scalar or [k]: fill rule, lot, risk limits
+    recorded : bool[k], accounts whose recorded rows are kept; None: all
     """
 
     def __init__(
         self,
         strategy: Strategy,
-        states: np.ndarray,
+        params: np.ndarray,
         books: Sequence[arrays.Book],
         delays: Delays,
         sample: int,
         slots: int,
         keep_log: bool,
         limits: dict[str, int | np.ndarray] | None = None,
+        recorded: np.ndarray | None = None,
     ) -> None:
-        self.strategy, self.states, self.n_accounts = strategy, states.copy(), len(states)
+        self.strategy, self.n_accounts = strategy, len(params)
+        self.params, self.states = params.copy(), strategy.states(len(params))
+        self.given_params = self.params.tobytes()
         self.one_book = shares_book(strategy, delays.feed)
         self.accounts = new_records(records.ACCOUNT, len(books) * self.n_accounts)
         self.market = new_records(market.MARKET, len(books))
         self.instrument_records = new_records(records.INSTRUMENT_STATE, len(books))
         self.samples = new_log(schema.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
         self.sample_log: list[np.ndarray] = []
-        self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
+        self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns although no matrix was passed
         self._set_accounts(limits or {})
         self.instruments = [
             InstrumentState(self.instrument_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
@@ -62,6 +68,7 @@ class Simulation:
         self.instrument_records["all_fifo"] = not self.accounts["rule"].any()
         self._set_market()
         self.run = self._new_run(sample)
+        self.recording = Recording(self.run, strategy.recorded, self.n_accounts, recorded)
 
     def accounts_of(self, v: int) -> np.ndarray:
         """ACCOUNT[k] on instrument v."""
@@ -105,12 +112,13 @@ class Simulation:
             array_address(self.market),
         )
         run["no_features_at"] = array_address(self.no_features)
+        run["params_at"], run["params_bytes"] = array_address(self.params), self.params.dtype.itemsize
         run["states_at"], run["state_bytes"] = array_address(self.states), self.states.dtype.itemsize
         run["end_ts"] = records.NEVER
         return run
 
     def set_features(self, ts: np.ndarray, matrix: np.ndarray) -> None:
-        """The rows of the feature matrix f8[n, m] become known at local times ts i8[n]."""
+        """Set the feature matrix f8[n, m]; row i becomes known at local time ts[i]. ts : i8[n], ns"""
         self.features = np.ascontiguousarray(ts, np.int64), np.ascontiguousarray(matrix, np.float64)
         run = self.run
         self.no_features = np.full(self.features[1].shape[1], np.nan)
@@ -120,7 +128,7 @@ class Simulation:
 
     # --- running -----------------------------------------------------------------------------------
     def go(self, final: bool, advance: Callable[[int], object] = lambda rows: None) -> None:
-        """Run as far as the rows at hand tell. Call with `final` at the end. Raises StrategyError, CapacityError."""
+        """Advance until the buffered rows are exhausted; `final=True` ends the run. Raises StrategyError, CapacityError."""
         while True:
             before = self.n_rows()
             status = event_loop.run(self.run, final)
@@ -133,26 +141,27 @@ class Simulation:
                 break
         if final:
             self.drain()
+            self._check_params()
 
     def n_rows(self) -> int:
         """Rows that the exchanges' clocks have passed."""
         return sum(instrument.n_rows() for instrument in self.instruments)
 
     def feed(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, base_row: int, final: bool) -> int:
-        """Run on rows of the one instrument; returns how many of them neither clock needs any more.
+        """Run on the next rows of a single instrument; returns how many of them neither clock needs any more.
 
-        events : EVENT[n], ts_event, ts_recv : i8[n]; the first is tape row `base_row`, and they begin with the first row that the
-        last call's answer left over. Call with `final` at the end.
+        events : EVENT[n], ts_event, ts_recv : i8[n]; the first is tape row `base_row`: the first row that the previous call still
+        needed. Pass `final=True` with the last batch.
         """
         self.instruments[0].feed(events, ts_event, ts_recv, base_row)
         self.go(final)
         return self.instruments[0].n_passed()
 
     def close_session(self, flatten: bool) -> None:
-        """DAY orders expire, and positions are closed if asked for. Raises CapacityError for one larger than an order can be."""
+        """Expire DAY orders; with `flatten` also close positions. Raises CapacityError for a position that one order cannot close."""
         if flatten:
             self._check_positions()
-        end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
+        end = int(self.run["end_ts"][0])  # NEVER when the session had no row: then no order is working and no position is open
         for instrument in self.instruments:
             closed = self.n_accounts if flatten else 0
             step = 0
@@ -171,9 +180,9 @@ class Simulation:
             )
 
     def next_session(self, books: Sequence[arrays.Book], first_ts: int) -> None:
-        """Go on with other tapes: open orders are sent again and arrive when we see what is captured at `first_ts`, in the back.
+        """Continue with the next session's tapes: open orders are sent again, to the back of the queue.
 
-        Reports that were under way arrive now, and wake nobody.
+        They arrive when we receive the row captured at `first_ts`. Reports in flight arrive now, and wake no account.
         """
         self._note_remaining_trades()
         self.run["started"] = self.run["ended"] = 0
@@ -182,25 +191,35 @@ class Simulation:
         for instrument, book in zip(self.instruments, books, strict=True):
             instrument.start_session(book)
             instrument.resend_orders(first_ts + instrument.delays.feed)
-        self.accounts["shared_row"], self.accounts["wake_bits"] = -1, 0  # rows are counted anew
+        self.accounts["shared_row"], self.accounts["wake_bits"] = -1, 0  # row numbers start again at 0
+
+    def _check_params(self) -> None:
+        if self.params.tobytes() != self.given_params:
+            given = np.frombuffer(self.given_params, self.params.dtype)
+            k = next(k for k in range(self.n_accounts) if given[k].tobytes() != self.params[k].tobytes())
+            before, after = (self.strategy.params.values(rows[k]) for rows in (given, self.params))
+            raise StrategyError(
+                f"strategy {self.strategy.name} changed its params (account {k}): {before} became {after}. Params are read-only; a pointer "
+                "was used to write to them. Use a field of state for what changes."
+            )
 
     def _note_remaining_trades(self) -> None:
-        """Trades and events after the session's last wake are seen too."""
+        """Count the trades and events after the session's last wake as well."""
         for instrument in self.instruments:
             market.note_remaining_trades(instrument.records)
 
     def _raise_strategy_error(self) -> None:
-        """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""
+        """Raise a StrategyError with the strategy's exception, line, wake, account and state."""
         k, ts = int(self.run["failed_account"][0]), int(self.market["ts"][0])
         state = dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))
-        what, line = traceback.exception_of(state["_"])
+        what, line = traceback.exception_of(state[HIDDEN])
         when = f"At {np.datetime64(ts, 'ns')} UTC (wake {int(self.run['n_wakes'][0]):,}, account {k})"
         function = self.strategy.function
         raise diagnostics.runtime_error(function, what, function.__code__.co_firstlineno + line, when, state)
 
-    # --- room --------------------------------------------------------------------------------------
+    # --- capacity ----------------------------------------------------------------------------------
     def drain(self) -> None:
-        """Move what the logs hold out of the kernels' way."""
+        """Move the contents of all logs to Python, so that kernels write from the start again."""
         for instrument in self.instruments:
             instrument.drain()
         n = int(self.run["n_samples"][0])
@@ -208,6 +227,7 @@ class Simulation:
             part, self.samples = hand_over(self.samples, n, schema.SAMPLE)
             self.sample_log.append(part)
             self.run["n_samples"], self.run["samples_at"] = 0, array_address(self.samples)
+        self.recording.drain()
 
     def _make_room(self) -> None:
         self.drain()

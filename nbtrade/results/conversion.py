@@ -42,7 +42,7 @@ def instrument(tick: Any, symbol: str, multiplier: float, currency: str) -> tupl
 
 
 def frame_of(given: Frame, name: str, index: str) -> "pd.DataFrame":
-    """A DataFrame whose index is a column again. Raises ResultError for anything else than a frame or a dict of columns."""
+    """A DataFrame with its index as a column. Raises ResultError unless given a frame or a dict of columns."""
     import pandas as pd
 
     if isinstance(given, pd.DataFrame):
@@ -57,7 +57,7 @@ def frame_of(given: Frame, name: str, index: str) -> "pd.DataFrame":
 
 
 def is_text(values: "pd.Series") -> bool:
-    """True for a column of text: it is read as ISO 8601, because guesses differ from machine to machine."""
+    """True for a column of text. It is read as ISO 8601: guessed formats would depend on the machine."""
     return any(isinstance(value, str) for value in values)
 
 
@@ -91,7 +91,7 @@ class _Columns:
                 return values.to_numpy(np.int64)
             stamps = pd.DatetimeIndex(pd.to_datetime(values, utc=True, format="ISO8601" if is_text(values) else None)).as_unit("ns")
         except (ValueError, TypeError) as error:
-            raise ResultError(f"{self.name}: column {column}: {error}. Give times (UTC unless they say otherwise) or ns.") from None
+            raise ResultError(f"{self.name}: column {column}: {error}. Give times (UTC if they have no time zone) or ns.") from None
         out = all_to_ns(stamps.tz_localize(None).to_numpy())
         empty = np.asarray(stamps.isna())
         if empty.any() and missing is None:
@@ -196,7 +196,7 @@ def orders_of(given: Frame | None, tick: TickSize) -> np.ndarray:
 
 
 def samples_of(given: Frame | None, fills: np.ndarray, fees: np.ndarray, tick: TickSize, tick_lot: float) -> tuple[np.ndarray, np.ndarray]:
-    """(SAMPLE[n] by time, fees f8[n]) of an equity frame: mid, and where it has them position, gross and fees; else those of the fills."""
+    """(SAMPLE[n] by time, fees f8[n]) of an equity frame: mid, and position, gross and fees if present, else from the fills."""
     if given is None:
         return np.zeros(0, SAMPLE), np.zeros(0)
     columns = _Columns(frame_of(given, "equity", "ts"), "equity")
@@ -279,7 +279,7 @@ def totals_of(fills: np.ndarray, fees: np.ndarray, orders: np.ndarray) -> np.nda
 
 
 def market_of(mid: Any, samples: np.ndarray, tick: TickSize) -> np.ndarray:
-    """LAST_MARKET by which the open position is marked: at `mid`, else at the last sample's."""
+    """LAST_MARKET that marks the open position: at `mid`, else at the last sample's mid."""
     market = ONE_SIDED.copy()
     if mid is not None:
         columns = _Columns(frame_of({"mid": [mid]}, "mid", ""), "mid")

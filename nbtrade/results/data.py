@@ -3,9 +3,9 @@
     fill_rows FILL[n]     fill_fees f8[n]          order_rows ORDER[m]        record_rows (ts, fields)[r]
     sample_rows SAMPLE[s] sample_fees f8[s]        account TOTALS             market LAST_MARKET      final_state      info RunInfo
 
-Ticks, lots and ns are integers here; tick-lots become currency on the way out (`tick_lot`). Fees are amounts, not rates: a fee schedule
-is a function, and neither a file nor another process has it. The engine fills this in (engine/outcome.py), and so do
-`Result.from_frames` and `nbtrade.load_result`.
+Ticks, lots and ns are integers here; frames and metrics convert tick-lots to currency (`tick_lot`). Fees are amounts, not rates, because a
+fee schedule is a function, which cannot be stored in a file or sent to another process. Results come from the engine
+(engine/outcome.py), `Result.from_frames` and `nbtrade.load_result`.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,11 +51,11 @@ class ResultData:
     sample_fees : f8[s]
         Fees paid up to each sample, currency.
     record_rows : (ts i8, name f8, ...)[r], optional
-        Fields that the strategy recorded, by time.
+        Recorded fields, by time.
     account : TOTALS, optional
         Totals of the account.
     market : LAST_MARKET, optional
-        The last market, by which the position is marked.
+        The last market, which marks the open position.
     final_state : record, optional
         The strategy's state after its last call.
     info : RunInfo, optional
@@ -65,14 +65,13 @@ class ResultData:
     -----
     Two results are equal (`==`) if all of their numbers are, bit for bit: fills with their fees, orders, samples, records, totals, the
     last market, the final state, the counts of wakes and rows; and if symbol, tick, multiplier and currency are equal. The origin of the
-    numbers does not count: strategy, parameters, configuration, sessions, versions. `hash` covers fills, orders, samples and records,
-    without money: runs with other fees have equal hashes and are not equal.
+    numbers does not count: strategy, parameters, configuration, sessions, versions. `hash` covers fills, orders, samples and records but
+    not fees, so two runs that differ only in fees have equal hashes and are unequal.
 
-    All arrays are read-only. Orders and fees of fills may be given as functions, which are called once, when their values are needed:
-    a summary needs neither.
+    All arrays are read-only. Orders and fees can be passed as functions, which are called once, on first use. A summary needs neither.
     """
 
-    summary_cache: Any = None  # metrics.summary keeps its last answer here
+    summary_cache: Any = None  # the last result of metrics.summary
 
     def __init__(
         self,
@@ -98,7 +97,7 @@ class ResultData:
         self.final_state: np.void = _record(np.zeros((), NO_STATE) if final_state is None else final_state)
         self.info = RunInfo() if info is None else info
         if len(self.sample_rows) != len(self.sample_fees):
-            raise ValueError(f"{len(self.sample_rows):,} samples and {len(self.sample_fees):,} fees: give one fee for each")
+            raise ValueError(f"{len(self.sample_rows):,} samples and {len(self.sample_fees):,} fees: pass one fee per sample")
         for name, given in list(self._given.items()):
             if isinstance(given, np.ndarray):
                 getattr(self, name)
@@ -108,7 +107,7 @@ class ResultData:
         """Fee of each fill: f8[n], currency."""
         fees = _array(self._made("fill_fees"), np.dtype("f8"))
         if len(fees) != len(self.fill_rows):
-            raise ValueError(f"{len(self.fill_rows):,} fills and {len(fees):,} fees: give one fee for each")
+            raise ValueError(f"{len(self.fill_rows):,} fills and {len(fees):,} fees: pass one fee per fill")
         return fees
 
     @cached_property
@@ -117,12 +116,12 @@ class ResultData:
         return _array(self._made("order_rows"), ORDER)
 
     def _made(self, name: str) -> np.ndarray:
-        """A given array; made now if a function was given, which is then released."""
+        """The array passed in; a function is called once and then released."""
         given = self._given[name]
         self._given[name] = made = given if isinstance(given, np.ndarray) else given()
         return made
 
-    # --- where it comes from -----------------------------------------------------------------------
+    # --- origin ------------------------------------------------------------------------------------
     @property
     def symbol(self) -> str:
         """The instrument's symbol."""
@@ -178,9 +177,17 @@ class ResultData:
     def fills(self) -> "pd.DataFrame":
         """One row per fill, indexed by exchange time `ts` (UTC).
 
-        Columns: order_id, side ("B" bought, "A" sold), price (currency), px (ticks), size (lots), maker, fee (currency, negative for a
-        rebate), row (tape row that caused it), average_price (of the position after it), realised (currency earned up to it, before
-        fees).
+        Returns
+        -------
+        pandas.DataFrame
+            order_id, side ("B" bought, "A" sold), price (currency), px (ticks), size (lots), maker (bool), fee (currency, negative for a
+            rebate), row (tape row that caused it), average_price (of the position after it, currency), realised (profit of closed parts so
+            far, currency, before fees).
+
+        Examples
+        --------
+        >>> sorted(set(result.fills["side"]))
+        ['A', 'B']
         """
         frame = fills_frame(self.fill_rows, self.tick_size)
         frame.insert(6, "fee", self.fill_fees)
@@ -191,17 +198,33 @@ class ResultData:
     def orders(self) -> "pd.DataFrame":
         """One row per order, indexed by `order_id`.
 
-        Columns: sent, arrived, done (UTC, NaT if not), side, type, price (currency, NaN for a market order), px (ticks), size, filled
-        (lots), state, reason, ahead (lots before it when it joined its queue).
+        Returns
+        -------
+        pandas.DataFrame
+            sent, arrived, done (UTC, NaT if it did not happen), side, type, price (currency, NaN for a market order), px (ticks), size,
+            filled (lots), state, reason, ahead (lots ahead of it when it joined its queue).
+
+        Examples
+        --------
+        >>> len(result.orders) == result.summary["n_orders"]
+        True
         """
         return orders_frame(self.order_rows, self.tick_size)
 
     @cached_property
     def equity(self) -> "pd.DataFrame":
-        """The account over time, marked at the mid, indexed by `ts` (UTC).
+        """The account over time, marked to mid, indexed by `ts` (UTC).
 
-        Columns: mid (currency), position (lots), gross, fees, net, realised (currency). NaN while the market is one-sided and a position
-        is open.
+        Returns
+        -------
+        pandas.DataFrame
+            mid (currency), position (lots), gross, fees, net, realised (currency). gross and net are NaN while a position is open and the
+            market is one-sided.
+
+        Examples
+        --------
+        >>> result.equity.columns.tolist()
+        ['mid', 'position', 'gross', 'fees', 'net', 'realised']
         """
         import pandas as pd
 
@@ -221,10 +244,10 @@ class ResultData:
 
     @cached_property
     def records(self) -> "pd.DataFrame":
-        """Fields that the strategy recorded, f8 each, indexed by `ts` (UTC); NaN where a field was not set."""
+        """Recorded fields of the strategy, f8 each, indexed by `ts` (UTC); NaN where a field was not set."""
         return records_frame(self.record_rows)
 
-    # --- numbers that several of them share ------------------------------------------------------------
+    # --- derived arrays ------------------------------------------------------------------------------
     @property
     def tick_size(self) -> TickSize:
         """The tick, for exact prices."""
@@ -260,7 +283,7 @@ class ResultData:
     # --- identity ----------------------------------------------------------------------------------
     @property
     def hash(self) -> str:
-        """xxh3-128 of fills, orders, samples and records: equal for equal runs, on any machine. Money does not count."""
+        """xxh3-128 of fills, orders, samples and records: equal for equal runs, on any machine. Fees are not included."""
         h = xxhash.xxh3_128()
         for array in (self.fill_rows, self.order_rows, self.sample_rows, self.record_rows):
             h.update(f"{len(array)};".encode())
@@ -271,7 +294,7 @@ class ResultData:
         return h.hexdigest()
 
     def __eq__(self, other: object) -> bool:
-        """True if all numbers are equal, bit for bit; see the class's notes."""
+        """True if all numbers are equal, bit for bit; see the notes of the class."""
         if not isinstance(other, ResultData):
             return NotImplemented
         a, b = self.info, other.info
@@ -285,7 +308,7 @@ class ResultData:
         return int(self.hash, 16)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The data alone: frames and other derived values are computed again."""
+        """The data only; frames and other derived values are recomputed."""
         return {name: getattr(self, name) for name in (*SERIES, *SINGLE, "info")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -314,5 +337,5 @@ def _record(one: Any) -> Any:
 
 
 def _same(a: np.ndarray | np.void, b: np.ndarray | np.void) -> bool:
-    """True for equal dtypes and bytes; so NaN equals NaN, and 0.0 does not equal -0.0."""
+    """True for equal dtypes and bytes: NaN equals NaN, and 0.0 differs from -0.0."""
     return bool(a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes())

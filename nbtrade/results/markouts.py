@@ -1,4 +1,4 @@
-"""Markouts: how the mid moved after fills, seen from the fills' side."""
+"""Markouts: the move of the mid after fills, positive in the direction of the fill."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,6 +34,6 @@ def markouts(result: ResultData, horizons: Sequence[str | int] = HORIZONS) -> "p
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> float:
-    """Average without NaN; NaN without values."""
+    """Weighted average of the values that are not NaN; NaN if there are none."""
     known = ~np.isnan(values)
     return float(np.average(values[known], weights=weights[known])) if known.any() else float("nan")

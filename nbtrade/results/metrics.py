@@ -1,4 +1,4 @@
-"""Metrics: numbers that sum up a result, each a function of ResultData under its own name.
+"""Metrics: numbers that summarise a result. Each is a function of ResultData, and its name is the name in the summary.
 
     totals    net_pnl gross_pnl fees position traded_size maker_size turnover n_fills n_orders n_cancelled n_rejected n_refused n_too_late
     fills     realised_pnl unrealised_pnl
@@ -6,12 +6,12 @@
     run       n_wakes n_rows
     user      functions registered with `nbtrade.metric`
 
-`Result.summary` has all of them, in this order. The table of a sweep has the totals, with `sample=` also the metrics of samples, and those
-of users. Metrics of totals read only the account's record and the last market, so they also take an array of accounts and compute all
-sets of a sweep at once (1,000 sets: 1.5 ms). User-defined metrics get one Result per set (1,000 sets: 110 ms).
+`Result.summary` has all of them, in this order. The table of a sweep has the totals and user-defined metrics, and with `sample=` the
+metrics of samples. Metrics of totals read only the account's record and the last market, so they also take an array of accounts and
+compute all sets of a sweep at once (1,000 sets: 1.5 ms). User-defined metrics get one Result per set (1,000 sets: 110 ms).
 
 Sizes are lots (`traded_size`, as the column `size` of the frames); money is in currency. The Sharpe ratio is annualised from the equity
-samples of the run, and can only be as good as one day's data.
+samples of the run; from one day of data it says little.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ Metric = Callable[[ResultData], Number]
 
 
 class Totals(Protocol):
-    """What metrics of totals read; a ResultData has it for one account."""
+    """The input of metrics of totals; a ResultData is one."""
 
     @property
     def account(self) -> Any:
@@ -64,7 +64,7 @@ SAMPLE_METRICS: dict[str, Metric] = {}
 RUN_METRICS: dict[str, Metric] = {}
 USER_METRICS: dict[str, Metric] = {}
 BUILT_IN = (TOTALS_METRICS, FILL_METRICS, SAMPLE_METRICS, RUN_METRICS)
-_changes = [0]  # how often USER_METRICS changed: summaries that were computed before are out of date
+_changes = [0]  # counts changes of USER_METRICS, which make cached summaries obsolete
 
 
 def _add_to(group: dict[str, Any]) -> Callable[[Callable[[Any], Any]], Callable[[Any], Any]]:
@@ -85,8 +85,8 @@ def metric(function: Metric) -> Metric:
     Parameters
     ----------
     function : callable
-        ``(result: Result) -> int | float``. It may use all frames and arrays of the result, and `result.summary`, which then holds the
-        built-in metrics and those registered before.
+        ``(result: Result) -> int | float``. It can use all frames and arrays of the result, and `result.summary`, which at that point
+        has the built-in metrics and those registered earlier.
 
     Returns
     -------
@@ -100,10 +100,10 @@ def metric(function: Metric) -> Metric:
 
     Notes
     -----
-    A sweep computes built-in totals for all sets at once and keeps no fills. With a user-defined metric it keeps fills and orders of
-    every set and builds a Result for each, in the sweep's threads: about 0.1 ms per set, the memory of its fills, and the time of the
-    function. Remove the metric before a sweep over many thousands of sets that does not need it. Without `sample=`, the results of a
-    sweep have no equity samples.
+    Without user-defined metrics, a sweep computes the totals of all sets at once and keeps no fills. With one, it keeps the
+    fills and orders of every set and builds a Result for each, in the sweep's threads. This costs about 0.1 ms per set, the memory of the
+    fills, and the time of the function. Remove metrics that a sweep over many thousands of sets does not need. Without `sample=`, results
+    inside a sweep have no equity samples.
 
     Examples
     --------
@@ -133,11 +133,20 @@ def remove_metric(name: str) -> None:
     Parameters
     ----------
     name : str
+        The name of the function.
 
     Raises
     ------
     ResultError
         If no metric of that name was registered.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> @nbtrade.metric
+    ... def answer(result):
+    ...     return 42
+    >>> nbtrade.results.metrics.remove_metric("answer")
     """
     if name not in USER_METRICS:
         raise ResultError(f"there is no metric {name!r} to remove. Registered: {', '.join(USER_METRICS) or 'none'}")
@@ -218,7 +227,7 @@ def _plain(name: str, value: Any) -> Number:
     if isinstance(value, bool):
         return int(value)
     if not isinstance(value, int | float):
-        raise ResultError(f"metric {name} returned {value!r}: a metric is one number, an int or a float")
+        raise ResultError(f"metric {name} returned {value!r}: a metric must return one int or float")
     return value
 
 
@@ -250,7 +259,7 @@ def gross_pnl(result: Totals) -> Any:
 
 @_add_to(TOTALS_METRICS)
 def fees(result: Totals) -> Any:
-    """Fees paid; negative if rebates outweigh them."""
+    """Fees paid, currency; negative if rebates exceed them."""
     return result.account["fees"]
 
 
@@ -274,7 +283,7 @@ def maker_size(result: Totals) -> Any:
 
 @_add_to(TOTALS_METRICS)
 def turnover(result: Totals) -> Any:
-    """Value of all fills."""
+    """Value of all fills, currency."""
     return (result.account["maker_value"] + result.account["taker_value"]) * result.tick_lot
 
 
@@ -310,13 +319,13 @@ def unrealised_pnl(result: ResultData) -> float:
 # --- samples -----------------------------------------------------------------------------------------------
 @_add_to(SAMPLE_METRICS)
 def peak_position(result: ResultData) -> int:
-    """The largest position at a sample, long or short, lots."""
+    """The largest absolute position at a sample, lots."""
     return int(np.abs(result.sample_rows["position"]).max(initial=0))
 
 
 @_add_to(SAMPLE_METRICS)
 def max_drawdown(result: ResultData) -> float:
-    """The largest fall of net profit from an earlier sample's."""
+    """The largest fall of net profit from an earlier peak, measured at samples; currency."""
     net = result.net_path[1]
     return float((np.maximum.accumulate(net) - net).max(initial=0.0))
 

@@ -1,10 +1,10 @@
-"""Why an order filled, or did not: its life, from the tape's own rows.
+"""Why an order filled, or did not: its life, from the rows of the tape.
 
-    sent ──> arrived ──> queue: every row that moved it up, and the executions it met ──> filled, cancelled, rejected, or still there
+    sent ──> arrived ──> queue: every row that moved it up, and its fills ──> filled, cancelled, rejected, or still open
 
-The engine records nothing for this: an order's record has its arrival and the row where it joined its queue, and the tape has every
-change at that price. A replace to the back of a queue starts a new life there, and only the last one is shown. `ahead` follows the
-engine's own rule, change by change, and tests compare it with the oracle's queues.
+The engine records nothing extra for this: an order's record has its arrival and the row where it joined its queue, and the tape has
+every change at that price. A replace that loses queue position starts over at the back, and only the last queue is shown. `ahead` follows
+the engine's rule, change by change, and tests compare it with the oracle's queues.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ def order_history(orders: np.ndarray, fills: np.ndarray, order_id: int, tapes: "
 
 # --- where its queue begins ---------------------------------------------------------------------------
 def _tape_of(order: Any, tapes: "Tape | Sequence[Tape]") -> "Tape":
-    """Of several sessions the one in which the order arrived (last)."""
+    """The session in which the order arrived; for an order that arrived again, the last one."""
     if not isinstance(tapes, Sequence):
         return tapes
     begun = [tape for tape in tapes if len(tape) and tape.ts_recv[0] <= max(order["arrived"], order["sent"])]
@@ -68,12 +68,12 @@ def _tape_of(order: Any, tapes: "Tape | Sequence[Tape]") -> "Tape":
 
 
 def _row_at(tape: "Tape", ts: int) -> int:
-    """The row before which what reaches the exchange at `ts` comes."""
+    """The first row after `ts` on the exchange's clock: messages that arrive at `ts` come before it."""
     return tape.start + int(np.searchsorted(tape.ts_event, ts, side="right"))
 
 
 def _rests(order: Any, fills: np.ndarray) -> bool:
-    """True for an order that was in a queue at last: it did not end on its arrival, or that of a replace."""
+    """True for an order that joined a queue and stayed: it did not end on arrival, or on arrival of a replace."""
     if order["arrived"] == 0 or STATES[order["state"]] == "rejected" or order["kind"] in (MARKET_ORDER, IOC, FOK):
         return False
     return STATES[order["state"]] != "filled" or bool(fills["maker"][-1])
@@ -84,7 +84,7 @@ def _requeued(order: Any) -> bool:
 
 
 def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
-    """(row before which the queue that is shown begins, lots ahead there). A snapshot at its price moved `joined` on."""
+    """(first row after joining the queue, lots ahead there). A snapshot at the order's price moved `joined` to a later row."""
     joined, came = int(order["joined"]), _row_at(tape, int(order["arrived"]))
     if not _rests(order, fills):
         return (int(fills["row"][-1]) if _requeued(order) else came), -1
@@ -101,8 +101,8 @@ def _beginning(order: Any, fills: np.ndarray, tape: "Tape") -> tuple[int, int]:
 
 def _refuse(order: Any, tape: "Tape", came: int) -> None:
     raise StrategyError(
-        f"order {order['id']} joined its queue before row {order['joined']:,}, but what arrived at that time comes before row {came:,} of "
-        f"{tape}: it is not the tape of the run. Of sessions in sequence give the list of them."
+        f"order {order['id']} joined its queue before row {order['joined']:,}, but by its arrival time that is row {came:,} of "
+        f"{tape}: it is not the tape of the run. For sessions in sequence, pass the list of tapes."
     )
 
 
@@ -117,14 +117,14 @@ def _sent(order: Any) -> Step:
 
 
 def _arrived(order: Any, tape: "Tape", first: int, ahead: int) -> Iterator[Step]:
-    """Its arrival, and that of the replace which sent it to the back of its last queue."""
+    """Its arrival, and the arrival of the replace that sent it to the back of its last queue."""
     if order["arrived"] == 0:
         return
     qty, px = int(order["qty"]), int(order["px"])
     came = _row_at(tape, int(order["arrived"]))
     yield Step(int(order["arrived"]), came, "arrived", qty, -1 if _requeued(order) else ahead, px, ARRIVAL)
     if _requeued(order):
-        ts = max(int(order["arrived"]), int(tape.ts_event[max(0, first - tape.start - 1)]))  # when exactly is not kept
+        ts = max(int(order["arrived"]), int(tape.ts_event[max(0, first - tape.start - 1)]))  # the exact time is not recorded
         yield Step(ts, first, "replaced: to the back of its queue", qty, ahead, px, ARRIVAL)
 
 
@@ -147,7 +147,7 @@ def _queue(order: Any, fills: np.ndarray, tape: "Tape", first: int, ahead: int) 
 
 
 def _whole_change(rows: np.ndarray, i: int) -> tuple[int, int]:
-    """(lots, rows) of the change that begins with rows[i]: more than one row if it does not fit."""
+    """(lots, rows) of the change that begins with rows[i]; a change too large for one row continues in the next."""
     stop = i + 1
     while stop < len(rows) and rows["flags"][stop] & CONTINUED:
         stop += 1
@@ -178,7 +178,7 @@ def _filled(order: Any, fill: Any, tape: "Tape") -> Step:
 
 
 def _filled_earlier(fill: Any) -> Step:
-    """Of a good-till-cancelled order that was filled in part before this session."""
+    """A fill of a good-till-cancelled order in an earlier session."""
     how = "maker" if fill["maker"] else "taker"
     return Step(int(fill["ts"]), int(fill["row"]), f"filled as {how}, in an earlier session", int(fill["qty"]), -1, int(fill["px"]), MADE)
 

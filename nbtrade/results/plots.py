@@ -1,6 +1,6 @@
 """Plots of results: mid with fills, position and PnL on one time axis.
 
-A few wild marks (stub quotes) leave the panel instead of flattening everything else, and the panel says how many.
+A few extreme values (marks at stub quotes) are cut off instead of flattening everything else, and the panel states how many.
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BUY, SELL, LINE, NET = "#1a7f37", "#cf222e", "#57606a", "#0550ae"
-WILD = 10  # a value this many times the ordinary range away is one of a stub quote
+WILD = 10  # values this many times the usual range away come from stub quotes
 
 
 def new_figure(n_rows: int, heights: list[float]) -> "tuple[Figure, list[Axes]]":
-    """A figure of panels with one time axis. Raises ImportError, saying what to install, without matplotlib."""
+    """A figure of panels with one time axis. Raises ImportError, naming the extra, without matplotlib."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -43,7 +43,7 @@ def plot(result: ResultData, summary: "pd.Series", path: "str | os.PathLike[str]
 
 
 def plot_several(results: Mapping[str, ResultData], total: "pd.DataFrame | None", path: "str | os.PathLike[str] | None" = None) -> "Figure":
-    """See `Results.plot`. total : equity of all together; None when they have no common currency, then each has a panel for its PnL"""
+    """See `Results.plot`. total : combined equity; None without a common currency, which gives each instrument its own PnL panel"""
     n = len(results)
     panels_of_pnl = 1 if total is not None else n
     figure, axes = new_figure(2 * n + panels_of_pnl, [2.0] * n + [1.0] * n + [2.0] * panels_of_pnl)
@@ -104,7 +104,7 @@ def finished(figure: "Figure", path: "str | os.PathLike[str] | None") -> "Figure
 
 
 def _fit(axes: Any, values: np.ndarray, *also: np.ndarray) -> None:
-    """Keep a few wild values (marks at stub quotes) from flattening all others: they leave the panel, which says how many."""
+    """Keep a few extreme values (marks at stub quotes) from flattening all others: they are cut off, and a note states how many."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
         return

@@ -1,4 +1,4 @@
-"""The report of a result, or of several instruments: one HTML file that needs nothing else.
+"""The report of a result, or of several instruments: one self-contained HTML file.
 
 summary, configuration | mid with fills, position, PnL | markouts | orders by outcome | by hour
 """
@@ -57,7 +57,7 @@ def sections(result: ResultData) -> list[str]:
 
 
 def picture(figure: "Figure") -> str:
-    """A figure as an image within the page."""
+    """A figure as an inline image."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=120)
     return f'<img alt="mid with fills, position, PnL" src="data:image/png;base64,{base64.b64encode(out.getvalue()).decode()}">'
@@ -89,7 +89,7 @@ def _configuration(result: ResultData) -> "pd.DataFrame":
 
 
 def _described(value: Any) -> str:
-    """A value of the configuration as text; of several fields those that are set: "entry 1ms, response 1ms"."""
+    """A value of the configuration as text; of a group of fields, those that are set: "entry 1ms, response 1ms"."""
     if isinstance(value, Mapping):
         said = [f"{name} {_described(one)}" for name, one in value.items() if one and not (isinstance(one, list | tuple) and not one[0])]
         return ", ".join(said) or "none"
@@ -106,7 +106,7 @@ def _outcomes(result: ResultData) -> "pd.DataFrame":
 
 
 def _waits(result: ResultData) -> "pd.DataFrame":
-    """Lots ahead on arrival, and seconds from arrival to the end, of orders that filled and that were cancelled: quartiles."""
+    """Quartiles of lots ahead on arrival and of seconds from arrival to the end, for filled and for cancelled orders."""
     import pandas as pd
 
     orders = result.orders.assign(seconds=lambda o: (o["done"] - o["arrived"]).dt.total_seconds())

@@ -31,6 +31,8 @@ FRAMES = ("fills", "orders", "equity", "records")
 class Result(ResultData):
     """The outcome of one account on one instrument. Times are UTC, prices and money in currency, sizes in lots.
 
+    `backtest`, `load_result` and `Result.from_frames` return one.
+
     Attributes
     ----------
     fills, orders, equity, records : pandas.DataFrame
@@ -40,11 +42,11 @@ class Result(ResultData):
     final_state : record
         The strategy's state after its last call.
     symbol, tick, multiplier, currency, strategy, parameters, configuration, sessions, n_wakes, n_rows
-        Where the result comes from.
+        The instrument, and the origin of the result.
 
     See Also
     --------
-    ResultData : the arrays behind it, and what `==` and `hash` compare.
+    ResultData : the arrays behind it; defines `==` and `hash`.
 
     Examples
     --------
@@ -59,12 +61,13 @@ class Result(ResultData):
 
     @property
     def summary(self) -> "pd.Series":
-        """All metrics: built-in ones and those registered with `nbtrade.metric`; see nbtrade/results/metrics.py.
+        """All metrics: built-in ones and those registered with `nbtrade.metric`.
 
         Returns
         -------
         pandas.Series
-            Ints and floats by the metric's name. Money is in currency, sizes in lots.
+            Ints and floats by the metric's name. Money is in currency, sizes in lots. The docstrings in nbtrade/results/metrics.py define
+            each metric.
         """
         return metrics.summary(self)
 
@@ -75,14 +78,19 @@ class Result(ResultData):
         Returns
         -------
         pandas.Series
-            Counts, ints.
+            Counts (int) by cause, such as "max position" or "bad order".
+
+        Examples
+        --------
+        >>> int(result.refusals.sum()) == result.summary["n_refused"]
+        True
         """
         import pandas as pd
 
         return pd.Series(self.account["refusals"][1:], index=REFUSALS[1:], name="refusals")
 
     def markouts(self, horizons: Sequence[str | int] = HORIZONS) -> "pd.DataFrame":
-        """Markouts: ticks per lot by which a later mid is better than the fill's price, weighted by lots.
+        """Average markouts in ticks per lot: the mid after a fill minus the fill's price, signed so that gains are positive.
 
         Parameters
         ----------
@@ -92,8 +100,8 @@ class Result(ResultData):
         Returns
         -------
         pandas.DataFrame
-            Rows maker and taker; one column per horizon, and `lots`. Negative: the market went against the fills. NaN where no fill has
-            a mid that late.
+            Rows `maker` and `taker`; one column per horizon, and `lots`. Averages are weighted by lots. Negative values mean that the
+            market moved against the fills. NaN if there is no mid that late.
 
         Raises
         ------
@@ -102,7 +110,18 @@ class Result(ResultData):
 
         Notes
         -----
-        The mid is that of the first equity sample at or after the horizon, so a horizon is not finer than `sample`.
+        The mid is taken from the first equity sample at or after the horizon, so horizons are no finer than `sample` in the backtest.
+
+        Examples
+        --------
+        A lot bought at 100.00 whose mid is 100.50 ten seconds later has gained two ticks of 0.25:
+
+        >>> import nbtrade
+        >>> fills = {"ts": ["2025-01-06 14:30:00"], "side": ["B"], "price": [100.0], "size": [1], "maker": [True]}
+        >>> equity = {"ts": ["2025-01-06 14:30:00", "2025-01-06 14:30:10"], "mid": [100.125, 100.5]}
+        >>> one = nbtrade.Result.from_frames(fills=fills, equity=equity, tick=0.25)
+        >>> float(one.markouts(["10s"]).loc["maker", "10s"])
+        2.0
         """
         return markouts(self, horizons)
 
@@ -112,19 +131,32 @@ class Result(ResultData):
         Parameters
         ----------
         order_id : int
+            As in the index of `orders` and the column `order_id` of `fills`.
         tape : Tape or sequence of Tape
-            The tape of the run; for sessions in sequence the list of them.
+            The tape of the run; for sessions in sequence, the list of tapes.
 
         Returns
         -------
         pandas.DataFrame
-            One row per change: ts (exchange clock), row (of the tape), what, lots, ahead (lots before it afterwards, -1: in no queue),
-            px (ticks).
+            One row per change, in order: ts (UTC, exchange clock), row (of the tape), what, lots, ahead (lots ahead of the order
+            afterwards; -1 outside a queue), px (ticks).
 
         Raises
         ------
         StrategyError
-            For an unknown order, and for a tape that is not the run's.
+            If the order does not exist, or the tape is not the tape of the run.
+
+        Notes
+        -----
+        After a replace that lost queue position, only the last queue is shown.
+
+        Examples
+        --------
+        >>> life = result.explain(0, tape)
+        >>> life.columns.tolist()
+        ['ts', 'row', 'what', 'lots', 'ahead', 'px']
+        >>> life["what"].iloc[1]
+        'arrived'
         """
         known = {session.content_hash for session in self.sessions} - {""}
         for one in tape if isinstance(tape, Sequence) else (tape,):
@@ -139,7 +171,7 @@ class Result(ResultData):
         Parameters
         ----------
         path : path, optional
-            Where to write the picture; its ending gives the format.
+            File to write; its suffix selects the format (.png, .svg, .pdf).
 
         Returns
         -------
@@ -149,17 +181,24 @@ class Result(ResultData):
         ------
         ImportError
             Without matplotlib (the extra "plot").
+
+        Examples
+        --------
+        >>> figure = result.plot("pnl.png")
+        >>> [axes.get_ylabel() for axes in figure.axes]
+        ['price', 'position, lots', 'PnL, currency']
         """
         from nbtrade.results.plots import plot
 
         return plot(self, self.summary, path)
 
     def report(self, path: saving.StrPath) -> Path:
-        """Write a report as one HTML file: summary, configuration, plot, markouts, orders, hours.
+        """Write a report as one self-contained HTML file: summary, configuration, plot, markouts, orders, hours.
 
         Parameters
         ----------
         path : path
+            The file; replaced if it exists.
 
         Returns
         -------
@@ -172,6 +211,11 @@ class Result(ResultData):
             Without matplotlib (the extra "plot").
         OSError
             If the file cannot be written.
+
+        Examples
+        --------
+        >>> result.report("day.html").name
+        'day.html'
         """
         from nbtrade.results.report import report
 
@@ -186,7 +230,7 @@ class Result(ResultData):
         path : path
             The new folder. It appears under this name only when it is complete.
         replace : bool
-            Replace a saved result of that name.
+            Replace an existing saved result.
 
         Returns
         -------
@@ -196,7 +240,7 @@ class Result(ResultData):
         Raises
         ------
         ResultExists
-            If `path` exists and `replace` is False, or `path` is something else than a saved result.
+            If `path` exists and `replace` is False, or if it is anything but a saved result.
         ResultError
             If a parameter of the strategy does not fit into JSON.
         ImportError
@@ -204,7 +248,13 @@ class Result(ResultData):
 
         Notes
         -----
-        A loaded result equals the saved one, bit for bit. Of a fee schedule, which is a function, the fees of each fill are saved.
+        A loaded result equals the saved one, bit for bit. A fee schedule is a function and cannot be saved; the fee of each fill is.
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.load_result(result.save("monday")) == result
+        True
         """
         with saving.new_folder(path, replace) as folder:
             saving.write_data(self, folder)
@@ -216,23 +266,30 @@ class Result(ResultData):
         Returns
         -------
         dict of pyarrow.Table
-            fills, orders, equity, records: the columns of the frames, the index first.
+            fills, orders, equity and records, with the columns of the frames, the index first.
 
         Raises
         ------
         ImportError
             Without pyarrow (the extra "parquet").
+
+        Examples
+        --------
+        >>> result.to_arrow()["fills"].column_names[:4]
+        ['ts', 'order_id', 'side', 'price']
         """
         pa = saving.pyarrow()
         return {name: pa.Table.from_pandas(getattr(self, name).reset_index(), preserve_index=False) for name in FRAMES}
 
     def to_parquet(self, folder: saving.StrPath) -> Path:
-        """Write the frames, in currency, as fills, orders, equity and records.parquet. (`load_result` reads what `save` writes.)
+        """Write the frames as Parquet for other tools: prices and money in currency, sizes in lots.
+
+        To load a result again, use `save` and `nbtrade.load_result`.
 
         Parameters
         ----------
         folder : path
-            Created if it does not exist; files of these names are replaced, each atomically.
+            Created if it does not exist. fills.parquet, orders.parquet, equity.parquet and records.parquet are replaced, each atomically.
 
         Returns
         -------
@@ -243,6 +300,13 @@ class Result(ResultData):
         ------
         ImportError
             Without pyarrow (the extra "parquet").
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> folder = result.to_parquet("tables")
+        >>> len(pd.read_parquet(folder / "fills.parquet")) == len(result.fills)
+        True
         """
         return saving.write_frames(self.to_arrow(), folder)
 
@@ -262,7 +326,9 @@ class Result(ResultData):
         strategy: str = "",
         parameters: dict[str, Any] | None = None,
     ) -> Self:
-        """A result from frames: another backtester's fills, a broker's report. The frames of a Result are accepted unchanged.
+        """Make a result from frames, such as another backtester's fills or a broker's report.
+
+        The frames of a Result are accepted unchanged.
 
         Parameters
         ----------
@@ -272,30 +338,34 @@ class Result(ResultData):
         orders : DataFrame or dict of columns, optional
             side, price or px, size. Optional: order_id (column or index), sent, arrived, done, type, filled, state, reason, ahead.
         equity : DataFrame or dict of columns, optional
-            ts, mid (currency, a multiple of half a tick, NaN for a one-sided market). Optional: position, gross, fees; without them those
-            of the fills are taken.
+            ts, mid (currency, a multiple of half a tick, NaN for a one-sided market). Optional: position, gross, fees; computed from the
+            fills if missing.
         records : DataFrame or dict of columns, optional
             ts and any numeric columns.
         tick : float, str or Fraction
             Price of one tick: 0.25, "1/64".
         symbol : str
+            The instrument.
         multiplier : float
             Currency per price unit and lot.
         currency : str
+            Its name.
         mid : float, optional
-            The last mid, by which an open position is marked; by default that of the last row of `equity`.
+            The last mid, which marks an open position; by default the mid of the last row of `equity`.
         strategy : str
+            Name of the strategy.
         parameters : dict, optional
+            Its parameters.
 
         Returns
         -------
         Result
-            Without a mid and with an open position, its PnL is NaN.
+            PnL is NaN if a position is open and there is no mid.
 
         Raises
         ------
         ResultError
-            For a missing column, a value of the wrong kind, or a price that is not on the tick; it names column and row.
+            For a missing column, a value of the wrong kind, or a price that is not a multiple of the tick; it names column and row.
 
         Examples
         --------

@@ -31,15 +31,17 @@ class Results(dict[str, Result]):
     Attributes
     ----------
     fills, orders, equity, records : pandas.DataFrame
-        Those of all instruments with a column `instrument`, by time (orders: by instrument and id).
+        The frames of all instruments with a column `instrument`, by time (orders: by instrument and id).
     summary : pandas.DataFrame
         One column per instrument.
     total_equity : pandas.DataFrame
-        gross, fees and net of all instruments together, over time; `totals` are their last values and more.
+        gross, fees and net of all instruments together, over time.
+    totals : pandas.Series
+        Sums of the metrics in currency.
 
     Notes
     -----
-    Two are equal (`==`) if they have the same names and equal results.
+    Two Results are equal (`==`) if they have the same names and equal results. Money in different currencies is never added.
 
     Examples
     --------
@@ -71,14 +73,14 @@ class Results(dict[str, Result]):
 
     @property
     def records(self) -> "pd.DataFrame":
-        """What the strategy recorded, by time: `instrument` and the recorded fields."""
+        """Recorded fields of all instruments by time: `instrument` and one column per field."""
         return self._frame("records").sort_index(kind="stable")
 
     def _frame(self, name: str) -> "pd.DataFrame":
         import pandas as pd
 
         if not self:
-            raise ResultError("there are no instruments, so there are no frames")
+            raise ResultError("this Results has no instruments, so it has no frames")
         parts = []
         for instrument, result in self.items():
             part = getattr(result, name).copy()
@@ -87,14 +89,14 @@ class Results(dict[str, Result]):
         filled = [part for part in parts if len(part)] or parts[:1]
         return pd.concat(filled)
 
-    # --- money of all together ---------------------------------------------------------------------
+    # --- totals ------------------------------------------------------------------------------------
     @property
     def currency(self) -> str:
-        """The one currency of all instruments. Raises ResultError when there are several."""
+        """The currency of all instruments. Raises ResultError if they have several."""
         found = {name: result.currency for name, result in self.items()}
         if len(set(found.values())) > 1:
             said = ", ".join(f"{name} {currency or 'unknown'}" for name, currency in found.items())
-            raise ResultError(f"the instruments have different currencies ({said}), which cannot be added. Use the results one by one.")
+            raise ResultError(f"the instruments have different currencies ({said}), which cannot be added. Use the single results.")
         return next(iter(found.values()), "")
 
     @property
@@ -108,7 +110,7 @@ class Results(dict[str, Result]):
         """
         _ = self.currency
         if not self:
-            raise ResultError("there are no instruments, so there is no equity")
+            raise ResultError("this Results has no instruments, so it has no equity")
         frames = [result.equity[list(MONEY)] for result in self.values()]
         return sum(frames[1:], frames[0])
 
@@ -140,7 +142,7 @@ class Results(dict[str, Result]):
         return pd.DataFrame({name: one.refusals for name, one in self.items()})
 
     def markouts(self, horizons: Sequence[str | int] = HORIZONS) -> "pd.DataFrame":
-        """`Result.markouts` of each instrument, with rows (instrument, maker or taker).
+        """Average markouts of each instrument; see `Result.markouts`.
 
         Parameters
         ----------
@@ -150,6 +152,17 @@ class Results(dict[str, Result]):
         Returns
         -------
         pandas.DataFrame
+            As from `Result.markouts`, with rows (instrument, "maker" or "taker").
+
+        Raises
+        ------
+        ValueError
+            If a horizon is not a time span.
+
+        Examples
+        --------
+        >>> pair.markouts(["1s"]).index.tolist()
+        [('ES', 'maker'), ('ES', 'taker'), ('NQ', 'maker'), ('NQ', 'taker')]
         """
         import pandas as pd
 
@@ -166,20 +179,28 @@ class Results(dict[str, Result]):
         Parameters
         ----------
         instrument : str
+            One of the names.
         order_id : int
+            Orders are numbered per instrument.
         tape : Tape or sequence of Tape
             The instrument's tape.
 
         Returns
         -------
         pandas.DataFrame
+            As from `Result.explain`.
 
         Raises
         ------
         ResultError
-            For an unknown instrument.
+            If the instrument does not exist.
         StrategyError
-            For an unknown order, and for a tape that is not the run's.
+            If the order does not exist, or the tape is not the tape of the run.
+
+        Examples
+        --------
+        >>> pair.explain("ES", 0, tape)["what"].iloc[1]
+        'arrived'
         """
         if instrument not in self:
             raise ResultError(f"there is no instrument {instrument!r}: the run has {', '.join(map(str, self)) or 'none'}")
@@ -187,12 +208,12 @@ class Results(dict[str, Result]):
 
     # --- pictures ----------------------------------------------------------------------------------
     def plot(self, path: saving.StrPath | None = None) -> "Figure":
-        """Plot mid with fills and position of each instrument, and PnL: of all together if they have one currency.
+        """Plot mid with fills and position of each instrument, and PnL: combined if all have one currency, else one panel each.
 
         Parameters
         ----------
         path : path, optional
-            Where to write the picture.
+            File to write; its suffix selects the format.
 
         Returns
         -------
@@ -202,17 +223,23 @@ class Results(dict[str, Result]):
         ------
         ImportError
             Without matplotlib (the extra "plot").
+
+        Examples
+        --------
+        >>> len(pair.plot().axes)
+        5
         """
         from nbtrade.results.plots import plot_several
 
         return plot_several(self, self.total_equity if self._one_currency() else None, path)
 
     def report(self, path: saving.StrPath) -> Path:
-        """Write a report as one HTML file: all instruments together, then each as `Result.report` has it.
+        """Write a report as one HTML file: all instruments together, then each as in `Result.report`.
 
         Parameters
         ----------
         path : path
+            The file; replaced if it exists.
 
         Returns
         -------
@@ -223,6 +250,11 @@ class Results(dict[str, Result]):
         ------
         ImportError
             Without matplotlib (the extra "plot").
+
+        Examples
+        --------
+        >>> pair.report("pair.html").name
+        'pair.html'
         """
         from nbtrade.results.report import picture, sections, table, write_page
 
@@ -244,7 +276,7 @@ class Results(dict[str, Result]):
         path : path
             The new folder.
         replace : bool
-            Replace a saved result of that name.
+            Replace an existing saved result.
 
         Returns
         -------
@@ -254,11 +286,17 @@ class Results(dict[str, Result]):
         Raises
         ------
         ResultExists
-            If `path` exists and may not be replaced.
+            If `path` exists and `replace` is False, or if it is anything but a saved result.
         ResultError
-            If a name is not text.
+            If the name of an instrument is not text.
         ImportError
             Without pyarrow (the extra "parquet").
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.load_result(pair.save("pair")) == pair
+        True
         """
         odd = [name for name in self if not isinstance(name, str)]
         if odd:
@@ -276,6 +314,12 @@ class Results(dict[str, Result]):
         Returns
         -------
         dict of pyarrow.Table
+            fills, orders, equity and records.
+
+        Examples
+        --------
+        >>> pair.to_arrow()["fills"].column_names[:2]
+        ['ts', 'instrument']
         """
         pa = saving.pyarrow()
         return {name: pa.Table.from_pandas(getattr(self, name).reset_index(), preserve_index=False) for name in FRAMES}
@@ -292,6 +336,11 @@ class Results(dict[str, Result]):
         -------
         Path
             The folder.
+
+        Examples
+        --------
+        >>> sorted(file.name for file in pair.to_parquet("pair-tables").iterdir())
+        ['equity.parquet', 'fills.parquet', 'orders.parquet', 'records.parquet']
         """
         return saving.write_frames(self.to_arrow(), folder)
 
@@ -318,13 +367,20 @@ def load_result(path: saving.StrPath) -> Result | Results:
     Raises
     ------
     ResultError
-        If the folder is not a saved result, has another format version, or a file in it is missing, damaged, or has other columns.
+        If the folder is not a saved result or has another format version, or if a file in it is missing, damaged, or has other columns.
     ImportError
         Without pyarrow (the extra "parquet").
 
     Notes
     -----
-    Loading runs no code of the file: everything is Parquet and JSON, and nothing is unpickled.
+    Loading never runs code from a file: everything is Parquet and JSON, and nothing is unpickled.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> saved = result.save("tuesday")
+    >>> nbtrade.load_result("tuesday").summary.equals(result.summary)
+    True
     """
     folder = Path(path)
     metadata = saving.read_metadata(folder)

@@ -1,4 +1,4 @@
-"""Where a result comes from: instrument, strategy, configuration, sessions and versions, as plain data that fits into JSON."""
+"""The origin of a result: instrument, strategy, configuration, sessions and versions, as plain data that fits into JSON."""
 
 import math
 import platform
@@ -69,7 +69,7 @@ class RunInfo:
     sessions : tuple of Session
     versions : dict
     n_wakes, n_rows : int
-        How often the strategy was called, and the rows that the exchange's clock passed.
+        Calls of the strategy, and rows that the exchange's clock passed.
     """
 
     symbol: str = ""
@@ -139,7 +139,7 @@ def _checked(values: Any, types: Mapping[str, tuple[type, ...]], where: str) -> 
 
 
 def as_json(name: str, value: Any) -> Any:
-    """A value as JSON has it. Numbers that JSON lacks become {"float": "nan"}. Raises ResultError for an object."""
+    """A value in JSON's types. Numbers that JSON lacks become {"float": "nan"}. Raises ResultError for other objects."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
@@ -150,7 +150,7 @@ def as_json(name: str, value: Any) -> Any:
         return [as_json(name, one) for one in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
         return {key: as_json(f"{name}[{key!r}]", one) for key, one in value.items()}
-    raise ResultError(f"{name} is {value!r}, which a result cannot keep: give {UNSUITED}")
+    raise ResultError(f"{name} is {value!r}, which cannot be saved in a result: give {UNSUITED}")
 
 
 def from_json(value: Any) -> Any:

@@ -90,9 +90,9 @@ def new_folder(path: StrPath, replace: bool) -> Iterator[Path]:
 
 
 def _check_replaceable(folder: Path) -> None:
-    """Raise ResultExists unless the folder holds a saved result and nothing else: whatever else is in it would be deleted too."""
+    """Raise ResultExists unless the folder holds a saved result and nothing else: other files in it would be deleted too."""
     if folder.is_symlink() or not (folder / METADATA).is_file() or _format_of(folder / METADATA) != FORMAT:
-        raise ResultExists(f"{folder} is not a result of nbtrade, so it is not replaced. Choose another name.")
+        raise ResultExists(f"{folder} is not a saved result of nbtrade, so it was not replaced. Choose another name.")
     extra = _unexpected(folder)
     if extra is not None:
         raise ResultExists(f"{folder} holds {extra.relative_to(folder)}, which no saved result has. Move it away, or choose another name.")
@@ -159,7 +159,7 @@ def write_metadata(folder: Path, values: Mapping[str, Any]) -> None:
 
 
 def read_metadata(folder: Path) -> dict[str, Any]:
-    """The checked beginning of `metadata.json`. Raises ResultError when it is not that of a result that this version reads."""
+    """The contents of `metadata.json`, with its format checked. Raises ResultError for another format or version."""
     path = folder / METADATA
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -168,7 +168,7 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ResultError(f"{path} cannot be read: {error}. Save the result again.") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ResultError(f'{path} is not that of a saved result: "format" is not "{FORMAT}"')
+        raise ResultError(f'{path} does not describe a saved result: "format" is not "{FORMAT}"')
     version = values.get("format_version")
     if version != FORMAT_VERSION or isinstance(version, bool):
         raise ResultError(
@@ -305,7 +305,7 @@ def rows_of(table: "pa.Table", dtype: np.dtype, path: Path) -> np.ndarray:
 
 
 def _column(table: "pa.Table", name: str, dtype: np.dtype, path: Path) -> np.ndarray:
-    """One column as an array of dtype.base, with the shape of dtype."""
+    """One column as an array of dtype.base, each row with the shape of dtype."""
     pa = pyarrow()
     kind = pa.from_numpy_dtype(dtype.base)
     if name in TIMES and dtype == np.int64:
@@ -318,7 +318,7 @@ def _column(table: "pa.Table", name: str, dtype: np.dtype, path: Path) -> np.nda
     column = table.column(name).combine_chunks()
     values = column.flatten() if dtype.shape else column
     if column.null_count or values.null_count or len(values) != table.num_rows * n:
-        raise ResultError(f"{path}: column {name} has empty values: expected a number in each row")
+        raise ResultError(f"{path}: column {name} has empty values; expected a number in every row")
     array = values.cast(pa.int64()) if kind != pa.from_numpy_dtype(dtype.base) else values
     return np.asarray(array.to_numpy(zero_copy_only=False), dtype.base).reshape(table.num_rows, *dtype.shape)
 

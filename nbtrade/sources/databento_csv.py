@@ -3,7 +3,6 @@
 Read with pandas in chunks; prices are rounded to multiples of 1e-9, which is exact below 9 million.
 """
 
-import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from nbtrade.errors import SourceError
 from nbtrade.schema import PRICE_SCALE, RECORD, RTYPE_MBO, UNDEF_PRICE
 from nbtrade.sources.base import BATCH_RECORDS, Progress, Source
 from nbtrade.sources.zstd_frames import end_of_frames
+from nbtrade.storage.system import map_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,8 +53,8 @@ def _check_rtype(path: Path, head: "pd.DataFrame") -> None:
 def _check_end(path: Path) -> None:
     """Raise SourceError if a file ends inside a line or a zstd frame: a truncated number still looks like a number."""
     if path.stat().st_size == 0:
-        raise SourceError(f"{path} is empty (0 bytes). Was the download completed?")
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        raise SourceError(f"{path} is empty (0 bytes). Was the download finished?")
+    with open(path, "rb") as file, map_whole(file) as data:
         if path.suffix != ".zst":
             if data[-1:] != b"\n":
                 raise SourceError(f"{path} is cut short: its last line has no line break. Download or copy it again.")

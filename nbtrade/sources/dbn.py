@@ -5,7 +5,6 @@ contain other kinds of records too, and `ts_out` makes records longer: such file
 Source: DBN specification; the MBO record is the same in all versions.
 """
 
-import mmap
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from nbtrade.errors import SourceError
 from nbtrade.schema import RECORD, RTYPE_MBO
 from nbtrade.sources.base import BATCH_RECORDS, Progress, Source, new_buffers
 from nbtrade.sources.zstd_frames import MAGIC, SKIPPABLE, end_of_frames
+from nbtrade.storage.system import map_whole
 
 ITEM = RECORD.itemsize
 READ_SIZE = 1 << 17
@@ -76,7 +76,7 @@ def _check_start(path: Path) -> None:
                 "`dbn FILE.dbz -o FILE.dbn.zst` with Databento's dbn tool, or download it again."
             )
         if magic == MAGIC:
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            with map_whole(file) as data:
                 end = end_of_frames(data)
                 if end < len(data):
                     raise SourceError(

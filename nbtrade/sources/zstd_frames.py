@@ -5,19 +5,18 @@ block header has the block's length. Walking the block headers of a 1 GB file to
 Source: RFC 8878, sections 3.1.1 (frames and blocks) and 3.1.2 (skippable frames).
 """
 
-import mmap
-
 import numpy as np
 import zstandard
 
 from nbtrade._numba.jit import kernel
+from nbtrade.storage.system import MappedBytes
 
 SKIPPABLE = range(0x184D2A50, 0x184D2A60)
 MAGIC = 0xFD2FB528
 
 
-def end_of_frames(data: mmap.mmap | bytes) -> int:
-    """Offset after the last complete frame; equals len(data) if and only if the file is complete."""
+def end_of_frames(data: MappedBytes | bytes) -> int:
+    """Offset behind the last complete frame; len(data) exactly when the file is whole."""
     view = np.frombuffer(data, np.uint8)
     at = 0
     while at < len(data):
@@ -28,7 +27,7 @@ def end_of_frames(data: mmap.mmap | bytes) -> int:
     return at
 
 
-def _end_of_frame(data: mmap.mmap | bytes, view: np.ndarray, at: int) -> int | None:
+def _end_of_frame(data: MappedBytes | bytes, view: np.ndarray, at: int) -> int | None:
     if at + 8 > len(data):
         return None
     magic = int.from_bytes(data[at : at + 4], "little")

@@ -1,7 +1,6 @@
-"""Folders that are whole or not there: a finished one gets its name in one step, or takes that of another."""
+"""Complete folders: one gets its name only when it is finished, and replaces an existing folder atomically."""
 
 import contextlib
-import ctypes
 import errno
 import os
 import shutil
@@ -11,15 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from nbtrade.errors import NbtradeError, StoreWriteError
+from nbtrade.storage import system
 
-RENAME_EXCHANGE = 2
-AT_FDCWD = -100
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Say of a full disk what did not fit, and where: the system's own error has neither."""
+    """Raise StoreWriteError for a full disk, with the path and the free space: the system's error has neither."""
     try:
         yield
     except OSError as error:
@@ -28,31 +26,24 @@ def naming(path: Path) -> Iterator[None]:
         free = shutil.disk_usage(path.parent if path.parent.exists() else ".").free
         raise StoreWriteError(
             error.errno,
-            f"{os.strerror(error.errno)} while {path} was written ({free / 1e6:,.0f} MB are free there now). Nothing of it is left "
-            "behind: make room, or choose another folder",
+            f"{os.strerror(error.errno)} while writing {path} ({free / 1e6:,.0f} MB are free there now). The incomplete output was "
+            "removed: free some space, or choose another folder",
         ) from None
 
 
 def exchange(new: Path, old: Path) -> None:
-    """Swap two folders in one step, so that `old`'s name never stands for nothing."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "renameat2"):  # glibc before 2.28
+    """Swap two folders, atomically where the file system can, so that `old` always exists."""
+    if not system.exchange(new, old):
         _exchange_in_two_steps(new, old)
-        return
-    if libc.renameat2(AT_FDCWD, os.fsencode(new), AT_FDCWD, os.fsencode(old), RENAME_EXCHANGE) != 0:
-        code = ctypes.get_errno()
-        if code not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
-            raise OSError(code, os.strerror(code), str(old))
-        _exchange_in_two_steps(new, old)  # a file system without it
 
 
 def aside(new: Path) -> Path:
-    """Where the old folder is for a moment when two are swapped in steps."""
+    """Temporary name of the old folder when two are swapped in steps."""
     return new.with_name(new.name + ".old")
 
 
 def _exchange_in_two_steps(new: Path, old: Path) -> None:
-    """The same for file systems without it. Undone when a step fails; killed between two, `old` is left at `aside(new)`."""
+    """Swap by three renames. A failed step undoes the earlier ones; if the process is killed in between, `old` may be at `aside(new)`."""
     between = aside(new)
     steps = [(old, between), (new, old), (between, new)]
     for done, (source, target) in enumerate(steps):
@@ -65,7 +56,7 @@ def _exchange_in_two_steps(new: Path, old: Path) -> None:
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view: kernels that read are compiled for this type alone."""
+    """A read-only view: reading kernels are compiled for this type only."""
     view = array.view(np.recarray) if array.dtype.names else array.view()
     view.flags.writeable = False
     return view

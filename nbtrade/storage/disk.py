@@ -1,57 +1,44 @@
-"""The one door to the disk: every write of a Column, a CompactColumn and a BlockFile goes through a `Disk`.
+"""`Disk`: the operations by which Column, CompactColumn and BlockFile change files, in one object that tests can replace.
 
-    store ──> Disk.pwrite, fdatasync, rename ... ──> operating system
+    store ──> Disk.pwrite, fdatasync, rename ... ──> system.py ──> operating system
                  │
                  └── in tests: recorded, counted, or made to fail (tests/crash_kit.py)
 
-So that tests can enumerate what a crash may leave (any prefix of these calls, any part of what was not synced) and
-what a full disk does at each of them. Rows are written with `pwrite`, not stored into a mapping: a full disk is then an
-OSError and not a SIGBUS, and each change of a file is one recorded call. Weak case: a system call per append, about 1 us.
+Tests enumerate every state that a crash can leave (any prefix of these calls, any subset of the unsynced writes) and a full disk at
+each call. Rows are written with positional writes, not stored into a mapping, so a full disk raises OSError instead of killing the
+process, and each change of a file is one recorded call. Weak case: one system call per append, about 1 us.
 
-What a crash of the machine keeps is only what was synced: a file's bytes and length by `fdatasync` or `fsync` of it; names
-(created, renamed, unlinked) by `sync_folder`. `boot()` says which life of the machine this is: what a killed *process*
-wrote is whole in the page cache, what a crashed *machine* had not synced is not, and files tell the two apart by it.
+A crash of the machine keeps only synced data: a file's bytes and length after `fdatasync` or `fsync`; names (created, renamed, removed)
+after `sync_folder`. `boot()` identifies the time since the machine was started. The writes of a killed *process* are complete in the
+page cache; unsynced writes of a crashed *machine* are not. Files compare boot numbers to distinguish the two.
 """
 
-import ctypes
 import errno
 import os
 from collections.abc import Sequence
-from functools import cache
-from pathlib import Path
 
-import xxhash
-
-StrPath = str | os.PathLike[str]
-Data = bytes | bytearray | memoryview
-
-SYNC_FILE_RANGE_WRITE = 2
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux and glibc have it; its failure is the next sync's to tell
-if _sync_file_range is not None:
-    _sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-
-# IOV_MAX of Linux; os.sysconf asks the system for the same number
-MAX_BUFFERS = 1024
+from nbtrade.storage import system
+from nbtrade.storage.system import MAX_BUFFERS, Data, StrPath
 
 
 class Disk:
-    """The operating system's calls, as they are; short writes are continued until all is written.
+    """Calls the operating system; short writes continue until everything is written.
 
-    Every method raises OSError as the system gives it: what a store makes of it is the store's business.
+    Every method raises OSError unchanged; the store adds the file and the advice.
     """
 
     def open(self, path: StrPath, flags: int, mode: int = 0o644) -> int:
-        """Open `path` (os.O_* flags; O_CREAT makes a name that only `sync_folder` makes durable). Returns the descriptor."""
-        return os.open(path, flags, mode)
+        """Open `path` (os.O_* flags) and return the descriptor. The name of a created file is durable after `sync_folder`."""
+        return system.open_file(path, flags, mode)
 
     def close(self, fd: int) -> None:
-        """Close a descriptor. It syncs nothing."""
+        """Close a descriptor. Syncs nothing."""
         os.close(fd)
 
     def pread(self, fd: int, n: int, offset: int) -> bytes:
-        """Up to `n` bytes at `offset`; fewer only at the file's end."""
+        """Up to `n` bytes at `offset`; fewer only at the end of the file."""
         parts = []
-        while n > 0 and (part := os.pread(fd, n, offset)):
+        while n > 0 and (part := system.read_once(fd, n, offset)):
             parts.append(part)
             n -= len(part)
             offset += len(part)
@@ -63,21 +50,21 @@ class Disk:
         while view:
             n = self._pwrite(fd, view, offset)
             if n <= 0:
-                raise OSError(errno.EIO, "the system wrote nothing and gave no error")
+                raise OSError(errno.EIO, "the system wrote nothing and reported no error")
             offset += n
             view = view[n:]
 
     def _pwrite(self, fd: int, data: Data, offset: int) -> int:
-        """One system call, which may write less than asked."""
-        return os.pwrite(fd, data, offset)
+        """One system call, which may write less than requested."""
+        return system.write_once(fd, data, offset)
 
     def pwritev(self, fd: int, buffers: Sequence[Data], offset: int) -> None:
-        """Write all of `buffers`, one after the other, from `offset` on."""
+        """Write all of `buffers`, one after the other, starting at `offset`."""
         views = [view for buffer in buffers if (view := memoryview(buffer).cast("B"))]
         while views:
             n = self._pwritev(fd, views[:MAX_BUFFERS], offset)
             if n <= 0:
-                raise OSError(errno.EIO, "the system wrote nothing and gave no error")
+                raise OSError(errno.EIO, "the system wrote nothing and reported no error")
             offset += n
             while views and n >= len(views[0]):
                 n -= len(views.pop(0))
@@ -85,36 +72,35 @@ class Disk:
                 views[0] = views[0][n:]
 
     def _pwritev(self, fd: int, buffers: Sequence[Data], offset: int) -> int:
-        """One system call, which may write less than asked."""
-        return os.pwritev(fd, buffers, offset)
+        """One system call, which may write less than requested."""
+        return system.write_vector_once(fd, buffers, offset)
 
     def fdatasync(self, fd: int) -> None:
         """Make a file's bytes and length durable."""
-        os.fdatasync(fd)
+        system.sync_data(fd)
 
     def fsync(self, fd: int) -> None:
         """Make a file's bytes, length and times durable. Its name needs `sync_folder`."""
-        os.fsync(fd)
+        system.sync_file(fd)
 
     def start_sync(self, fd: int, offset: int, n: int) -> None:
-        """Hand `n` bytes at `offset` to the disk now, waiting for nothing: a later sync has less left. It makes nothing durable.
+        """Start writing `n` bytes at `offset` to the disk without waiting, so that a later sync has less to do. Makes nothing durable.
 
         Unlike a background `fdatasync` it commits no journal: ingesting took 0.85 of the time.
         """
-        if _sync_file_range is not None:
-            _sync_file_range(fd, offset, n, SYNC_FILE_RANGE_WRITE)
+        system.start_writeback(fd, offset, n)
 
     def ftruncate(self, fd: int, n: int) -> None:
-        """Set a file's length. Never below what a reader may have mapped: it would die of SIGBUS."""
-        os.ftruncate(fd, n)
+        """Set a file's length. Never cut off anything that a reader may have mapped: SIGBUS would kill it."""
+        system.truncate(fd, n)
 
     def fallocate(self, fd: int, offset: int, n: int) -> None:
-        """Reserve space; the file is at least offset + n long afterwards, and zero where it was not written."""
-        os.posix_fallocate(fd, offset, n)
+        """Reserve space; afterwards the file is at least offset + n bytes long, with zeros where nothing was written."""
+        system.allocate(fd, offset, n)
 
     def rename(self, old: StrPath, new: StrPath) -> None:
-        """Give `old` the name `new`, in place of what had it."""
-        os.rename(old, new)
+        """Rename `old` to `new` atomically, replacing a file of that name."""
+        system.rename(old, new)
 
     def unlink(self, path: StrPath) -> None:
         """Remove a name."""
@@ -122,22 +108,11 @@ class Disk:
 
     def sync_folder(self, path: StrPath) -> None:
         """Make the names in the folder `path` durable: created, renamed, removed."""
-        fd = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        system.sync_folder(path)
 
     def boot(self) -> int:
-        """A number for this life of the machine, 1 .. 2**63 - 1."""
-        return boot_number()
-
-
-@cache
-def boot_number() -> int:
-    """The kernel's boot id as a number."""
-    text = Path("/proc/sys/kernel/random/boot_id").read_bytes()
-    return xxhash.xxh3_64_intdigest(text) >> 1 | 1
+        """A number, 1 .. 2**63 - 1, that changes when the machine restarts."""
+        return system.boot_number()
 
 
 DISK = Disk()

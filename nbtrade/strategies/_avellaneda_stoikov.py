@@ -23,57 +23,44 @@ from nbtrade.schema import ASK, BID, UNDEF_PRICE
 
 
 @strategy(
-    state=[
-        ("gamma", "f8"),
-        ("sigma", "f8"),
-        ("k", "f8"),
-        ("horizon", "f8"),
-        ("halflife", "f8"),
-        ("max_position", "i8"),
-        ("qty", "i8"),
-        # memory, to be read afterwards
-        ("first_ts", "i8"),
-        ("last_ts", "i8"),
-        ("last_mid", "f8"),
-        ("variance", "f8"),  # ticks^2 / s
-        ("reservation", "f8"),  # ticks
-        ("spread", "f8"),
-    ],
     wake="100ms",
-    gamma=0.01,
-    k=1.5,
-    horizon=30.0,
-    halflife=10.0,
-    max_position=10,
-    qty=1,
+    params={"gamma": 0.01, "sigma": 0.0, "k": 1.5, "horizon": 30.0, "halflife": 10.0, "max_position": 10, "qty": 1},
+    state={
+        "first_ts": 0,
+        "last_ts": 0,
+        "last_mid": 0.0,
+        "variance": 0.0,  # ticks^2 / s
+        "reservation": 0.0,  # ticks; these two to be read afterwards
+        "spread": 0.0,
+    },
 )
-def avellaneda_stoikov(market, features, account, state):
+def avellaneda_stoikov(market, account, params, state):
     """Quote both sides around the reservation price."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
     mid = (market.bid_px + market.ask_px) / 2
     if state.first_ts == 0:
         state.first_ts = market.ts
-    elif state.sigma == 0.0 and market.ts > state.last_ts:
+    elif params.sigma == 0.0 and market.ts > state.last_ts:
         elapsed = (market.ts - state.last_ts) * 1e-9
-        weight = 1.0 - 0.5 ** (elapsed / state.halflife)
+        weight = 1.0 - 0.5 ** (elapsed / params.halflife)
         state.variance += weight * ((mid - state.last_mid) ** 2 / elapsed - state.variance)
-    if state.sigma != 0.0:
-        state.variance = state.sigma**2
+    if params.sigma != 0.0:
+        state.variance = params.sigma**2
     state.last_ts = market.ts
     state.last_mid = mid
 
-    left = state.horizon - ((market.ts - state.first_ts) * 1e-9) % state.horizon
-    risk = state.gamma * state.variance * left
+    left = params.horizon - ((market.ts - state.first_ts) * 1e-9) % params.horizon
+    risk = params.gamma * state.variance * left
     state.reservation = mid - account.position * risk
-    state.spread = risk + 2.0 / state.gamma * math.log(1.0 + state.gamma / state.k)
+    state.spread = risk + 2.0 / params.gamma * math.log(1.0 + params.gamma / params.k)
     bid = min(math.floor(state.reservation - state.spread / 2), market.ask_px - 1)
     ask = max(math.ceil(state.reservation + state.spread / 2), market.bid_px + 1)
 
     # a quote being withdrawn may still fill: the next one waits until it is gone
     slot = account.quote_bid
     if not account.is_open(slot) or account.order(slot).cancelling == 0:
-        account.quote(BID, bid, state.qty if account.position + state.qty <= state.max_position else 0)
+        account.quote(BID, bid, params.qty if account.position + params.qty <= params.max_position else 0)
     slot = account.quote_ask
     if not account.is_open(slot) or account.order(slot).cancelling == 0:
-        account.quote(ASK, ask, state.qty if account.position - state.qty >= -state.max_position else 0)
+        account.quote(ASK, ask, params.qty if account.position - params.qty >= -params.max_position else 0)

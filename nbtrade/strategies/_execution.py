@@ -23,64 +23,57 @@ from nbtrade.engine.strategy import strategy
 from nbtrade.schema import ASK, BID, UNDEF_PRICE
 
 N_BINS = 13
-PARAMETERS = [
-    ("total", "i8"),
-    ("begin", "i8"),
-    ("duration", "f8"),
-    ("passive", "f8"),
-    ("cross", "i8"),
-    ("held_first", "i8"),
-    ("target", "i8"),
-]
+PARAMS = {"total": 10, "begin": 0, "duration": 60.0, "passive": 0.7, "cross": 1}
+STATE = {"begin": 0, "held_first": 0, "target": 0}  # `begin` as it is used: ns
 
 
 @helper
-def slice_of(market, account, state, slices):
+def slice_of(market, account, params, state, slices):
     """(number of the slice, -1 before the first; True when it is time to take)."""
     if state.begin == 0:
-        state.begin = market.ts
+        state.begin = market.ts if params.begin == 0 else params.begin
     if state.target == 0:
         state.held_first = account.position  # nothing of ours is under way yet
-    passed = (market.ts - state.begin) * 1e-9 * slices / state.duration
+    passed = (market.ts - state.begin) * 1e-9 * slices / params.duration
     if passed < 0.0:
         return -1, False
     i = int(passed)
-    return min(i, slices - 1), i >= slices or passed - i >= state.passive
+    return min(i, slices - 1), i >= slices or passed - i >= params.passive
 
 
 @helper
-def work(market, account, state, target, is_urgent):
+def work(market, account, params, state, target, is_urgent):
     """Have one order that owes what is left to `target` lots (signed): at our touch, or through the other one."""
     state.target = target
     owed = target - (account.position - state.held_first)
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
-    if state.total > 0 and owed > 0:
-        account.quote(BID, market.ask_px + state.cross if is_urgent else market.bid_px, owed)
-    elif state.total < 0 and owed < 0:
-        account.quote(ASK, market.bid_px - state.cross if is_urgent else market.ask_px, -owed)
+    if params.total > 0 and owed > 0:
+        account.quote(BID, market.ask_px + params.cross if is_urgent else market.bid_px, owed)
+    elif params.total < 0 and owed < 0:
+        account.quote(ASK, market.bid_px - params.cross if is_urgent else market.ask_px, -owed)
 
 
-@strategy(state=[*PARAMETERS, ("slices", "i8")], wake="100ms", total=10, duration=60.0, passive=0.7, cross=1, slices=10)
-def twap(market, features, account, state):
+@strategy(wake="100ms", params={**PARAMS, "slices": 10}, state=STATE)
+def twap(market, account, params, state):
     """Equal slices."""
-    i, is_urgent = slice_of(market, account, state, state.slices)
+    i, is_urgent = slice_of(market, account, params, state, params.slices)
     if i >= 0:
-        lots = abs(state.total) * (i + 1) // state.slices
-        work(market, account, state, lots if state.total > 0 else -lots, is_urgent)
+        lots = abs(params.total) * (i + 1) // params.slices
+        work(market, account, params, state, lots if params.total > 0 else -lots, is_urgent)
 
 
-U_CURVE = (13, 9, 8, 7, 6, 6, 5, 6, 6, 7, 7, 8, 12)
+U_CURVE = (13.0, 9.0, 8.0, 7.0, 6.0, 6.0, 5.0, 6.0, 6.0, 7.0, 7.0, 8.0, 12.0)
 
 
-@strategy(state=[*PARAMETERS, ("curve", "f8", N_BINS)], wake="100ms", total=13, duration=60.0, passive=0.7, cross=1, curve=U_CURVE)
-def vwap(market, features, account, state):
+@strategy(wake="100ms", params={**PARAMS, "total": 13, "curve": U_CURVE}, state=STATE)
+def vwap(market, account, params, state):
     """Slices by the expected share of volume."""
-    i, is_urgent = slice_of(market, account, state, N_BINS)
+    i, is_urgent = slice_of(market, account, params, state, N_BINS)
     if i >= 0:
         done, whole = 0.0, 0.0
         for n in range(N_BINS):
-            whole += state.curve[n]
-            done += state.curve[n] if n <= i else 0.0
-        lots = int(abs(state.total) * (done / whole) + 1e-9)  # whole lots; all of them with the last slice
-        work(market, account, state, lots if state.total > 0 else -lots, is_urgent)
+            whole += params.curve[n]
+            done += params.curve[n] if n <= i else 0.0
+        lots = int(abs(params.total) * (done / whole) + 1e-9)  # whole lots; all of them with the last slice
+        work(market, account, params, state, lots if params.total > 0 else -lots, is_urgent)

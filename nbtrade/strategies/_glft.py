@@ -25,39 +25,21 @@ from nbtrade.schema import ASK, BID, POST_ONLY, UNDEF_PRICE
 
 
 @strategy(
-    state=[
-        ("gamma", "f8"),
-        ("sigma", "f8"),
-        ("A", "f8"),
-        ("k", "f8"),
-        ("levels", "i8"),
-        ("step", "i8"),
-        ("qty", "i8"),
-        ("max_position", "i8"),
-        ("half_spread", "f8"),  # as last used: c and skew
-        ("skew", "f8"),
-    ],
     wake="100ms",
-    gamma=0.05,
-    sigma=2.0,
-    A=2.0,
-    k=1.5,
-    levels=3,
-    step=1,
-    qty=1,
-    max_position=10,
+    params={"gamma": 0.05, "sigma": 2.0, "A": 2.0, "k": 1.5, "levels": 3, "step": 1, "qty": 1, "max_position": 10},
+    state={"half_spread": 0.0, "skew": 0.0},  # as last used: c and skew
 )
-def glft(market, features, account, state):
+def glft(market, account, params, state):
     """Keep a grid of quotes on both sides."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
-    ratio = 1.0 + state.gamma / state.k
-    state.half_spread = math.log(ratio) / state.gamma
-    state.skew = math.sqrt(state.sigma**2 * state.gamma / (2.0 * state.k * state.A) * ratio ** (1.0 + state.k / state.gamma))
-    center = (market.bid_px + market.ask_px) / 2 - account.position / state.qty * state.skew
+    ratio = 1.0 + params.gamma / params.k
+    state.half_spread = math.log(ratio) / params.gamma
+    state.skew = math.sqrt(params.sigma**2 * params.gamma / (2.0 * params.k * params.A) * ratio ** (1.0 + params.k / params.gamma))
+    center = (market.bid_px + market.ask_px) / 2 - account.position / params.qty * state.skew
     away = state.half_spread + state.skew / 2
-    bid = min(math.floor(center - away), market.ask_px - 1) // state.step * state.step
-    ask = -(-max(math.ceil(center + away), market.bid_px + 1) // state.step) * state.step
+    bid = min(math.floor(center - away), market.ask_px - 1) // params.step * params.step
+    ask = -(-max(math.ceil(center + away), market.bid_px + 1) // params.step) * params.step
 
     on_bid, on_ask = 0, 0  # a bit for each level that has its order
     for slot in range(account.capacity):
@@ -65,14 +47,14 @@ def glft(market, features, account, state):
             continue
         own = account.order(slot)
         distance = bid - own.requested_px if own.side == BID else own.requested_px - ask
-        if distance < 0 or distance >= state.levels * state.step or distance % state.step != 0:
+        if distance < 0 or distance >= params.levels * params.step or distance % params.step != 0:
             account.cancel(slot)
         elif own.side == BID:
-            on_bid |= 1 << (distance // state.step)
+            on_bid |= 1 << (distance // params.step)
         else:
-            on_ask |= 1 << (distance // state.step)
-    for level in range(state.levels):
-        if on_bid & (1 << level) == 0 and account.position + account.open_bid + state.qty <= state.max_position:
-            account.submit(BID, bid - level * state.step, state.qty, POST_ONLY)
-        if on_ask & (1 << level) == 0 and account.position - account.open_ask - state.qty >= -state.max_position:
-            account.submit(ASK, ask + level * state.step, state.qty, POST_ONLY)
+            on_ask |= 1 << (distance // params.step)
+    for level in range(params.levels):
+        if on_bid & (1 << level) == 0 and account.position + account.open_bid + params.qty <= params.max_position:
+            account.submit(BID, bid - level * params.step, params.qty, POST_ONLY)
+        if on_ask & (1 << level) == 0 and account.position - account.open_ask - params.qty >= -params.max_position:
+            account.submit(ASK, ask + level * params.step, params.qty, POST_ONLY)

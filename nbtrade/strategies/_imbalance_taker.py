@@ -19,44 +19,30 @@ from nbtrade.schema import ASK, BID, IOC, UNDEF_PRICE
 
 
 @strategy(
-    state=[
-        ("levels", "i8"),
-        ("enter", "f8"),
-        ("leave", "f8"),
-        ("qty", "i8"),
-        ("max_position", "i8"),
-        ("rest", "f8"),
-        ("last_ts", "i8"),  # when the last order left
-        ("imbalance", "f8"),  # as last seen
-    ],
     wake="100ms",
-    levels=3,
-    enter=0.6,
-    leave=0.0,
-    qty=1,
-    max_position=5,
-    rest=1.0,
+    params={"levels": 3, "enter": 0.6, "leave": 0.0, "qty": 1, "max_position": 5, "rest": 1.0},
+    state={"last_ts": 0, "imbalance": 0.0},  # when the last order left; as last seen
 )
-def imbalance_taker(market, features, account, state):
+def imbalance_taker(market, account, params, state):
     """Take the touch on the heavy side's behalf; give the position back when the weight is gone."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
-    bids = market.depth(BID, state.levels)
-    asks = market.depth(ASK, state.levels)
+    bids = market.depth(BID, params.levels)
+    asks = market.depth(ASK, params.levels)
     state.imbalance = (bids - asks) / (bids + asks)
     if account.n_open > 0:
         return
     position = account.position
     side, most = BID, 0  # most: lots to trade, 0: none
-    if state.imbalance >= state.enter:
-        most = min(state.qty, state.max_position - position)
-    elif state.imbalance <= -state.enter:
-        side, most = ASK, min(state.qty, state.max_position + position)
-    elif position > 0 and state.imbalance < state.leave:
-        side, most = ASK, min(state.qty, position)
-    elif position < 0 and state.imbalance > -state.leave:
-        most = min(state.qty, -position)
-    if most <= 0 or market.ts - state.last_ts < state.rest * 1e9:
+    if state.imbalance >= params.enter:
+        most = min(params.qty, params.max_position - position)
+    elif state.imbalance <= -params.enter:
+        side, most = ASK, min(params.qty, params.max_position + position)
+    elif position > 0 and state.imbalance < params.leave:
+        side, most = ASK, min(params.qty, position)
+    elif position < 0 and state.imbalance > -params.leave:
+        most = min(params.qty, -position)
+    if most <= 0 or market.ts - state.last_ts < params.rest * 1e9:
         return
     state.last_ts = market.ts
     if side == BID:

@@ -7,7 +7,7 @@
 What is under way in instrument 1 counts as done, so no fill is hedged twice. A hedge that the book could not give is sent again at the next
 wake. With latency the pair is unhedged between a fill and the hedge's arrival; `fill` wakes make that one round trip.
 
-    nbtrade.backtest({"A": tape_a, "B": tape_b}, pairs_hedge, ratio=0.5)
+    nbtrade.backtest({"A": tape_a, "B": tape_b}, pairs_hedge, params={"ratio": 0.5})
 
 Source: E. Gatev, W. Goetzmann, K. Rouwenhorst, "Pairs trading", Review of Financial Studies 19 (2006), for the mean-reverting spread;
 M. Avellaneda, J.-H. Lee, "Statistical arbitrage in the US equities market", Quantitative Finance 10 (2010), for the hedge by beta.
@@ -24,49 +24,35 @@ from nbtrade.schema import ASK, BID, UNDEF_PRICE
 
 
 @strategy(
-    state=[
-        ("ratio", "f8"),
-        ("beta", "f8"),
-        ("edge", "f8"),
-        ("halflife", "f8"),
-        ("qty", "i8"),
-        ("max_position", "i8"),
-        ("last_ts", "i8"),
-        ("basis", "f8"),
-    ],
     wake=("100ms", "fill"),
-    ratio=1.0,
-    beta=1.0,
-    edge=2.0,
-    halflife=30.0,
-    qty=1,
-    max_position=10,
+    params={"ratio": 1.0, "beta": 1.0, "edge": 2.0, "halflife": 30.0, "qty": 1, "max_position": 10},
+    state={"last_ts": 0, "basis": 0.0},
 )
-def pairs_hedge(market, features, account, state):
+def pairs_hedge(market, account, params, state):
     """Hedge first, then quote."""
     other, hedge = market.on(1), account.on(1)
     if other.bid_px == UNDEF_PRICE or other.ask_px == UNDEF_PRICE or other.bid_px >= other.ask_px:
         account.cancel_all()  # nothing to hedge with
         return
-    wanted = math.floor(0.5 - state.ratio * account.position)
+    wanted = math.floor(0.5 - params.ratio * account.position)
     owed = wanted - (hedge.position + hedge.open_bid - hedge.open_ask)
     if owed != 0:
         hedge.market(BID if owed > 0 else ASK, abs(owed))
 
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
-    gap = (market.bid_px + market.ask_px) / 2 - state.beta * (other.bid_px + other.ask_px) / 2
-    weight = 1.0 if state.last_ts == 0 else 1.0 - 0.5 ** ((market.ts - state.last_ts) * 1e-9 / state.halflife)
+    gap = (market.bid_px + market.ask_px) / 2 - params.beta * (other.bid_px + other.ask_px) / 2
+    weight = 1.0 if state.last_ts == 0 else 1.0 - 0.5 ** ((market.ts - state.last_ts) * 1e-9 / params.halflife)
     state.basis += weight * (gap - state.basis)
     state.last_ts = market.ts
-    fair = state.beta * (other.bid_px + other.ask_px) / 2 + state.basis
-    bid = min(math.floor(fair - state.edge), market.ask_px - 1)
-    ask = max(math.ceil(fair + state.edge), market.bid_px + 1)
+    fair = params.beta * (other.bid_px + other.ask_px) / 2 + state.basis
+    bid = min(math.floor(fair - params.edge), market.ask_px - 1)
+    ask = max(math.ceil(fair + params.edge), market.bid_px + 1)
 
     # a quote being withdrawn may still fill: the next one waits until it is gone
     slot = account.quote_bid
     if not account.is_open(slot) or account.order(slot).cancelling == 0:
-        account.quote(BID, bid, state.qty if account.position + state.qty <= state.max_position else 0)
+        account.quote(BID, bid, params.qty if account.position + params.qty <= params.max_position else 0)
     slot = account.quote_ask
     if not account.is_open(slot) or account.order(slot).cancelling == 0:
-        account.quote(ASK, ask, state.qty if account.position - state.qty >= -state.max_position else 0)
+        account.quote(ASK, ask, params.qty if account.position - params.qty >= -params.max_position else 0)

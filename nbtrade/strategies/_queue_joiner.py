@@ -21,26 +21,15 @@ from nbtrade.schema import BID, POST_ONLY, UNDEF_PRICE
 
 
 @strategy(
-    state=[
-        ("max_ahead", "i8"),
-        ("keep_ahead", "i8"),
-        ("thin", "i8"),
-        ("against", "f8"),
-        ("qty", "i8"),
-        ("max_position", "i8"),
-        ("slots", "i8", 2),  # of our orders, plus 1; by side
-        ("n_kept", "i8"),  # times a place near the front was kept against the book's weight
-        ("n_left", "i8"),  # times a place was left
-    ],
     wake="50ms",
-    max_ahead=50,
-    keep_ahead=3,
-    thin=2,
-    against=3.0,
-    qty=1,
-    max_position=5,
+    params={"max_ahead": 50, "keep_ahead": 3, "thin": 2, "against": 3.0, "qty": 1, "max_position": 5},
+    state={
+        "slots": (0, 0),  # of our orders, plus 1; by side
+        "n_kept": 0,  # times a place near the front was kept against the book's weight
+        "n_left": 0,  # times a place was left
+    },
 )
-def queue_joiner(market, features, account, state):
+def queue_joiner(market, account, params, state):
     """Look at each side's place and decide: keep, leave, or join."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
@@ -48,15 +37,15 @@ def queue_joiner(market, features, account, state):
         touch = market.bid_px if side == BID else market.ask_px
         level = market.bid_qty if side == BID else market.ask_qty
         other = market.ask_qty if side == BID else market.bid_qty
-        is_heavy = other > state.against * level
+        is_heavy = other > params.against * level
         slot = state.slots[side] - 1
         if account.is_open(slot):
             if account.order(slot).cancelling != 0:
                 continue
             ahead, behind = account.ahead(slot), account.behind(slot)
             is_moved = account.order(slot).requested_px != touch
-            is_bad = ahead >= 0 and (ahead > state.max_ahead or ahead + behind < state.thin)  # -1: not there yet
-            if is_moved or is_bad or (is_heavy and ahead > state.keep_ahead):
+            is_bad = ahead >= 0 and (ahead > params.max_ahead or ahead + behind < params.thin)  # -1: not there yet
+            if is_moved or is_bad or (is_heavy and ahead > params.keep_ahead):
                 account.cancel(slot)
                 state.n_left += 1
             elif is_heavy and ahead >= 0:
@@ -64,5 +53,5 @@ def queue_joiner(market, features, account, state):
             continue
         held = account.position + account.open_bid if side == BID else account.open_ask - account.position
         state.slots[side] = 0
-        if not is_heavy and state.thin <= level <= state.max_ahead and held + state.qty <= state.max_position:
-            state.slots[side] = account.submit(side, touch, state.qty, POST_ONLY) + 1
+        if not is_heavy and params.thin <= level <= params.max_ahead and held + params.qty <= params.max_position:
+            state.slots[side] = account.submit(side, touch, params.qty, POST_ONLY) + 1

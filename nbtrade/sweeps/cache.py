@@ -1,8 +1,8 @@
-"""Results of a sweep kept in a BlockFile: a sweep that was stopped goes on, and one that grows runs what is new.
+"""Rows of sweeps stored in a BlockFile: a stopped sweep resumes, and a larger grid runs only the new sets.
 
     name = "sweep/" + hash(tape's content and rows, strategy's code and values, models)  ->  {column: value} as JSON
 
-The name covers all that a result depends on, so a changed strategy, fee or tape is another result and never an old one.
+The name covers everything a result depends on, so a changed strategy, fee or tape never returns an old result.
 """
 
 import dataclasses
@@ -26,28 +26,28 @@ from nbtrade.tape.tape import Tape
 
 
 class SweepCache:
-    """The rows of a sweep that a BlockFile has, and those it gets.
+    """Stored and new rows of one sweep.
 
-    file : the open BlockFile, or its path, which is then opened and closed here
+    file : an open BlockFile, or its path, which is then opened and closed here
     """
 
     def __init__(self, file: BlockFile | str | os.PathLike[str], strategy: Strategy, options: Mapping[str, Any]) -> None:
         code = fingerprint(strategy.function)
         if code is None:
             raise StrategyError(
-                f"{strategy.name} uses something whose code cannot be told from another version's, so its results cannot be kept. "
+                f"{strategy.name} uses an object whose code cannot be fingerprinted, so a stored result could be out of date. "
                 "Leave store= out, or use plain functions, numbers and arrays in it."
             )
         self.owns_file = not isinstance(file, BlockFile)
         self.blocks = file if isinstance(file, BlockFile) else BlockFile(file)
-        self.common = hash_of((__version__, code, strategy.state, strategy.wakes, strategy.interval, strategy.defaults, dict(options)))
+        self.common = hash_of((__version__, code, *strategy.key, dict(options)))
 
     def name(self, tape: Tape, values: Mapping[str, Any]) -> str:
-        """The name of one set's row on one tape."""
+        """The block name of one set's row on one tape."""
         return "sweep/" + hash_of((self.common, tape.content_hash, tape.start, len(tape), dict(values)))
 
     def get(self, tape: Tape, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """A row, None when it is not there. Raises CorruptBlock when it is not one."""
+        """A stored row, or None. Raises CorruptBlock if the block is not a row of a sweep."""
         name = self.name(tape, values)
         try:
             row = dtypes.parsed(self.blocks.get(name))
@@ -60,11 +60,11 @@ class SweepCache:
         return row
 
     def put(self, tape: Tape, sets: list[dict[str, Any]], rows: list[dict[str, Any]]) -> None:
-        """Keep the rows of these sets."""
+        """Store the rows of these sets."""
         self.blocks.put_many({self.name(tape, one): json.dumps(row).encode() for one, row in zip(sets, rows, strict=True)})
 
     def close(self) -> None:
-        """All that was put is durable."""
+        """Make all stored rows durable."""
         if self.owns_file:
             self.blocks.close()
         else:
@@ -76,12 +76,12 @@ def _not_a_row(name: str, reason: str) -> CorruptBlock:
 
 
 def fingerprints(metrics: Mapping[str, Any]) -> dict[str, str]:
-    """The code of user-defined metrics by name. Raises StrategyError for code that cannot be told from another version's."""
+    """Fingerprints of user-defined metrics by name. Raises StrategyError for code that has no fingerprint."""
     found = {name: fingerprint(_with_used_globals(function)) for name, function in metrics.items()}
     unknown = [name for name, code in found.items() if code is None]
     if unknown:
         raise StrategyError(
-            f"the metric {unknown[0]} uses something whose code cannot be told from another version's, so its results cannot be kept. "
+            f"the metric {unknown[0]} uses an object whose code cannot be fingerprinted, so a stored result could be out of date. "
             "Leave store= out, or use plain functions, numbers and arrays in it."
         )
     return {name: code for name, code in found.items() if code is not None}
@@ -103,7 +103,7 @@ def _with_used_globals(function: Any) -> Any:
 
 
 def feature_keys(strategy: Strategy) -> list[str]:
-    """The features a strategy asks for, as text that says what they are."""
+    """A strategy's features as text that identifies them."""
     from nbtrade.feature.cache import stable_key
 
     return [f"{name}: {stable_key(expression)}" for name, expression in strategy.expressions.items()]

@@ -31,6 +31,7 @@ from nbtrade._numba.jit import JIT
 from nbtrade.schema import ASK, BID, NONE, PRICE_SCALE, RECORD
 from nbtrade.storage.atomic import naming
 from nbtrade.storage.disk import DISK
+from nbtrade.storage.system import sync_file
 from nbtrade.synthetic.kernels import market_model as model
 from nbtrade.times import ns_of
 
@@ -161,7 +162,7 @@ def write_dbn(path: str | os.PathLike[str], n_records: int, *, symbol: str = "SY
         with open(part, "wb") as file:
             _write(file, header, _batches(market, BLOCK), path.suffix == ".zst")
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         os.replace(part, path)
     DISK.sync_folder(path.parent)
     return path

@@ -24,6 +24,7 @@ from nbtrade.schema import COLUMNS
 from nbtrade.storage import lock
 from nbtrade.storage.columns.immutable import NewColumn
 from nbtrade.storage.disk import DISK
+from nbtrade.storage.system import sync_file
 from nbtrade.tape import manifest, tape_folder
 
 
@@ -116,7 +117,7 @@ class TapeWriter:
         with open(self.building / manifest.NAME, "w") as file:
             json.dump(about, file, indent=1)
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         DISK.sync_folder(self.building)
         tape_folder.publish(self.building, self.target, self.replace, self.source)
         self.finished = True

@@ -1,6 +1,6 @@
 """Compare two files of outcomes:  python tests/equivalence/compare.py OLD.json NEW.json
 
-Prints a table of all differences, and exits with 1 if there is any; runs that only one of the files has are differences, too.
+Prints a table of all differences, and exits with 1 if there are any. A run that only one file has is a difference.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def leaves(value, path=""):
-    """{path: value} of all that is no dict or list."""
+    """{path: value} of all values except dicts and lists."""
     if isinstance(value, dict):
         parts = value.items()
     elif isinstance(value, list):
@@ -24,7 +24,7 @@ def differences(old, new):
     found = []
     for name in [*old, *(name for name in new if name not in old)]:
         if name not in old or name not in new:
-            found.append((name, "run", *("there" if name in one else "absent" for one in (old, new))))
+            found.append((name, "run", *("present" if name in one else "absent" for one in (old, new))))
             continue
         a, b = leaves(old[name]), leaves(new[name])
         found.extend((name, key, a.get(key), b.get(key)) for key in {**a, **b} if a.get(key) != b.get(key))

@@ -5,45 +5,42 @@ from strategies_new import is_two_sided
 
 
 @strategy(
-    state=[("enter", "f8"), ("limit", "i8"), ("qty", "i8")],
     wake="100ms",
+    params={"enter": 0.2, "limit": 5, "qty": 1},
     features={
         "ofi": feature.ofi(5).ema("1s"),
         "imbalance": feature.imbalance(),
         "trend": feature.mid().ema("500ms") - feature.mid().ema("5s"),
         "flow": feature.signed_volume().sum("2s"),
     },
-    enter=0.2,
-    limit=5,
-    qty=1,
 )
-def feature_trader(market, features, account, state):
+def feature_trader(market, account, params, features):
     """Takes with flow and imbalance, quotes against the trend; its features are computed for it."""
     if not is_two_sided(market) or not features.trend < 1e9:  # NaN until its window is full
         return
-    if features.imbalance > state.enter and features.flow > 0 and account.position < state.limit:
-        account.submit(BID, market.ask_px, state.qty, IOC)
-    elif features.imbalance < -state.enter and features.flow < 0 and account.position > -state.limit:
-        account.submit(ASK, market.bid_px, state.qty, IOC)
+    if features.imbalance > params.enter and features.flow > 0 and account.position < params.limit:
+        account.submit(BID, market.ask_px, params.qty, IOC)
+    elif features.imbalance < -params.enter and features.flow < 0 and account.position > -params.limit:
+        account.submit(ASK, market.bid_px, params.qty, IOC)
     away = 1 if features.ofi > 0 else 0
-    account.quote(BID, market.bid_px - 1 + away, state.qty if features.trend < 0 and account.position < state.limit else 0)
-    account.quote(ASK, market.ask_px + away, state.qty if features.trend > 0 and account.position > -state.limit else 0)
+    account.quote(BID, market.bid_px - 1 + away, params.qty if features.trend < 0 and account.position < params.limit else 0)
+    account.quote(ASK, market.ask_px + away, params.qty if features.trend > 0 and account.position > -params.limit else 0)
 
 
-@strategy(state=[("column", "i8"), ("level", "f8"), ("limit", "i8"), ("sign", "f8")], wake="event", column=1, limit=3, sign=1.0)
-def column_trader(market, features, account, state):
+@strategy(wake="event", params={"column": 1, "level": 0.0, "limit": 3, "sign": 1.0})
+def column_trader(market, account, params, features):
     """Takes on the sign of one column of a matrix that it is given, by number, at events."""
     if not is_two_sided(market) or account.n_open > 0:
         return
-    value = state.sign * features[state.column]
-    if value > state.level and account.position < state.limit:
+    value = params.sign * features[params.column]
+    if value > params.level and account.position < params.limit:
         account.submit(BID, market.ask_px, 1, IOC)
-    elif value < -state.level and account.position > -state.limit:
+    elif value < -params.level and account.position > -params.limit:
         account.submit(ASK, market.bid_px, 1, IOC)
 
 
-@strategy(state=[("spread", "f8"), ("fast", "f8"), ("n", "i8"), ("limit", "i8")], wake="top", features=("fast", "spread"), limit=4)
-def named_trader(market, features, account, state):
+@strategy(wake="top", params={"limit": 4}, state={"spread": 0.0, "fast": 0.0, "n": 0}, features=("fast", "spread"))
+def named_trader(market, account, params, state, features):
     """Quotes around one named column of a matrix that it is given, by the width of another."""
     if not is_two_sided(market) or not features.fast < 1e9:
         return
@@ -51,8 +48,8 @@ def named_trader(market, features, account, state):
     state.spread += features.spread
     state.fast = features.fast
     half = state.spread / state.n / 2
-    account.quote(BID, min(int(features.fast - half), market.ask_px - 1), 1 if account.position < state.limit else 0)
-    account.quote(ASK, max(int(features.fast + half) + 1, market.bid_px + 1), 1 if account.position > -state.limit else 0)
+    account.quote(BID, min(int(features.fast - half), market.ask_px - 1), 1 if account.position < params.limit else 0)
+    account.quote(ASK, max(int(features.fast + half) + 1, market.bid_px + 1), 1 if account.position > -params.limit else 0)
 
 
 MATRICES = {  # columns for runs that are given a matrix

@@ -1,11 +1,11 @@
-"""What is kept of a run, and the command line that both `run_old.py` and `run_new.py` have. Nothing here knows an API of nbtrade.
+"""Outcomes of runs, and the command line shared by `run_old.py` and `run_new.py`. Nothing here depends on the API of nbtrade.
 
     run(scenario, days) -> outcome    of a run:   {"n_wakes", "instruments": [{"fills", "n_fills", "cash", "position", ...}]}
                                       of a sweep: {"rows", "n_sets", "n_fills", "position"}
 
 `fills` is the SHA-256 of the fills' bytes in order, column by column, with the dtypes of FILLS; `orders` (by id) and `equity` (by time)
-are made the same way. `cash` is in tick-lots. A sweep's `rows` is the hash of all sets' n_fills, position and net_pnl; the sums next to
-it say where to look.
+are made the same way. `cash` is in tick-lots. A sweep's `rows` is the hash of n_fills, position and net_pnl of all sets; the sums next to
+it help to find a difference.
 """
 
 import hashlib
@@ -37,12 +37,12 @@ def digest(columns, dtypes):
 
 
 def number(value):
-    """A float that JSON takes and that equals itself."""
+    """A float for JSON; None for NaN, so that it equals itself."""
     return None if math.isnan(value) else float(value)
 
 
 def instrument_outcome(fills, orders, equity, cash, position, net_pnl):
-    """What is kept of one instrument of a run. fills, orders, equity : name -> array"""
+    """The outcome of one instrument of a run. fills, orders, equity : name -> array"""
     return {
         "fills": digest(fills, FILLS),
         "n_fills": len(fills["ts"]),
@@ -56,7 +56,7 @@ def instrument_outcome(fills, orders, equity, cash, position, net_pnl):
 
 
 def sweep_outcome(n_fills, position, net_pnl):
-    """What is kept of a sweep: one value for each set, in order."""
+    """The outcome of a sweep. Arguments: one value per set, in order."""
     rows = {"n_fills": n_fills, "position": position, "net_pnl": net_pnl}
     return {
         "rows": digest(rows, {"n_fills": "<i8", "position": "<i8", "net_pnl": "<f8"}),
@@ -80,7 +80,7 @@ def day_arguments(day):
 
 
 def is_there(scenario):
-    """False for a run on real data where they are absent."""
+    """False for a run on real data that is not available."""
     return all((REAL_DATA / REAL[day]).exists() for day in scenario["data"]["days"] if day in REAL)
 
 
@@ -118,7 +118,7 @@ class Days:
         return self.tapes[day]
 
     def hashes(self):
-        """SHA-256 of the records of the synthetic days made so far: other days explain other fills."""
+        """SHA-256 of the records of the synthetic days made so far: different days explain different fills."""
         found = {}
         for day in DAYS:
             suffix, arguments = day_arguments(day)
@@ -156,7 +156,7 @@ def main(run, new_days):
         days = new_days(folder)
         for name, scenario in chosen.items():
             if not is_there(scenario):
-                print(f"skipped, its data are absent: {name}")
+                print(f"skipped, its data are not available: {name}")
                 continue
             begin = time.perf_counter()
             found[name] = run(scenario, days)

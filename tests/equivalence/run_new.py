@@ -26,6 +26,7 @@ from scenarios import DAYS
 
 SHIPPED = (market_maker, avellaneda_stoikov, glft, imbalance_taker, queue_joiner, twap, vwap, pairs_hedge)
 OWN = {**vars(strategies_new), **vars(feature_strategies_new)}
+SWEEP = {"sample": 0, "max_orders": 16}  # as recorded
 STRATEGIES = {one.name: one for one in (*SHIPPED, *OWN.values()) if isinstance(one, nt.Strategy)}
 
 
@@ -100,7 +101,8 @@ def data_of(scenario, days):
 def outcome_of(result):
     """What is kept of a Result."""
     account = result.account
-    records = result.fill_rows, result.order_rows, result.sample_rows
+    orders = {**{name: result.order_rows[name] for name in result.order_rows.dtype.names}, "ahead_first": result.order_rows["ahead"]}
+    records = result.fill_rows, orders, result.sample_rows
     return instrument_outcome(*records, account["cash"], account["position"], result.summary["net_pnl"])
 
 
@@ -109,9 +111,9 @@ def run(scenario, days):
     strategy, data, options = STRATEGIES[scenario["strategy"]], data_of(scenario, days), options_of(scenario, days)
     params = scenario.get("params", {})
     if scenario["kind"] == "sweep":
-        table = nt.sweep(data, strategy.with_(**params), scenario["sets"], progress=False, **options)
+        table = nt.sweep(data, strategy, scenario["sets"], params=params, **{**SWEEP, **options})
         return sweep_outcome(table["n_fills"].to_numpy(), table["position"].to_numpy(), table["net_pnl"].to_numpy())
-    result = nt.backtest(data, strategy, **options, **params)
+    result = nt.backtest(data, strategy, params=params, **options)
     results = list(result.values()) if isinstance(result, dict) else [result]
     return {"n_wakes": results[0].n_wakes, "instruments": [outcome_of(one) for one in results]}
 

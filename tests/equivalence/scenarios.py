@@ -1,4 +1,4 @@
-"""The runs whose results must never change, as plain data that knows no API.
+"""The runs whose results must never change, as plain data that is independent of the API.
 
     SCENARIOS   name -> {"kind", "data", "strategy", ...}        DAYS   name -> arguments of a synthetic day
 
@@ -8,12 +8,12 @@ data       {"form": "tape" | "source" | "sequence" | "instruments", "days": [nam
 strategy   one that nbtrade ships, or one of `strategies_old.py` and `strategies_new.py`
 params     initial values of parameters
 latency    {"kind": "constant", "entry", "response", "feed"}, {"kind": "random", means and seed} or {"kind": "measured", samples}
-fees, risk, instrument   the fields that are not as by default; `per_instrument` marks {name of day: fields}
+fees, risk, instrument   the fields that differ from the defaults; `per_instrument` marks {name of day: fields}
 matrix     {"columns": name in MATRICES, "sample"}: the run is given this matrix
 sets       of a sweep: {field: values} for all combinations, or [{field: value}]
 options    sample, max_orders, fill_rule, at_close, start, end, and of sweeps block and workers. Times are seconds since the day's `start`
 
-Every run that trades has other fills than all others, so that no two can be mixed up. QUICK has a third of them, of every sort.
+No two runs that trade have the same fills, so none can be mixed up. QUICK has a third of them, some of every kind.
 """
 
 import itertools
@@ -22,7 +22,7 @@ from typing import Any
 MONDAY = 1_736_173_800  # seconds since the epoch, 2025-01-06 14:30 UTC
 DAY_SECONDS = 86_400
 
-# `then`: after 30 s the feed begins again, as after a failure, with a clear, a snapshot and another day of these arguments.
+# `then`: after 30 s the feed restarts, as after a failure, with a clear, a snapshot and another day with these arguments.
 DAYS: dict[str, dict[str, Any]] = {
     "calm": {"n_records": 40_000, "seed": 1, "live_orders": 300},
     "busy": {"n_records": 60_000, "seed": 2, "live_orders": 1000},
@@ -148,7 +148,7 @@ add(
 add("named_trader", "named_trader", "busy", matrix={"columns": "basic", "sample": "event"}, latency=MS)
 add("named_trader far away", "named_trader", "thin", matrix={"columns": "basic", "sample": "10ms"}, latency=SLOW)
 
-# --- terms: latency, fill rules, fees, risk, the instrument ---------------------------------------------------------
+# --- models: latency, fill rules, fees, risk, the instrument ---------------------------------------------------------
 for _rule in ("optimistic", "conservative"):
     add(f"market_maker {_rule}", "market_maker", "deep", params={"half_spread": 0.0, "qty": 2}, fill_rule=_rule, latency=MS)
     add(f"ladder {_rule}", "ladder", "calm", fill_rule=_rule, latency=MS)

@@ -35,82 +35,72 @@ def is_two_sided(market):
     return market.bid_px != UNDEF_PRICE and market.ask_px != UNDEF_PRICE and market.bid_px < market.ask_px
 
 
-@strategy(
-    state=[("n", "i8"), ("qty", "i8"), ("away", "i8"), ("limit", "i8"), ("every", "i8")], wake="50ms", qty=2, away=1, limit=8, every=40
-)
-def order_types(market, features, account, state):
+@strategy(wake="50ms", params={"qty": 2, "away": 1, "limit": 8, "every": 40}, state={"n": 0})
+def order_types(market, account, params, state):
     """One order of each type in turn, sides alternating; everything is cancelled now and then."""
     if not is_two_sided(market):
         return
     n = state.n
     state.n += 1
     side = BID if n // 6 % 2 == 0 else ASK
-    if account.position >= state.limit:
+    if account.position >= params.limit:
         side = ASK
-    elif account.position <= -state.limit:
+    elif account.position <= -params.limit:
         side = BID
     near, far, out = (market.bid_px, market.ask_px, -1) if side == BID else (market.ask_px, market.bid_px, 1)
     step = n % 6
     if step == 0:
-        account.submit(side, near, state.qty, LIMIT)
+        account.submit(side, near, params.qty, LIMIT)
     elif step == 1:
-        account.submit(side, near + out * state.away, state.qty, DAY)
+        account.submit(side, near + out * params.away, params.qty, DAY)
     elif step == 2:
-        account.submit(side, near, state.qty, POST_ONLY)
+        account.submit(side, near, params.qty, POST_ONLY)
     elif step == 3:
-        account.submit(side, far, state.qty, IOC)
+        account.submit(side, far, params.qty, IOC)
     elif step == 4:
-        account.submit(side, far, 3 * state.qty, FOK)
+        account.submit(side, far, 3 * params.qty, FOK)
     else:
         account.market(side, 1)
-    if n % state.every == state.every - 1:
+    if n % params.every == params.every - 1:
         account.cancel_all()
 
 
-@strategy(
-    state=[("levels", "i8"), ("step", "i8"), ("qty", "i8"), ("limit", "i8"), ("drift", "i8"), ("slots", "i8", (2, 6)), ("n_moved", "i8")],
-    wake="100ms",
-    levels=3,
-    step=2,
-    qty=2,
-    limit=20,
-    drift=1,
-)
-def ladder(market, features, account, state):
+@strategy(wake="100ms", params={"levels": 3, "step": 2, "qty": 2, "limit": 20, "drift": 1}, state={"slots": "(2,6)i8", "n_moved": 0})
+def ladder(market, account, params, state):
     """Orders at several prices a side, kept in an array: moved by `replace` when the touch leaves them, cancelled beyond the limit."""
     if not is_two_sided(market):
         return
     for side in range(2):
         touch, out = (market.bid_px, -1) if side == BID else (market.ask_px, 1)
         held = account.position if side == BID else -account.position
-        for level in range(state.levels):
+        for level in range(params.levels):
             slot = state.slots[side, level] - 1
-            px = touch + out * level * state.step
+            px = touch + out * level * params.step
             if not account.is_open(slot):
-                is_full = held + (account.open_bid if side == BID else account.open_ask) + state.qty > state.limit
-                state.slots[side, level] = 0 if is_full else account.submit(side, px, state.qty, LIMIT) + 1
+                is_full = held + (account.open_bid if side == BID else account.open_ask) + params.qty > params.limit
+                state.slots[side, level] = 0 if is_full else account.submit(side, px, params.qty, LIMIT) + 1
                 continue
             own = account.order(slot)
             if own.cancelling != 0:
                 continue
-            if held >= state.limit:
+            if held >= params.limit:
                 account.cancel(slot)
-            elif abs(own.requested_px - px) > state.drift:
-                state.n_moved += account.replace(slot, px, own.filled + state.qty)
+            elif abs(own.requested_px - px) > params.drift:
+                state.n_moved += account.replace(slot, px, own.filled + params.qty)
 
 
-@strategy(state=[("edge", "i8"), ("qty", "i8"), ("limit", "i8"), ("n", "i8")], wake="event", edge=0, qty=1, limit=5)
-def event_quoter(market, features, account, state):
+@strategy(wake="event", params={"edge": 0, "qty": 1, "limit": 5}, state={"n": 0})
+def event_quoter(market, account, params, state):
     """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
     state.n += market.wake & EVENT_END
     if not is_two_sided(market):
         return
-    account.quote(BID, market.bid_px - state.edge, state.qty if account.position < state.limit else 0)
-    account.quote(ASK, market.ask_px + state.edge, state.qty if account.position > -state.limit else 0)
+    account.quote(BID, market.bid_px - params.edge, params.qty if account.position < params.limit else 0)
+    account.quote(ASK, market.ask_px + params.edge, params.qty if account.position > -params.limit else 0)
 
 
-@strategy(state=[("ratio", "f8"), ("qty", "i8"), ("limit", "i8"), ("n_top", "i8")], wake="top", ratio=2.0, qty=1, limit=4)
-def top_joiner(market, features, account, state):
+@strategy(wake="top", params={"ratio": 2.0, "qty": 1, "limit": 4}, state={"n_top": 0})
+def top_joiner(market, account, params, state):
     """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
     state.n_top += 1 if market.wake & TOP else 0
     if not is_two_sided(market):
@@ -119,43 +109,36 @@ def top_joiner(market, features, account, state):
         account.cancel_all()
         return
     if account.n_open >= 2:
-        is_bid_heavy, is_ask_heavy = market.bid_qty > state.ratio * market.ask_qty, market.ask_qty > state.ratio * market.bid_qty
+        is_bid_heavy, is_ask_heavy = market.bid_qty > params.ratio * market.ask_qty, market.ask_qty > params.ratio * market.bid_qty
         if (is_bid_heavy and account.open_ask > 0) or (is_ask_heavy and account.open_bid > 0):
             account.cancel_all()
         return
     if market.bid_qty * market.bid_orders >= market.ask_qty * market.ask_orders:
-        if account.position + account.open_bid < state.limit:
-            account.submit(BID, market.bid_px, state.qty, POST_ONLY)
-    elif account.position - account.open_ask > -state.limit:
-        account.submit(ASK, market.ask_px, state.qty, POST_ONLY)
+        if account.position + account.open_bid < params.limit:
+            account.submit(BID, market.bid_px, params.qty, POST_ONLY)
+    elif account.position - account.open_ask > -params.limit:
+        account.submit(ASK, market.ask_px, params.qty, POST_ONLY)
 
 
-@strategy(
-    state=[("least", "i8"), ("limit", "i8"), ("gap", "i8"), ("volume", "i8"), ("events", "i8")], wake="trade", least=3, limit=6, gap=20
-)
-def trade_follower(market, features, account, state):
+@strategy(wake="trade", params={"least": 3, "limit": 6, "gap": 20}, state={"volume": 0, "events": 0})
+def trade_follower(market, account, params, state):
     """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
     if market.wake & TRADES == 0 or not is_two_sided(market) or market.last_side < 0:
         return
-    if market.last_qty < state.least or market.n_events - state.events < state.gap:
+    if market.last_qty < params.least or market.n_events - state.events < params.gap:
         return
     state.events = market.n_events
     side = market.last_side
     lots = 1 + (market.volume - state.volume) % 3
     state.volume = market.volume
-    if side == BID and account.position < state.limit:
+    if side == BID and account.position < params.limit:
         account.submit(BID, max(market.last_px, market.ask_px), lots, IOC)
-    elif side == ASK and account.position > -state.limit:
+    elif side == ASK and account.position > -params.limit:
         account.submit(ASK, min(market.last_px, market.bid_px), lots, FOK)
 
 
-@strategy(
-    state=[("profit", "i8"), ("qty", "i8"), ("counts", "i8", 8), ("n_sent", "i8")],
-    wake=("start", "end", "ack", "fill", "200ms"),
-    profit=1,
-    qty=1,
-)
-def reporter(market, features, account, state):
+@strategy(wake=("start", "end", "ack", "fill", "200ms"), params={"profit": 1, "qty": 1}, state={"counts": "(8,)i8", "n_sent": 0})
+def reporter(market, account, params, state):
     """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
@@ -165,35 +148,35 @@ def reporter(market, features, account, state):
     if not is_two_sided(market):
         return
     if market.wake & START:
-        account.submit(BID, market.bid_px, state.qty, DAY)
+        account.submit(BID, market.bid_px, params.qty, DAY)
     if market.wake & OWN_FILL and account.position != 0:
         if account.position > 0 and account.open_ask < account.position:
-            account.submit(ASK, market.bid_px + state.profit, account.position - account.open_ask, LIMIT)
+            account.submit(ASK, market.bid_px + params.profit, account.position - account.open_ask, LIMIT)
         elif account.position < 0 and account.open_bid < -account.position:
-            account.submit(BID, market.ask_px - state.profit, -account.position - account.open_bid, LIMIT)
+            account.submit(BID, market.ask_px - params.profit, -account.position - account.open_bid, LIMIT)
     if market.wake & OWN_ACK:
         state.n_sent += 1
     if market.wake & TIMER:
         if account.n_open == 0 and account.position == 0:
-            account.submit(state.n_sent % 2, market.bid_px if state.n_sent % 2 == BID else market.ask_px, state.qty, POST_ONLY)
+            account.submit(state.n_sent % 2, market.bid_px if state.n_sent % 2 == BID else market.ask_px, params.qty, POST_ONLY)
         elif state.counts[0] % 10 == 0:
             account.cancel_all()
         if state.counts[0] % 25 == 0:
             account.flatten()
 
 
-@strategy(state=[("hold", "i8"), ("most", "i8"), ("n", "i8"), ("n_flat", "i8"), ("n_refused", "i8")], wake="100ms", hold=7, most=4)
-def flattener(market, features, account, state):
+@strategy(wake="100ms", params={"hold": 7, "most": 4}, state={"n": 0, "n_flat": 0, "n_refused": 0})
+def flattener(market, account, params, state):
     """Builds a position by market orders and quotes, then gives it all back; asks for things that are refused, too."""
     n = state.n
     state.n += 1
     if not is_two_sided(market):
         return
-    if n % state.hold == state.hold - 1:
+    if n % params.hold == params.hold - 1:
         state.n_flat += account.flatten() >= 0
         return
-    side = n // state.hold % 2
-    if abs(account.position) < state.most:
+    side = n // params.hold % 2
+    if abs(account.position) < params.most:
         account.market(side, 1 + n % 2)
     account.quote(1 - side, market.ask_px if side == BID else market.bid_px, 1)
     if n % 5 == 0:
@@ -202,24 +185,19 @@ def flattener(market, features, account, state):
         state.n_refused = account.n_refused
 
 
-@strategy(
-    state=[("rng", "i8"), ("spread", "f8"), ("limit", "i8"), ("bias", "f8"), ("n", "i8")],
-    wake="40ms",
-    rng=7,
-    spread=2.0,
-    limit=15,
-    bias=0.5,
-)
-def gambler(market, features, account, state):
+@strategy(wake="40ms", params={"rng": 7, "spread": 2.0, "limit": 15, "bias": 0.5}, state={"rng": 0, "n": 0})
+def gambler(market, account, params, state):
     """Whatever chance says: side, price, lots and type of new orders, replaces and cancels of any slot."""
     if not is_two_sided(market):
         return
+    if state.n == 0:
+        state.rng = params.rng
     state.n += 1
     what = uniform(state)
-    side = BID if uniform(state) < state.bias else ASK
-    if (account.position if side == BID else -account.position) >= state.limit:
+    side = BID if uniform(state) < params.bias else ASK
+    if (account.position if side == BID else -account.position) >= params.limit:
         side = 1 - side
-    px = round((market.bid_px + market.ask_px) / 2 + state.spread * normal(state))
+    px = round((market.bid_px + market.ask_px) / 2 + params.spread * normal(state))
     qty = 1 + int(5 * uniform(state))
     slot = int(account.capacity * uniform(state))
     if what < 0.4:
@@ -249,14 +227,8 @@ def gambler(market, features, account, state):
 N_MIDS = 32
 
 
-@strategy(
-    state=[("mids", "f8", N_MIDS), ("seen", "u1", 16), ("short", "i8"), ("band", "f8"), ("limit", "i8"), ("n", "i8")],
-    wake=("100ms", "fill"),
-    short=5,
-    band=1.0,
-    limit=4,
-)
-def remembering(market, features, account, state):
+@strategy(wake=("100ms", "fill"), params={"short": 5, "band": 1.0, "limit": 4}, state={"mids": f"({N_MIDS},)f8", "seen": "(16,)u1", "n": 0})
+def remembering(market, account, params, state):
     """Two moving averages over an array of mids: takes when they cross, sells the position back by a quote."""
     if not is_two_sided(market):
         return
@@ -268,37 +240,26 @@ def remembering(market, features, account, state):
     fast, slow = 0.0, 0.0
     for i in range(N_MIDS):
         slow += state.mids[i] / N_MIDS
-        if i < state.short:
-            fast += state.mids[(state.n - 1 - i) % N_MIDS] / state.short
-    if fast > slow + state.band and account.position < state.limit:
+        if i < params.short:
+            fast += state.mids[(state.n - 1 - i) % N_MIDS] / params.short
+    if fast > slow + params.band and account.position < params.limit:
         account.market(BID, 1)
-    elif fast < slow - state.band and account.position > -state.limit:
+    elif fast < slow - params.band and account.position > -params.limit:
         account.market(ASK, 1)
     account.quote(ASK, market.ask_px, max(account.position, 0))
     account.quote(BID, market.bid_px, max(-account.position, 0))
 
 
 @strategy(
-    state=[
-        ("most_ahead", "i8"),
-        ("least_behind", "i8"),
-        ("depth", "i8"),
-        ("limit", "i8"),
-        ("slots", "i8", 2),
-        ("n_left", "i8"),
-        ("told", "i8"),
-    ],
     wake=("20ms", "trade"),
-    most_ahead=40,
-    least_behind=1,
-    depth=4,
-    limit=4,
+    params={"most_ahead": 40, "least_behind": 1, "depth": 4, "limit": 4},
+    state={"slots": "(2,)i8", "n_left": 0, "told": 0},
 )
-def queue_reader(market, features, account, state):
+def queue_reader(market, account, params, state):
     """Reads the book in depth and its places in queues, and stays, leaves or makes its order smaller by what it reads."""
     if not is_two_sided(market):
         return
-    weight = market.depth(BID, state.depth) - market.depth(ASK, state.depth)
+    weight = market.depth(BID, params.depth) - market.depth(ASK, params.depth)
     for side in range(2):
         slot = state.slots[side] - 1
         px = market.level(side, 1)
@@ -311,52 +272,46 @@ def queue_reader(market, features, account, state):
                 if own.requested_px != touch and own.requested_px != px:
                     account.cancel(slot)
                     state.n_left += 1
-                elif ahead > state.most_ahead and behind < state.least_behind:
+                elif ahead > params.most_ahead and behind < params.least_behind:
                     account.replace(slot, touch, own.filled + own.known_leaves)
                 elif own.known_leaves > 1 and ahead < 5:
                     account.replace(slot, own.requested_px, own.filled + own.known_leaves - 1)  # keeps its place
             continue
         held = account.position if side == BID else -account.position
-        if held >= state.limit or px == UNDEF_PRICE:
+        if held >= params.limit or px == UNDEF_PRICE:
             continue
         is_favoured = weight > 0 if side == BID else weight < 0
-        wanted = touch if is_favoured and market.qty_at(side, touch) < state.most_ahead else px
+        wanted = touch if is_favoured and market.qty_at(side, touch) < params.most_ahead else px
         if market.orders_at(side, wanted) > 0:
             state.slots[side] = account.submit(side, wanted, 3, LIMIT) + 1
 
 
-@strategy(
-    state=[("target", "f8"), ("stop", "f8"), ("qty", "i8"), ("most_refused", "i8"), ("n_stops", "i8")],
-    wake=("100ms", "fill"),  # not "ack": without delay its own cancels would wake it for ever
-    target=2.0,
-    stop=3.0,
-    qty=2,
-    most_refused=1000,
-)
-def bookkeeper(market, features, account, state):
+# no "ack" wakes: without delay its own cancels would wake it for ever
+@strategy(wake=("100ms", "fill"), params={"target": 2.0, "stop": 3.0, "qty": 2, "most_refused": 1000}, state={"n_stops": 0})
+def bookkeeper(market, account, params, state):
     """Quotes, and closes by what its own books say: average price, cash, realised profit, open lots and refusals."""
-    if not is_two_sided(market) or account.n_refused > state.most_refused:
+    if not is_two_sided(market) or account.n_refused > params.most_refused:
         return
     mid = (market.bid_px + market.ask_px) / 2
     if account.position != 0:
         gain = (mid - account.average_px) * (1 if account.position > 0 else -1)
         worth = account.cash + account.position * mid
-        if gain <= -state.stop or (worth < 0 and account.realised < 0 and abs(account.position) > 3 * state.qty):
+        if gain <= -params.stop or (worth < 0 and account.realised < 0 and abs(account.position) > 3 * params.qty):
             state.n_stops += 1
             account.flatten()
             return
-        if gain >= state.target and account.n_open < 3:
+        if gain >= params.target and account.n_open < 3:
             account.submit(ASK if account.position > 0 else BID, market.bid_px if account.position > 0 else market.ask_px, 1, IOC)
-    if account.open_bid < state.qty:
-        account.submit(BID, market.bid_px, state.qty - account.open_bid, LIMIT)
-    if account.open_ask < state.qty:
-        account.submit(ASK, market.ask_px, state.qty - account.open_ask, LIMIT)
+    if account.open_bid < params.qty:
+        account.submit(BID, market.bid_px, params.qty - account.open_bid, LIMIT)
+    if account.open_ask < params.qty:
+        account.submit(ASK, market.ask_px, params.qty - account.open_ask, LIMIT)
     if account.n_open > 6:
         account.cancel_all()
 
 
-@strategy(state=[("qty", "i8"), ("limit", "i8"), ("n", "i8"), ("lots", "i8", 4)], wake=("100ms", "top"), qty=1, limit=6)
-def everywhere(market, features, account, state):
+@strategy(wake=("100ms", "top"), params={"qty": 1, "limit": 6}, state={"n": 0, "lots": "(4,)i8"})
+def everywhere(market, account, params, state):
     """Quotes on every instrument of the run and moves lots from the longest to the shortest by market orders."""
     longest, shortest = 0, 0
     for i in range(market.n_instruments):
@@ -367,9 +322,9 @@ def everywhere(market, features, account, state):
         if mine.position < account.on(shortest).position:
             shortest = i
         if is_two_sided(there):
-            mine.quote(BID, there.bid_px, state.qty if mine.position < state.limit else 0)
-            mine.quote(ASK, there.ask_px, state.qty if mine.position > -state.limit else 0)
+            mine.quote(BID, there.bid_px, params.qty if mine.position < params.limit else 0)
+            mine.quote(ASK, there.ask_px, params.qty if mine.position > -params.limit else 0)
     state.n += 1
-    if account.on(longest).position - account.on(shortest).position > state.limit and account.n_open < 8:
+    if account.on(longest).position - account.on(shortest).position > params.limit and account.n_open < 8:
         account.on(longest).market(ASK, 1)
         account.on(shortest).market(BID, 1)

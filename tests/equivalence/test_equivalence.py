@@ -1,6 +1,6 @@
-"""Every run gives what it gave at the reference commit: the same fills, orders, equity, cash and position, byte for byte.
+"""Every run gives the same result as at the reference commit: fills, orders, equity, cash and position, byte for byte.
 
-`golden.json` was made there by run_old.py (x86-64 Linux). A third of the runs is always tested, the others with the marker `minute`.
+`golden.json` was written there by run_old.py (x86-64 Linux). A third of the runs are always tested, the others with the marker `minute`.
 """
 
 import json
@@ -18,13 +18,13 @@ GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text())
 
 @pytest.fixture(scope="module")
 def days(tmp_path_factory):
-    """Days, each made when a run needs it first."""
+    """Days, each made on first use."""
     return new_days(tmp_path_factory.mktemp("days"))
 
 
 @pytest.mark.parametrize("name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.minute) for name in SCENARIOS])
 def test_same_outcome(name, days):
-    """A run's outcome is the recorded one, and so are the records that it ran on."""
+    """The outcome of a run, and the records it ran on, equal the recorded ones."""
     if not is_there(SCENARIOS[name]):
         pytest.skip("real data absent (set NBTRADE_TEST_DATA to their folder)")
     outcome = json.loads(json.dumps(run(SCENARIOS[name], days)))
@@ -34,13 +34,13 @@ def test_same_outcome(name, days):
 
 
 def fills_of(outcome):
-    """(number of fills, what tells these fills from others)."""
+    """(number of fills, hashes that identify them)."""
     parts = outcome.get("instruments", [outcome])
     return sum(one["n_fills"] for one in parts), tuple(one.get("fills") or one.get("rows") for one in parts)
 
 
-def test_runs_tell_something():
-    """Each run is recorded, nine in ten have more than 20 fills, and no two that trade have the same."""
+def test_runs_are_informative():
+    """Each run is recorded, nine in ten have more than 20 fills, and no two have the same fills."""
     assert list(GOLDEN["scenarios"]) == list(SCENARIOS)
     assert len(SCENARIOS) >= 100
     fills = [fills_of(one) for one in GOLDEN["scenarios"].values()]
@@ -50,8 +50,12 @@ def test_runs_tell_something():
 
 
 def test_comparison_finds_differences():
-    """Another number, a missing run and a new one are all found."""
+    """A changed number, a missing run and a new run are all found."""
     old = {"a": {"n_fills": 1, "instruments": [{"cash": 2}]}, "b": {"n_fills": 3}}
     new = {"a": {"n_fills": 1, "instruments": [{"cash": 5}]}, "c": {"n_fills": 3}}
     assert differences(old, old) == []
-    assert differences(old, new) == [("a", "instruments.0.cash", 2, 5), ("b", "run", "there", "absent"), ("c", "run", "absent", "there")]
+    assert differences(old, new) == [
+        ("a", "instruments.0.cash", 2, 5),
+        ("b", "run", "present", "absent"),
+        ("c", "run", "absent", "present"),
+    ]

@@ -25,6 +25,7 @@ from nbtrade.engine.kernels.clock import local_stop, scan_to_wake
 from nbtrade.engine.kernels.exchange import exchange_until
 from nbtrade.engine.kernels.gateway import deliver_reports, first_waking_report
 from nbtrade.engine.kernels.market import market_at, note_trades, publish_market
+from nbtrade.engine.kernels.recording import close_row, open_row
 from nbtrade.engine.kernels.records import (
     ACCOUNT_BYTES,
     BY_MARKET,
@@ -264,11 +265,20 @@ def wake_accounts(run):
         if bits == 0:
             continue
         market.wake = bits
+        record_at = open_row(run, k) if run.n_record_fields > 0 else run.spare_row_at
         if call_strategy(
-            run.strategy_at, run.market_at, features_at, run.accounts_at + k * ACCOUNT_BYTES, run.states_at + k * run.state_bytes
+            run.strategy_at,
+            run.market_at,
+            run.accounts_at + k * ACCOUNT_BYTES,
+            run.params_at + k * run.params_bytes,
+            run.states_at + k * run.state_bytes,
+            features_at,
+            record_at,
         ):
             run.failed_account = k
             return False
+        if run.n_record_fields > 0:
+            close_row(run, k)
     return True
 
 
@@ -347,6 +357,8 @@ def run(runs, final):
             return NEED_ROOM
         nothing = this.wake > horizon
         if this.n_samples + this.n_accounts * this.n_instruments > this.samples_capacity:
+            return NEED_ROOM
+        if this.n_records + this.n_recorded > this.records_capacity:
             return NEED_ROOM
         ts = exchanges_until(this, instruments, min(this.wake, horizon))
         if ts < 0:

@@ -2,7 +2,7 @@
 
     RUN ──> INSTRUMENT_STATE[instrument] ──> rows of the tape, two books, own orders, message and report rings, logs      all by address
         └─> ACCOUNT[instrument, account] ──> its order slots, its instrument
-        └─> state[account], MARKET[instrument]
+        └─> params[account], state[account], MARKET[instrument], log of recorded rows
 
 An INSTRUMENT_STATE is one instrument in the run: its tape, the exchange's book and ours. An order has two sides in one record: what
 the exchange knows (`state`, `leaves`, `ahead`) and what we know (`status`, `known_leaves`, `requested_*`), which follows when reports
@@ -260,8 +260,18 @@ RUN = np.dtype(
         ("no_features_at", "i8"),  # NaNs
         ("feature_row", "i8"),  # next row not yet known
         ("strategy_at", "i8"),
+        ("params_at", "i8"),
+        ("params_bytes", "i8"),
         ("states_at", "i8"),
         ("state_bytes", "i8"),
+        # what strategies record: rows as in engine/kernels/recording.py
+        ("n_record_fields", "i8"),  # 0: nothing is recorded
+        ("recorded_at", "i8"),  # i8[account]: 1, its rows are kept
+        ("n_recorded", "i8"),  # accounts whose rows are kept
+        ("records_at", "i8"),
+        ("n_records", "i8"),
+        ("records_capacity", "i8"),
+        ("spare_row_at", "i8"),  # the row of accounts whose rows are not kept
     ],
     align=True,
 )

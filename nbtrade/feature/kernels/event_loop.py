@@ -16,7 +16,7 @@ ts_recv <= t and before any later one. Room is checked before anything changes, 
 from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.pointers import i8_at
 from nbtrade._numba.prefetch import prefetch_line
-from nbtrade._numba.records import call_strategy as call
+from nbtrade._numba.records import call_feature as call
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, key_of, level_index
 from nbtrade.book.kernels.pointers import events_at, exchange_book

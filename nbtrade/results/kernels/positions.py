@@ -1,4 +1,4 @@
-"""A position as a trader counts it: average price, what closing parts of it realised, what it is worth."""
+"""Average-cost accounting: average price, realised profit, and value at the mid."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from nbtrade.schema import BID, UNDEF_PRICE
 def realise(fills, realised, average):
     """Average-cost accounting over fills in order of time.
 
-    fills : FILL[n]   realised : f8[n] out: tick-lots realised up to and with each fill   average : f8[n] out: ticks, of what is open
+    fills : FILL[n]   realised : f8[n] out: tick-lots, after each fill   average : f8[n] out: ticks, of the open position
     Same rule as `account.realised` and `account.average_px`, which a strategy sees.
     """
     position, cost, total = 0, 0.0, 0.0

@@ -1,38 +1,37 @@
-"""BlockFile: many named blocks in one file, for what research makes: feature matrices, sweep results, book checkpoints.
+"""`BlockFile`: many named blocks in one file, for feature matrices, sweep results and book checkpoints.
 
     with BlockFile("research.blocks") as blocks:
         blocks.put("features/2025-01-06", matrix, metadata={"columns": names})
-        blocks.flush()                                 # durable from here on; a `with` ends with it too
-        matrix = blocks.get("features/2025-01-06")     # a view of the file, checked
-    BlockFile("research.blocks", mode="r")             # any number of readers, in any process, also while one writes
+        blocks.flush()                                 # durable from here on; leaving the `with` flushes too
+        matrix = blocks.get("features/2025-01-06")     # a view of the file, verified
+    BlockFile("research.blocks", mode="r")             # any number of readers, in any process, even while one process writes
 
     put, delete, rename ->  queue (reads look here first) -> writer thread -> groups: data, one record, one sync
     get, list, scan     <-  index (mapped base, changes over it) <- mapping
 
-The package's docstring has the file's picture, each trick and its weak case. This module is the shell: it checks what it is given,
-makes queued changes of it, and joins the parts.
+The package's docstring shows the file and explains each technique and its weak case. This module is the interface: it validates
+arguments, turns them into queued changes, and connects the parts.
 
 Measured (python benchmarks/blockfile.py, Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 500 durable updates of 4 KiB 3.2 ms
-(SQLite 15, LMDB 7.0), of 256 B 0.91 to 1.1 ms (SQLite 2.4 to 2.8, LMDB 1.0 to 1.15), a third of it the disk. Weak case: after seconds of
-other work, and where the core of the writer thread is the slower one (a shared machine), 1.2 to 1.5 ms; LMDB has no second thread. 500
-verified reads at once of 256 B 0.07 to 0.10 ms (SQLite 1.3 to 1.5, LMDB unverified 0.15 to 0.2), of 4 KiB 0.26 to 0.39 ms (2.2 to 2.9,
-0.45 to 0.62), see bulk_read.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small blocks: put in 7.5 s, opened in 0.3 s, found
-in 4 us at first, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
+(SQLite 15, LMDB 7.0), of 256 B 0.91 to 1.1 ms (SQLite 2.4 to 2.8, LMDB 1.0 to 1.15), a third of it disk time. Weak case: after seconds of
+other work, and where the writer thread runs on the slower core (a shared machine), 1.2 to 1.5 ms; LMDB has no second thread. 500
+verified reads in one call of 256 B 0.07 to 0.10 ms (SQLite 1.3 to 1.5, LMDB unverified 0.15 to 0.2), of 4 KiB 0.26 to 0.39 ms (2.2 to 2.9,
+0.45 to 0.62), see bulk_read.py; one by one 0.19 to 0.27 and 0.43 to 0.62. A million small blocks: put in 7.5 s, opened in 0.3 s, looked
+up in 4 us the first time, listed in 0.3 s, verified in 3.5 s, up to 210 MB of private memory.
 """
 
 import atexit
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from nbtrade.errors import BlockFileError, BlockNotFound
 from nbtrade.storage.blockfile.index import CACHED
-from nbtrade.storage.blockfile.layout import MAX_NAME, PAGE, STEP, Entry, check_name
-from nbtrade.storage.blockfile.layout_batch import Batch, Op, Queued, as_op
+from nbtrade.storage.blockfile.layout import PAGE, STEP, Entry, check_name
+from nbtrade.storage.blockfile.layout_batch import Batch, Op, Queued, as_op, is_plain, parts
 from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.blockfile.repair import corrupt, valid_copy
 from nbtrade.storage.blockfile.session import Session, open_to_read, open_to_write
@@ -42,23 +41,64 @@ from nbtrade.storage.blockfile.whole import FileReader
 from nbtrade.storage.blockfile.writer import WriteQueue
 from nbtrade.storage.disk import DISK, Disk
 
-SNAPSHOT_MAX = 16 << 20  # arrays up to here are copied when they are put; for larger ones `put` waits until they are durable
+SNAPSHOT_MAX = 16 << 20  # larger arrays are not copied: `put` waits until they are durable
 
 
 class BlockFile(FileReader):
-    """Many named blocks in one file.
+    """Many named blocks in one file: a dict of arrays and bytes that is durable, verified and readable while it is being written.
 
-    path     : the file; made when it is not there (mode "a")
-    mode     : "a" reads and writes, one at a time; "r" reads, and follows the commits of whoever writes
-    compress : zstd level for what is put, unless `put` says otherwise; None stores as it is
-    mirror   : keep NAME.mirror, a second copy from which damage is healed; None: as the file had it
-    queue    : changes that may wait;  group: changes that start a commit;  interval: s after which the first of them is committed anyway
-    cached   : names of the base kept in memory
-    step     : bytes by which the file grows, at least
-    verify_writes : read what was committed back from the disk, in the writer's idle time; damage is healed or raised by the next write
-    pool, disk    : buffers and disk operations, to share or to replace them
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file; mode "a" creates it if it does not exist.
+    mode : {"a", "r"}
+        "a" reads and writes, for one object at a time; "r" reads and follows the writer's commits.
+    compress : int, optional
+        Default zstd level for `put`; None stores blocks uncompressed.
+    mirror : bool, optional
+        Keep NAME.mirror, a second copy from which damage is repaired. None keeps the present state of the file.
+    queue, group : int
+        Changes that may wait in memory, and changes that start a commit.
+    interval : float
+        Seconds after which a smaller group is committed anyway.
+    cached : int
+        Names of the base to cache in memory.
+    step : int
+        Bytes by which the file grows, at least.
+    verify_writes : bool
+        Read committed blocks back from the disk when the writer is idle; damage is repaired, or raised by the next write.
+    pool : Pool, optional
+        Buffers, to share between files.
+    disk : Disk, optional
+        File operations; tests replace it to inject faults.
 
-    Raises BlockFileLocked, BlockFileError, CorruptBlock, OSError. Errors of queued changes are raised by the next put, flush or close.
+    Raises
+    ------
+    BlockFileLocked
+        If the file is open for writing elsewhere.
+    BlockFileError, CorruptBlock
+        If it is not a block file, or its catalog is damaged.
+    OSError
+        From the system. Errors of queued changes are raised by the next `put`, `flush` or `close`.
+
+    Notes
+    -----
+    Changes are visible to this object at once, to other processes when their group is committed, and durable after `flush` or `close`.
+    The file format is documented in `nbtrade.storage.blockfile`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nbtrade import BlockFile
+    >>> with BlockFile("research.blocks") as blocks:
+    ...     blocks.put("features/monday", np.eye(2), metadata={"columns": ["imbalance", "spread"]})
+    ...     blocks.put("note", b"first run")
+    >>> blocks = BlockFile("research.blocks", mode="r")
+    >>> blocks.list(), blocks["note"]
+    (['features/monday', 'note'], b'first run')
+    >>> blocks.get("features/monday").shape, blocks.metadata("features/monday")["columns"]
+    ((2, 2), ['imbalance', 'spread'])
+    >>> blocks.close()
     """
 
     def __init__(
@@ -78,7 +118,7 @@ class BlockFile(FileReader):
         disk: Disk = DISK,
     ) -> None:
         if mode not in ("a", "r"):
-            raise ValueError(f'mode is "a" (read and write) or "r" (read), not {mode!r}')
+            raise ValueError(f'mode must be "a" (read and write) or "r" (read), not {mode!r}')
         self.path = Path(path).absolute()
         if self.path.is_dir():
             raise BlockFileError(
@@ -103,10 +143,25 @@ class BlockFile(FileReader):
 
     # --- writing --------------------------------------------------------------------------------------
     def put(self, name: str, value: Any, *, metadata: dict[str, Any] | None = None, compress: int | None = -1) -> None:
-        """Queue a block: bytes (or what has a buffer), or a NumPy array. Reads see it at once, `flush` makes it durable.
+        """Store a block, replacing one of that name. Reads of this object see it at once; `flush` makes it durable.
 
-        The value is copied unless it is `bytes`, so it may be changed afterwards; above 16 MiB it is not copied and `put`
-        returns when it is durable. metadata : JSON;  compress : zstd level, None: as it is, -1: as the file was opened.
+        Parameters
+        ----------
+        name : str
+            1 to 65,535 bytes in UTF-8.
+        value : numpy.ndarray or bytes-like
+            Copied, so it may be changed afterwards; above 16 MiB it is not copied, and `put` returns when it is durable.
+        metadata : dict, optional
+            Anything that JSON can hold.
+        compress : int, optional
+            zstd level; None stores uncompressed, -1 uses the file's default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For a value that is not bytes or an array of plain numbers, or an invalid name.
+        BlockWriteError
+            If an earlier change could not be written.
         """
         level = self.compress if compress == -1 else compress
         if type(value) is bytes and metadata is None and level is None:
@@ -118,11 +173,32 @@ class BlockFile(FileReader):
     def put_many(
         self, blocks: Mapping[str, Any] | Iterable[tuple[str, Any]], *, metadata: dict[str, Any] | None = None, compress: int | None = -1
     ) -> None:
-        """Queue many blocks. Up to `queue` of them (1,000) are one group: after a crash all are there or none."""
+        """Store many blocks. Up to `queue` of them (1,000) form one group, of which a crash leaves all or none.
+
+        Parameters
+        ----------
+        blocks : mapping or iterable of (name, value)
+            Names and values as in `put`.
+        metadata, compress
+            As in `put`, for every block.
+
+        Raises
+        ------
+        TypeError, ValueError, BlockWriteError
+            As `put`.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("many.blocks") as blocks:
+        ...     blocks.put_many({"a": b"1", "b": b"2"})
+        ...     blocks.get_many(["b", "a"])
+        [b'2', b'1']
+        """
         batch = dict(blocks)
         level = self.compress if compress == -1 else compress
-        if metadata is None and level is None and _is_plain(batch):
-            for part in _parts(batch, self.queue_size):
+        if metadata is None and level is None and is_plain(batch):
+            for part in parts(batch, self.queue_size):
                 self._queue().put_batch(part)
             return
         ops: list[Op] = []
@@ -163,7 +239,7 @@ class BlockFile(FileReader):
         return Op(name, data, kind, how, raw, meta, None, rented)
 
     def delete(self, name: str) -> None:
-        """Queue a deletion. Raises BlockNotFound."""
+        """Delete a block; durable after `flush`. Raises BlockNotFound."""
 
         def deletion() -> list[Op]:
             self._existing(name)
@@ -172,27 +248,33 @@ class BlockFile(FileReader):
         self._queue().change(deletion)
 
     def rename(self, old: str, new: str) -> None:
-        """Queue a new name for a block; no data are written. A block of that name is replaced. Raises BlockNotFound."""
+        """Rename a block without writing its data, replacing a block named `new`; durable after `flush`. Raises BlockNotFound."""
         check_name(new)
         self._queue().change(lambda: [self._existing(old)._replace(name=new), Op(old)] if old != new else [])
 
     def _existing(self, name: str) -> Op:
-        """The block `name` as a change that would make it again. The queue's mutex is held."""
+        """A change that would store block `name` again. The caller holds the queue's mutex."""
         queued = self.queued.get(name)
         op = Op(name, link=self.session.find(name)) if queued is None else as_op(name, queued)
         if op.data is None and op.link is None:
-            raise BlockNotFound(f"there is no block {name!r} in {self.path}. `list(prefix)` shows what there is.")
+            raise BlockNotFound(f"{self.path} has no block {name!r}. `list(prefix)` shows the names.")
         return op if op.rented is None else op._replace(data=bytes(op.data), rented=None)
 
     def flush(self) -> None:
-        """Wait until everything that was put is durable. Raises BlockWriteError for changes that could not be written."""
+        """Wait until all changes are durable.
+
+        Raises
+        ------
+        BlockWriteError
+            If changes could not be written: they are dropped, and the message names them. Earlier commits are intact.
+        """
         self._queue().flush()
 
     def _queue(self) -> WriteQueue:
         if self.writer is None:
-            raise BlockFileError(f"{self.path} was opened to read (mode='r'). Open it with mode='a' to write.")
+            raise BlockFileError(f"{self.path} was opened for reading (mode='r'). Open it with mode='a' to write.")
         if self.closed:
-            raise BlockFileError(f"{self.path} was closed. Open it again.")
+            raise BlockFileError(f"{self.path} is closed. Open it again.")
         return self.writer
 
     # --- the writer thread ----------------------------------------------------------------------------
@@ -203,7 +285,7 @@ class BlockFile(FileReader):
             self.unchecked.extend(names)
 
     def _check_some(self) -> bool:
-        """Check one block that was written lately, on the disk. Whether there are more."""
+        """Verify one recently written block on the disk; returns whether more remain."""
         if not self.unchecked:
             return False
         name = self.unchecked.popleft()
@@ -212,10 +294,10 @@ class BlockFile(FileReader):
             self._repair(self.session, name, entry)
         return bool(self.unchecked)
 
-    # --- reading (the rest is BlockReader's) --------------------------------------------------------------
+    # --- reading (the remainder is in BlockReader) --------------------------------------------------------------
     def _current(self) -> Session:
         if self.closed:
-            raise BlockFileError(f"{self.path} was closed. Open it again.")
+            raise BlockFileError(f"{self.path} is closed. Open it again.")
         session = self.session
         if self.mode == "r" and not session.refresh():
             self.session = open_to_read(self.path, self.disk, self.pool, self.cached)
@@ -241,10 +323,9 @@ class BlockFile(FileReader):
 
     # --- the file as a whole --------------------------------------------------------------------------
     def vacuum(self) -> None:
-        """Write all blocks anew, in order, without gaps, to a file that takes this one's place. Arrays over the old one stay good.
+        """Rewrite the file without gaps, blocks in order of their names. Arrays over the old file remain valid.
 
-        Needs room for a second file meanwhile. Raises CorruptBlock, and leaves everything as it was, when a block is damaged and
-        cannot be healed.
+        Needs disk space for a second file in the meantime. Raises CorruptBlock, with nothing changed, if a block is damaged beyond repair.
         """
         self.flush()
         self._in_writer(self._vacuum)
@@ -259,12 +340,12 @@ class BlockFile(FileReader):
             old.close()
 
     def checkpoint(self) -> None:
-        """Write the catalog's base anew, so that the next open has no journal to read. Happens by itself when the journal has grown."""
+        """Rewrite the base of the catalog, so that opening reads no journal. Happens automatically when the journal has grown."""
         self.flush()
         self._in_writer(lambda: self.session.committer and self.session.committer.checkpoint())
 
     def stats(self) -> dict[str, int]:
-        """Counts and sizes; what is counted starts when the file is opened."""
+        """Sizes, and counts since the file was opened."""
         session = self._current()
         catalog, found = session.catalog, {"blocks": len(self), "queued": len(self.queued), "group": session.catalog.group}
         found |= {"file_bytes": os.fstat(session.file.fd).st_size, "base_bytes": catalog.slot.base_size}
@@ -279,7 +360,7 @@ class BlockFile(FileReader):
         return found
 
     def close(self) -> None:
-        """Make everything durable and close. Arrays stay good. Raises what could not be written; it is closed nevertheless."""
+        """Make all changes durable and close; arrays remain valid. Raises as `flush`; the file is closed even then."""
         if self.closed:
             return
         atexit.unregister(self.close)
@@ -297,24 +378,3 @@ class BlockFile(FileReader):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def _is_plain(batch: dict[str, Any]) -> bool:
-    """Whether these are `bytes` under ASCII names, checked without a Python call for each."""
-    if set(map(type, batch.values())) != {bytes}:
-        return not batch
-    try:
-        names = "".join(batch)
-    except TypeError:
-        return False
-    return names.isascii() and "" not in batch and (len(names) <= MAX_NAME or max(map(len, batch)) <= MAX_NAME)
-
-
-def _parts(batch: Batch, most: int) -> Iterator[Batch]:
-    """The batch in parts of so many blocks."""
-    if 0 < len(batch) <= most:
-        yield batch
-        return
-    items = iter(batch.items())
-    while part := dict(islice(items, most)):
-        yield part

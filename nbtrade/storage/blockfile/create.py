@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nbtrade.errors import BlockFileError, BlockFileLocked, CorruptBlock
+from nbtrade.storage import system
 from nbtrade.storage.blockfile import locks
 from nbtrade.storage.blockfile.file import PagedFile
 from nbtrade.storage.blockfile.layout import FIRST_PAGE, MAGIC, OWNER_AT, PAGE, SEGMENT, VERSION, Slot, pack_slot, padded
@@ -118,7 +119,7 @@ def _write_new(file: PagedFile, real: Path, empty: PagedFile | None) -> None:
     try:
         _format(file)
         if empty is not None:
-            os.fchmod(file.fd, stat.S_IMODE(os.fstat(empty.fd).st_mode))
+            system.set_mode(file.fd, stat.S_IMODE(os.fstat(empty.fd).st_mode))
         disk.rename(side, real)
     except BaseException:
         with suppress(OSError):

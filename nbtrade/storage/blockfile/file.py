@@ -13,12 +13,14 @@ from typing import Any
 import xxhash
 
 from nbtrade.errors import BlockFileError
+from nbtrade.storage import system
 from nbtrade.storage.blockfile import locks
 from nbtrade.storage.blockfile.layout import PAGE, STEP, padded
-from nbtrade.storage.blockfile.mapping import map_ahead
 from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.disk import Disk
 
+RESERVED = 1 << 40  # bytes of address space per file: 1 TiB of the 128 that a process has,
+MIN_RESERVED = 1 << 34  # or less where it is limited, down to 16 GiB
 CHECKED = 8 << 20  # bytes at a time
 MANY, COALESCED = 8, 8 << 20  # more buffers than MANY are copied into one first: a small copy is cheaper than its place in a list
 Buffers = Sequence["bytes | bytearray | memoryview"]
@@ -41,14 +43,14 @@ class PagedFile:
         self.disk = disk
         self.readonly = readonly
         self.step = padded(step)
-        self.fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK if readonly else os.O_RDWR | (os.O_CREAT if create else 0))
+        self.fd = disk.open(path, system.READ_ONLY if readonly else os.O_RDWR | (os.O_CREAT if create else 0))
         self.mirror_fd: int | None = None
         status = os.fstat(self.fd)
         if not stat.S_ISREG(status.st_mode):
             disk.close(self.fd)
             raise BlockFileError(f"{path} is a folder, a pipe or a device: a block file is a file. Is the name right?")
         self.n_bytes = status.st_size
-        self.mapped: Any = map_ahead(self.fd)
+        self.mapped: Any = system.map_characters(self.fd, RESERVED, MIN_RESERVED)
         self.view = memoryview(self.mapped).cast("B").toreadonly()
         self.n_extended = 0
         self.n_syncs = 0
@@ -89,7 +91,7 @@ class PagedFile:
         """Fill `buffer` by positional reads; bytes read, fewer at the file's end."""
         done = 0
         while done < len(buffer):
-            n = os.preadv(self.fd, [buffer[done:]], at + done)
+            n = system.read_into_once(self.fd, buffer[done:], at + done)
             if n == 0:
                 break
             done += n
@@ -97,7 +99,7 @@ class PagedFile:
 
     def begin_reading(self, at: int, n: int) -> None:
         """Let the system read n bytes at offset `at` into its cache, waiting for nothing."""
-        os.posix_fadvise(self.fd, at, n, os.POSIX_FADV_WILLNEED)
+        system.read_ahead(self.fd, at, n)
 
     def read_mirror(self, at: int, n: int) -> bytes | None:
         """The mirror's bytes, or None without one."""
@@ -105,7 +107,7 @@ class PagedFile:
 
     def is_on_disk(self, start: int, stop: int, check: int) -> bool:
         """Whether the disk itself has synced bytes with this checksum there: the page cache's copy is dropped first."""
-        os.posix_fadvise(self.fd, start, stop - start, os.POSIX_FADV_DONTNEED)
+        system.drop_cached(self.fd, start, stop - start)
         return self.has(start, stop, check)
 
     def has(self, start: int, stop: int, check: int) -> bool:

@@ -1,10 +1,10 @@
-"""BlockFolder: the interface of BlockFile with one file for each block, for object stores and as a baseline.
+"""`BlockFolder`: the interface of BlockFile with one file per block, for object stores and as a baseline.
 
     FOLDER/features%2F2025-01-06.block      64-byte ROW, name, metadata, stored bytes
 
-Each put is durable when it returns, but for its name: written to a side file, synced, renamed over the old one; `flush` syncs the folder.
-Reads open, read and check one file. Long names are stored under their hash.
-Weak cases: a sync for each block, and no groups.
+Each `put` writes and syncs a side file and renames it over the old one; `flush` syncs the folder, which makes the names durable.
+A read opens, reads and checks one file. Long names are stored under their hash.
+Weak cases: one sync per block, and no atomic groups.
 """
 
 import os
@@ -33,7 +33,30 @@ _SIDE = re.compile(r"\.block\.\d+-\d+\.new$")
 
 
 class BlockFolder:
-    """Blocks as files of a folder, which is made when it is not there. Methods and errors as BlockFile's; there is no single writer."""
+    """Blocks as files in a folder, with the methods and errors of BlockFile. Any number of processes may write.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder; created if it does not exist.
+    compress : int, optional
+        Default zstd level for `put`; None stores blocks uncompressed.
+    disk : Disk, optional
+        File operations; tests replace it to inject faults.
+
+    Raises
+    ------
+    BlockFileError
+        If `path` is a file.
+
+    Examples
+    --------
+    >>> from nbtrade.storage.blockfile.folder import BlockFolder
+    >>> with BlockFolder("blocks") as blocks:
+    ...     blocks.put("features/monday", b"123", metadata={"rows": 3})
+    >>> blocks.list(), blocks["features/monday"], blocks.metadata("features/monday")
+    (['features/monday'], b'123', {'rows': 3})
+    """
 
     def __init__(self, path: str | os.PathLike[str], *, compress: int | None = None, disk: Disk = DISK) -> None:
         self.path = Path(path).absolute()
@@ -51,7 +74,7 @@ class BlockFolder:
 
     # --- writing --------------------------------------------------------------------------------------
     def put(self, name: str, value: Any, *, metadata: dict[str, Any] | None = None, compress: int | None = -1) -> None:
-        """Store a block; durable but for its name, which `flush` makes durable."""
+        """Store a block as `BlockFile.put`. Its bytes are durable on return, its name after `flush`."""
         file = self._file(name)
         data, kind, how, raw, meta = stored_form(value, metadata, self.compress if compress == -1 else compress)
         self._write(file, name.encode(), data, kind, how, raw, meta)
@@ -89,19 +112,19 @@ class BlockFolder:
             raise self._not_found(name) from None
 
     def rename(self, old: str, new: str) -> None:
-        """Give a block a new name, in place of what had it: the file says its own name, so it is written anew."""
+        """Rename a block, replacing a block named `new`. The file contains its name, so it is rewritten. Raises BlockNotFound."""
         entry, data = self._read(old)
         if old != new:
             self._write(self._file(new), new.encode(), data, entry.kind, entry.how, entry.raw, entry.meta)
             self.delete(old)
 
     def flush(self) -> None:
-        """Make names durable."""
+        """Make the names of all blocks durable."""
         self.disk.sync_folder(self.path)
 
     # --- reading --------------------------------------------------------------------------------------
     def _not_found(self, name: str) -> BlockNotFound:
-        return BlockNotFound(f"there is no block {name!r} in {self.path}. `list(prefix)` shows what there is.")
+        return BlockNotFound(f"{self.path} has no block {name!r}. `list(prefix)` shows the names.")
 
     def _read(self, name: str) -> tuple[Entry, bytes]:
         try:
@@ -110,7 +133,7 @@ class BlockFolder:
             raise self._not_found(name) from None
         _, entry = _parsed(content, len(content))
         if entry is None or xxhash.xxh3_64_intdigest(data := content[entry.offset : entry.end]) != entry.check:
-            raise CorruptBlock(f"{self._file(name)}: block {name!r} is not what was written. Put it again, or restore it.", name, 0)
+            raise CorruptBlock(f"{self._file(name)}: block {name!r} is damaged (wrong checksum). Put it again or restore it.", name, 0)
         return entry, data
 
     def get(self, name: str, *, verify: bool = True) -> Any:
@@ -126,16 +149,16 @@ class BlockFolder:
 
     @contextmanager
     def borrow(self, name: str) -> Iterator[memoryview]:
-        """As BlockFile's; nothing is saved here."""
+        """As `BlockFile.borrow`, for the common interface; it allocates."""
         value = self.get(name)
         yield memoryview(value if isinstance(value, bytes) else value.reshape(-1).view("u1")).toreadonly()
 
     def metadata(self, name: str) -> dict[str, Any]:
-        """What was given with `put(..., metadata=...)`, else {}."""
+        """The metadata that was passed to `put`, or {}. Raises BlockNotFound, CorruptBlock."""
         return metadata_of(self._read(name)[0].meta, name)
 
     def info(self, name: str) -> BlockInfo:
-        """As BlockFile's."""
+        """As `BlockFile.info`, except that it reads the block. Raises BlockNotFound, CorruptBlock."""
         entry, _ = self._read(name)
         dtype, shape = shape_of(entry, name) if entry.kind == ARRAY else (None, None)
         return BlockInfo(
@@ -159,11 +182,11 @@ class BlockFolder:
     def scan(self, prefix: str = "", *, read_ahead: bool = True) -> Iterator[tuple[str, Any]]:
         """(name, value) of all blocks, ascending by name."""
         for name in self.list(prefix):
-            with suppress(BlockNotFound):  # deleted meanwhile
+            with suppress(BlockNotFound):  # deleted in the meantime
                 yield name, self.get(name)
 
     def verify(self, prefix: str = "") -> Report:
-        """Read and check everything."""
+        """Read and check all blocks; nothing is repaired. Returns a Report as `BlockFile.verify`."""
         damaged, n_blocks, n_bytes = [], 0, 0
         for file in sorted(self.path.glob("*" + ENDING)):
             content = file.read_bytes()
@@ -176,17 +199,17 @@ class BlockFolder:
         return Report(n_blocks, n_bytes, damaged)
 
     def vacuum(self) -> None:
-        """Remove what interrupted writes left: files with the names of our side files, and no others."""
+        """Remove the side files of interrupted writes, recognised by their names."""
         for left_over in self.path.iterdir():
             if _SIDE.search(left_over.name) and left_over.is_file() and not left_over.is_symlink():
                 self.disk.unlink(left_over)
 
     def stats(self) -> dict[str, int]:
-        """Counts and sizes."""
+        """Number of blocks and bytes of their files."""
         return {"blocks": len(self), "file_bytes": sum(file.stat().st_size for file in self.path.glob("*" + ENDING))}
 
     def close(self) -> None:
-        """Make names durable."""
+        """Make the names of all blocks durable."""
         self.flush()
 
     def __enter__(self) -> Self:
@@ -197,7 +220,7 @@ class BlockFolder:
 
 
 def _parsed(content: bytes, size: int) -> tuple[str, Entry | None]:
-    """Name and entry in a block's file of `size` bytes; no entry when its head is damaged. content : its head, at least."""
+    """Name and entry in a block's file of `size` bytes; the entry is None if the head is damaged. content : at least its head."""
     if len(content) < HEAD:
         return "", None
     fields = ROW_STRUCT.unpack_from(content)
@@ -212,7 +235,7 @@ def _parsed(content: bytes, size: int) -> tuple[str, Entry | None]:
 
 
 def _fits(fields: tuple[int, ...], size: int) -> bool:
-    """Whether an unpacked ROW is that of a block in a file of `size` bytes."""
+    """Whether an unpacked ROW can describe a block in a file of `size` bytes."""
     _, offset, stored, raw, _, _, _, _, name_size, kind, how = fields
     return offset + stored <= size and kind in (BYTES, ARRAY) and name_size > 0 and (how == ZSTD or (how == 0 and raw == stored))
 

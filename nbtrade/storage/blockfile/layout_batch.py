@@ -7,14 +7,15 @@ Large blocks, and small ones that nearly fill their pages, start on pages of the
 of less than a page above. The others stand side by side without gaps. When no free extent takes the whole group, it is cut into pieces.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 import xxhash
 
 from nbtrade.storage.blockfile.allocator import Allocator, Extent
-from nbtrade.storage.blockfile.layout import BYTES, FIRST_PAGE, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry, pages_of
+from nbtrade.storage.blockfile.layout import BYTES, FIRST_PAGE, MAX_NAME, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry, pages_of
 
 OWN_PAGES_MIN = PAGE * 8 // 9  # no smaller block gets pages of its own
 SMALL = 1024  # bytes; smaller blocks are joined before they are written
@@ -180,3 +181,24 @@ def _padded(data: Sequence[Any], pads: list[int]) -> list[Any]:
         if pad:
             buffers.append(_zeros[:pad])
     return buffers
+
+
+def is_plain(batch: dict[str, Any]) -> bool:
+    """Whether all values are `bytes` and all names ASCII, checked without a Python call for each."""
+    if set(map(type, batch.values())) != {bytes}:
+        return not batch
+    try:
+        names = "".join(batch)
+    except TypeError:
+        return False
+    return names.isascii() and "" not in batch and (len(names) <= MAX_NAME or max(map(len, batch)) <= MAX_NAME)
+
+
+def parts(batch: Batch, most: int) -> Iterator[Batch]:
+    """The batch in parts of at most `most` blocks."""
+    if 0 < len(batch) <= most:
+        yield batch
+        return
+    items = iter(batch.items())
+    while part := dict(islice(items, most)):
+        yield part

@@ -1,64 +1,43 @@
-"""Locks on bytes far beyond a file's end: who writes, and which pages readers hold.
+"""Locks on bytes far beyond the end of a block file: one for the writer, one for each page that a reader uses.
 
     2**61             the writer
     2**61 + 1 + page  each page of an extent that a reader has arrays over
 
-They belong to the open file description (F_OFD_*): the kernel frees them when its last descriptor and mapping are gone, however the process
-ends, so there are no stale locks. They need no bytes in the file and no write permission for readers (shared locks), and another
-process can ask for one without taking it. Weak case: a forked child keeps its parent's descriptor, hence the lock, until it
-exits or closes it; network file systems without byte-range locks.
+The system releases them when the last descriptor and mapping of an opening are gone, however the process ends, so there are no
+stale locks. They need no bytes in the file and, for readers (shared locks), no write permission, and another process can test for one
+without taking it. Weak case: a forked child shares its parent's locks until it exits or closes the descriptor; network file systems
+without byte-range locks.
 """
 
-import fcntl
-import struct
+from nbtrade.storage.system import locked_by_others, try_lock_range, unlock_range
 
 WRITER_AT = 1 << 61
 PAGES_AT = WRITER_AT + 1
-_FLOCK = struct.Struct("hhqqi4x")  # type, whence, start, length, pid
-
-
-def _request(kind: int, start: int, n: int) -> bytes:
-    return _FLOCK.pack(kind, 0, start, n, 0)
 
 
 def try_lock(fd: int, start: int, n: int = 1, shared: bool = False) -> bool:
-    """Take the lock of n bytes, at once or not at all; `shared` needs a readable descriptor only."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_RDLCK if shared else fcntl.F_WRLCK, start, n))
-    except BlockingIOError:
-        return False
-    except PermissionError:  # what POSIX allows instead of EAGAIN
-        return False
-    return True
+    """Lock `n` bytes without waiting; returns whether that succeeded. A shared lock needs only a readable descriptor."""
+    return try_lock_range(fd, start, n, shared=shared)
 
 
 def unlock(fd: int, start: int, n: int = 1) -> None:
-    """Give the lock of n bytes back."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, start, n))
+    """Release the lock on `n` bytes."""
+    unlock_range(fd, start, n)
 
 
 def unlock_all(fd: int) -> None:
-    """Give all locks back. Closing the descriptor is not enough: a mapping of the file keeps its description, hence the locks."""
-    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _request(fcntl.F_UNLCK, WRITER_AT, 0))
-
-
-def conflict(fd: int, start: int, n: int) -> tuple[int, int] | None:
-    """(start, n) of a lock on these bytes by another open file description, cut to them; None when there is none."""
-    kind, _, at, length, _ = _FLOCK.unpack(fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _request(fcntl.F_WRLCK, start, n)))
-    if kind == fcntl.F_UNLCK:
-        return None
-    stop = min(at + length, start + n) if length else start + n
-    return max(at, start), stop - max(at, start)
+    """Release all locks. Closing the descriptor does not suffice: a mapping keeps the opening alive, and with it the locks."""
+    unlock_range(fd, WRITER_AT, 0)
 
 
 def is_locked(fd: int, start: int, n: int = 1) -> bool:
-    """Whether any other open file description holds a lock on these bytes."""
-    return conflict(fd, start, n) is not None
+    """Whether any other opening of the file holds a lock on these bytes."""
+    return locked_by_others(fd, start, n) is not None
 
 
 def locked(fd: int, start: int, n: int) -> list[tuple[int, int]]:
-    """All (start, n) among these bytes that others hold locks on."""
-    found = conflict(fd, start, n)
+    """All (start, n) within these bytes that others hold locks on."""
+    found = locked_by_others(fd, start, n)
     if found is None:
         return []
     at, length = found

@@ -1,12 +1,12 @@
-"""Reading blocks: one, many, borrowed, or all in file order. Every byte that is handed out has been checked against its checksum.
+"""Reading blocks: one, many, or borrowed. Every returned byte has been checked against its checksum.
 
-    get    queued? -> index -> bytes at the entry's place -> checksum right? -> value
-                                    |  wrong: another commit has come between (look again), or damage (heal, or raise)
+    get    queued? -> index -> bytes at the entry's offset -> checksum matches? -> value
+                                    |  no: replaced by a commit in between (look up again), or damaged (repair or raise)
 
-No lock is taken, and there is no file position: bytes come from the mapping, or by positional reads. A block that is replaced while it
-is read fails its checksum and is looked up again, so what comes back is always one whole version, current during the call.
+Reading takes no lock and uses no file position: bytes come from the mapping or from positional reads. A block that is replaced while it
+is being read fails its checksum and is looked up again, so `get` always returns one complete version, current during the call.
 
-Speed: see BlockFile. Weak case: arrays are verified as a whole at every `get`; `verify=False` skips it.
+Speed: see BlockFile. Weak case: every `get` of an array verifies all of it; `verify=False` skips that.
 """
 
 import sys
@@ -26,21 +26,21 @@ from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.blockfile.session import Session
 from nbtrade.storage.blockfile.values import metadata_of, shape_of, value_of
 
-MANY = 64  # blocks at once that are read by compiled code: 64 cold ones take 0.8 of the time, 32 as long as one by one
+MANY = 64  # blocks from which compiled code reads them: 64 cold ones take 0.8 of the time, 32 as long as one by one
 
 _hash = xxhash.xxh3_64_intdigest
 _unpack = PLAIN_STRUCT.unpack
 
 
 class BlockInfo(NamedTuple):
-    """What is known about a block without reading it. size : bytes;  stored : of them in the file, after compression."""
+    """Properties of a block known without reading it. size : bytes;  stored : bytes in the file, after compression."""
 
     size: int
     stored: int
     compressed: bool
     dtype: "np.dtype | None"
     shape: tuple[int, ...] | None
-    queued: bool  # not committed yet: the next two say nothing
+    queued: bool  # not committed yet: the next two are meaningless
     group: int  # number of the commit that wrote it
     offset: int  # in the file
 
@@ -48,31 +48,31 @@ class BlockInfo(NamedTuple):
 class BlockReader:
     """The reading half of BlockFile."""
 
-    session: Session  # the file as it is now; a vacuum replaces it
+    session: Session  # the current file; a vacuum replaces it
     queued: dict[str, Queued]  # newest change of each name that is not committed yet
     pool: Pool
-    follows: bool  # `session` has to be asked for by `_current`: a reader, or closed
+    follows: bool  # call `_current` for the session: a reader, or closed
 
     def _current(self) -> Session:
-        """The file as it is now, with what other processes committed. Raises BlockFileError when it was closed."""
+        """The session, updated with the commits of other processes. Raises BlockFileError if it is closed."""
         raise NotImplementedError
 
     def _repair(self, session: Session, name: str, entry: Entry) -> bytes:
-        """A valid copy of a damaged block's stored bytes. Raises CorruptBlock when there is none."""
+        """A valid copy of a damaged block's stored bytes. Raises CorruptBlock if none exists."""
         raise NotImplementedError
 
     # --- looking up -----------------------------------------------------------------------------------
     def _look_up(self, name: str) -> tuple[Session, Queued | None, Entry]:
-        """The file and the entry of a name; with the queued change that it comes from, if any."""
+        """The session and the entry of a name; with the queued change that it comes from, if any."""
         session = self._current()
         op = self.queued.get(name)
         entry = session.find(name) if op is None else _entry_of(as_op(name, op))
         if entry is None:
-            raise BlockNotFound(f"there is no block {name!r} in {session.file.path}. `list(prefix)` shows what there is.")
+            raise BlockNotFound(f"{session.file.path} has no block {name!r}. `list(prefix)` shows the names.")
         return session, op, entry
 
     def _still(self, session: Session, name: str, op: Queued | None, entry: Entry) -> bool:
-        """Whether a look-up would give the same again."""
+        """Whether another look-up would return the same."""
         if op is not None:
             return self.queued.get(name) is op
         return name not in self.queued and self._current() is session and session.find(name) == entry
@@ -82,7 +82,7 @@ class BlockReader:
         return self._current().find(name) is not None if op is None else _exists(op)
 
     def list(self, prefix: str = "") -> "list[str]":
-        """Names that start with `prefix`, ascending; queued ones included, queued deletions not."""
+        """Names that start with `prefix`, ascending. Queued changes and deletions are taken into account."""
         queued = {name: op for name, op in self.queued.copy().items() if name.startswith(prefix)}
         names = self._current().names(prefix)
         if not queued:
@@ -98,14 +98,29 @@ class BlockReader:
 
     # --- one block ------------------------------------------------------------------------------------
     def get(self, name: str, *, verify: bool = True) -> Any:
-        """The value of a block: bytes, or a read-only array with the dtype and shape that was put.
+        """The value of a block.
 
-        An uncompressed array on pages of its own (16 KiB and more) is a zero-copy view of the file; it stays good, and keeps its
-        pages, for as long as it or a view of it lives. verify : check such an array's checksum (all else always is).
+        Parameters
+        ----------
+        name : str
+            Of the block.
+        verify : bool
+            Whether to check the checksum of a zero-copy array. All other values are always checked.
 
-        Raises BlockNotFound, CorruptBlock.
+        Returns
+        -------
+        bytes or numpy.ndarray
+            An array is read-only and has the dtype and shape that were stored. An uncompressed array of 16 KiB or more is a zero-copy view
+            of the file; it remains valid, and its pages are not reused, while it or a view of it exists.
+
+        Raises
+        ------
+        BlockNotFound
+            If there is no block of that name.
+        CorruptBlock
+            If the block is damaged beyond repair.
         """
-        if name not in self.queued:  # the common case in line: a function call costs as much as a look-up
+        if name not in self.queued:  # the common case, inlined: a function call costs as much as a look-up
             session = self._current() if self.follows else self.session
             offset, end, check = _unpack(session.catalog.index.overlay.get(name) or session.place(name))
             data = session.mapped[offset:end]
@@ -123,7 +138,7 @@ class BlockReader:
                 return op
             if op is not None and op.data is not None:
                 data = op.data if type(op.data) is bytes else bytes(op.data)
-                if op.rented is None or self.queued.get(name) is op:  # else its buffer may have been rented again
+                if op.rented is None or self.queued.get(name) is op:  # otherwise its buffer may have been rented again
                     return value_of(data, entry, name)
                 continue
             data = self._stored(session, name, op, entry, verify)
@@ -131,7 +146,7 @@ class BlockReader:
                 return value_of(data, entry, name)
 
     def _stored(self, session: Session, name: str, op: Queued | None, entry: Entry, verify: bool) -> Any:
-        """A block's stored bytes or a leased view of them, checked; None when it has to be looked up again."""
+        """A block's stored bytes or a leased view of them, checked; None if it must be looked up again."""
         if entry.kind == ARRAY and entry.how == OWN_PAGES:
             data: Any = np.frombuffer(session.view[entry.offset : entry.end], np.uint8)
             lease = session.leases.take((entry.offset // PAGE, pages_of(entry.end - entry.offset)), data)
@@ -145,11 +160,11 @@ class BlockReader:
         return self._repair(session, name, entry) if self._still(session, name, op, entry) else None
 
     def metadata(self, name: str) -> dict[str, Any]:
-        """What was given with `put(..., metadata=...)`, else {}."""
+        """The metadata that was passed to `put`, or {}. Raises BlockNotFound, CorruptBlock."""
         return metadata_of(self._look_up(name)[2].meta, name)
 
     def info(self, name: str) -> BlockInfo:
-        """Sizes, dtype, shape and place of a block, without reading it."""
+        """Sizes, dtype, shape and location of a block, without reading it. Raises BlockNotFound."""
         _, op, entry = self._look_up(name)
         dtype, shape = shape_of(entry, name) if entry.kind == ARRAY else (None, None)
         queued = op is not None
@@ -158,9 +173,31 @@ class BlockReader:
 
     @contextmanager
     def borrow(self, name: str) -> Iterator[memoryview]:
-        """The bytes of a block in a rented buffer, for the length of a `with`: reading many blocks allocates nothing.
+        """The bytes of a block in a reused buffer, for the duration of a `with`: reading many blocks allocates nothing.
 
-        Bytes and the elements of arrays; compressed blocks are unpacked into memory of their own.
+        Parameters
+        ----------
+        name : str
+            Of the block.
+
+        Yields
+        ------
+        memoryview
+            Read-only bytes, of an array its elements; invalid after the `with`. Compressed blocks are decompressed into new memory.
+
+        Raises
+        ------
+        BlockNotFound, CorruptBlock
+            As `get`.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("borrowed.blocks") as blocks:
+        ...     blocks.put("a", b"12345")
+        ...     with blocks.borrow("a") as view:
+        ...         len(view)
+        5
         """
         session, op, entry = self._look_up(name)
         n = entry.end - entry.offset
@@ -175,11 +212,29 @@ class BlockReader:
 
     # --- many -----------------------------------------------------------------------------------------
     def get_many(self, names: Sequence[str]) -> Sequence[Any]:
-        """Values of blocks, a list in the order of `names`. Raises as `get`.
+        """Values of many blocks.
 
-        Where Numba is in use, as it is once kernels run, compiled code reads 64 or more at once: 500 of up to 4 KiB in 0.45 to 0.6 of the
-        time that one by one takes, of 16 KiB in 0.85, larger bytes, arrays and compressed blocks in the same. The first such call of
-        a process loads it, 8 ms; the first on a machine compiles it, 0.5 s. (Importing Numba for it would take 0.2 s: 600,000 blocks.)
+        Parameters
+        ----------
+        names : sequence of str
+            Of the blocks.
+
+        Returns
+        -------
+        list
+            Values as `get` returns them, in the order of `names`.
+
+        Raises
+        ------
+        BlockNotFound, CorruptBlock
+            As `get`.
+
+        Notes
+        -----
+        If Numba is loaded, as it is once a kernel has run, compiled code reads 64 or more blocks per call: 500 blocks of up to 4 KiB take
+        0.45 to 0.6 of the time of single reads, of 16 KiB 0.85; larger bytes, arrays and compressed blocks gain nothing. The first
+        such call of a process loads the code in 8 ms; the first on a machine compiles it in 0.5 s. (Importing Numba for it would take
+        0.2 s, the time of 600,000 blocks.)
         """
         session, names = self._current(), tuple(names)
         if len(names) < MANY or "numba" not in sys.modules or (self.queued and not self.queued.keys().isdisjoint(names)):
@@ -189,7 +244,7 @@ class BlockReader:
 
 @cache
 def _read_many() -> "Callable[..., list[Any]]":
-    from nbtrade.storage.blockfile.bulk_read import read_many  # this line takes 12 us a time when it is not in the first cache
+    from nbtrade.storage.blockfile.bulk_read import read_many  # this line takes 12 us if it is not in the first-level cache
 
     return read_many
 
@@ -199,7 +254,7 @@ def _exists(op: Queued) -> bool:
 
 
 def _entry_of(op: Op) -> Entry | None:
-    """What a queued change makes of its name; without a place in the file."""
+    """The entry that a queued change creates, without an offset; None for a deletion."""
     if op.data is not None:
         return Entry(0, len(op.data), 0, op.kind, op.how, op.raw, 0, op.meta)
     return op.link

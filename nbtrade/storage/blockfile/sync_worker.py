@@ -12,12 +12,12 @@ the sync, 1.3 beside it, 1.03 beside it and nice. Weak case: with three busy pro
 syncs at once, where the work is waited for, with some 50 us of waking up.
 """
 
-import os
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any
+
+from nbtrade.storage.system import lower_thread_priority
 
 NICE = 3  # 1 gives half of it, 5 no more
 
@@ -55,8 +55,7 @@ class SyncWorker:
 
 
 def _serve(queue: "SimpleQueue[Work | None]", answers: "SimpleQueue[tuple[Any, BaseException | None]]") -> None:
-    with suppress(OSError):
-        os.nice(NICE)  # of this thread alone: so it is on Linux
+    lower_thread_priority(NICE)
     while (work := queue.get()) is not None:
         try:
             answers.put((work(), None))

@@ -17,20 +17,45 @@ _hash = xxhash.xxh3_64_intdigest
 
 
 class FileReader(BlockReader):
-    """What BlockFile does with all blocks."""
+    """Operations on all blocks of a file."""
 
     def _settle(self) -> Session:
-        """The file, with everything that was queued."""
+        """The session, after all queued changes are committed."""
         raise NotImplementedError
 
     def _in_writer(self, function: Callable[[], Any]) -> Any:
-        """Run where nothing is committed meanwhile, if this object writes."""
+        """Call `function` while nothing is committed: in the writer thread, if there is one."""
         raise NotImplementedError
 
     def scan(self, prefix: str = "", *, read_ahead: bool = True) -> Iterator[tuple[str, Any]]:
-        """(name, value) of all blocks in file order, by large reads; with `read_ahead` the next ones are under way meanwhile.
+        """Iterate over all blocks in file order, with large reads. Queued changes are made durable first.
 
-        What is queued when it starts is made durable first. Raises CorruptBlock, OSError.
+        Parameters
+        ----------
+        prefix : str
+            Of the names to include.
+        read_ahead : bool
+            Let the system load the next blocks while the current ones are processed.
+
+        Yields
+        ------
+        tuple of (str, bytes or numpy.ndarray)
+            Name and value.
+
+        Raises
+        ------
+        CorruptBlock
+            If a block is damaged beyond repair.
+        OSError
+            If the disk cannot read.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("scanned.blocks") as blocks:
+        ...     blocks.put_many({"day/1": b"one", "day/2": b"two", "other": b""})
+        ...     dict(blocks.scan("day/"))
+        {'day/1': b'one', 'day/2': b'two'}
         """
         session = self._settle()
         entries = session.entries(prefix)
@@ -39,11 +64,38 @@ class FileReader(BlockReader):
                 stored = data[entry.offset - window.start : entry.end - window.start].tobytes()
                 if _hash(stored) == entry.check:
                     yield name, value_of(stored, entry, name)
-                elif name in self:  # replaced meanwhile, or damaged
+                elif name in self:  # replaced in the meantime, or damaged
                     yield name, self.get(name)
 
     def verify(self, prefix: str = "", *, catalog: bool = True) -> Report:
-        """Read and check everything, heal what can be healed, and say what is damaged."""
+        """Read and check everything, and repair damaged blocks that have a valid copy.
+
+        Parameters
+        ----------
+        prefix : str
+            Of the names to check.
+        catalog : bool
+            Whether to check the catalog as well.
+
+        Returns
+        -------
+        Report
+            Blocks and bytes checked, the list of damage, and `ok`.
+
+        Raises
+        ------
+        OSError
+            If the disk cannot read.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("verified.blocks") as blocks:
+        ...     blocks.put("a", b"12345")
+        ...     report = blocks.verify()
+        >>> report.ok, report.n_blocks, report.n_bytes
+        (True, 1, 5)
+        """
         session = self._settle()
         entries = session.entries(prefix)
         damaged: list[Damage] = []

@@ -1,0 +1,1 @@
+"""Columns: rows of one dtype, or integers in the smallest width, in a file that one process extends and others read."""

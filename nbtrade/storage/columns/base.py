@@ -1,9 +1,9 @@
-"""What Column and CompactColumn have in common, to read and to write: how long they are, what is durable, how they close.
+"""The common part of Column and CompactColumn, for readers and writers: length, durable rows, closing.
 
     ColumnBase          len, epoch, n_durable, with                  ColumnReader, CompactReader
       └ WritableColumn  sync, truncate, close, the lock              Column, CompactColumn
 
-A reader looks at the live page at each `len` (0.8 us) and has no other tie to the writer.
+A reader loads the live page at each `len` (0.8 us) and has no other connection to the writer.
 """
 
 import os
@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from nbtrade.storage.columns.column_file import ColumnFile, WritableFile
-from nbtrade.storage.disk import DISK, Disk, StrPath
+from nbtrade.storage.disk import DISK, Disk
+from nbtrade.storage.system import StrPath
 
 
 class ColumnBase:
-    """A column's file under a name, and what is the same whatever its rows are."""
+    """A named column, regardless of the type of its rows."""
 
     _file: ColumnFile
 
@@ -24,25 +25,28 @@ class ColumnBase:
         self._disk = disk
 
     def _now(self) -> ColumnFile:
-        """The file that has the name now."""
+        """The file that currently has the name."""
         return self._file
 
     def __len__(self) -> int:
-        """Rows, now."""
+        """Number of published rows at this moment."""
         return self._now().count
 
     @property
     def epoch(self) -> int:
-        """Raised whenever rows that were published may change: by `truncate`, by a failed sync, by an upgrade."""
+        """Number that increases whenever published rows may change: after `truncate`, a failed sync, or an upgrade.
+
+        Rows read since an epoch that is still current are valid.
+        """
         return self._now().epoch
 
     @property
     def n_durable(self) -> int:
-        """Rows known to survive a crash of the machine: of this writer's last `sync`, or when this reader opened the file."""
+        """Number of rows known to survive a power failure: as of this writer's last `sync`, or when this reader opened the file."""
         return self._file.slot.rows
 
     def close(self) -> None:
-        """For `with`: a reader holds nothing that must be given back, and its arrays stay valid."""
+        """Do nothing: a reader holds no lock, and its arrays remain valid. Exists for `with`."""
 
     def __enter__(self) -> Self:
         return self
@@ -52,28 +56,69 @@ class ColumnBase:
 
 
 class WritableColumn(ColumnBase):
-    """The same by its writer, who has the lock until it closes. One thread at a time."""
+    """The common part of the writers, which hold the lock until they close. For one thread at a time."""
 
     _file: WritableFile
 
     def _open_file(self) -> WritableFile:
         if self._file.closed:
-            raise ValueError(f"{self.path} is closed, or was opened before a fork by the parent. Open it again to write.")
+            raise ValueError(f"{self.path} is closed, or was opened by the parent process before a fork. Open it again to write.")
         return self._file
 
     def truncate(self, count: int) -> None:
-        """Go back to the first `count` rows, durably; raises `epoch`. The file keeps its length: readers may be in it."""
+        """Drop all rows after the first `count`, durably, and increase `epoch`.
+
+        The file keeps its length, because readers may have it mapped.
+
+        Parameters
+        ----------
+        count : int
+            Rows to keep, 0 to `len(column)`.
+
+        Raises
+        ------
+        ValueError
+            If `count` is out of range, or the column is closed.
+        StoreWriteError
+            If the disk is full or failing.
+
+        Examples
+        --------
+        >>> from nbtrade import Column
+        >>> with Column("truncated.col", "i4") as column:
+        ...     column.extend([1, 2, 3])
+        ...     column.truncate(1)
+        ...     column.array
+        array([1], dtype=int32)
+        """
         file = self._open_file()
         if not 0 <= count <= file.count:
-            raise ValueError(f"{self.path} has {file.count:,} rows: truncate to 0 .. {file.count:,}, not {count:,}")
+            raise ValueError(f"{self.path} has {file.count:,} rows: it can be truncated to 0 to {file.count:,} rows, not {count:,}")
         file.truncate(count)
 
     def sync(self) -> None:
-        """Make all rows durable. Raises StoreWriteError: rows that were not durable before may be gone, see `len` and the message."""
+        """Make all rows durable: they survive a power failure from then on.
+
+        Raises
+        ------
+        StoreWriteError
+            If the disk is full or failing. Rows appended since the last successful `sync` may have been dropped: the message says how many
+            remain, as does `len`.
+
+        Examples
+        --------
+        >>> from nbtrade import Column
+        >>> with Column("synced.col", "i4") as column:
+        ...     column.extend([1, 2, 3])
+        ...     before = column.n_durable
+        ...     column.sync()
+        ...     before, column.n_durable
+        (0, 3)
+        """
         self._open_file().commit()
 
     def close(self) -> None:
-        """Make all rows durable and let the next writer in. Raises as `sync`; it is closed all the same."""
+        """Make all rows durable and release the lock. Raises as `sync`; the column is closed even then."""
         if not self._file.closed:
             try:
                 self._file.commit()

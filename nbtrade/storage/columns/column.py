@@ -1,20 +1,20 @@
-"""A list in a file: rows of one fixed dtype, appended by one writer, read in place by any number of readers while it grows.
+"""`Column`: rows of one fixed dtype in a file, appended by one writer and read in place by any number of processes.
 
-    with Column("px.col", "i4") as px:            column = Column.open("px.col")         # any process, any time
-        px.extend(prices)                         column.array      zero-copy, as long as the column is now
-        px.append(7)                              len(column)       a moment later: longer
+    with Column("px.col", "i4") as px:            column = Column.open("px.col")    # in any process, at any time
+        px.extend(prices)                         column.array      zero-copy, all rows published so far
+        px.append(7)                              len(column)       grows as rows are appended
         px.sync()       # survives a crash        column.array[-1]
 
-The file is four pages (header.py) and the rows. `array` is the file itself, mapped (mapping.py): asking for it costs
-about 2 us and touches no row. Rows are in readers' hands as soon as `append` or `extend` returns, survive `kill -9` from then on,
-and a crash of the machine once `sync` or `close` has returned. A row already there changes only by `truncate` and what is appended
-afterwards: then `epoch` is raised, and what was read since an `epoch` that still stands is right.
+The file consists of four pages (header.py) and the rows. `array` is the mapped file itself: it costs about 2 us and
+touches no row. Readers see rows as soon as `append` or `extend` returns; from then on the rows survive `kill -9`, and a crash of the
+machine once `sync` or `close` has returned. Existing rows change only by `truncate` followed by appends: `epoch` then increases, and
+anything read since an epoch that is still current is valid.
 
 `extend` of 160 MB runs at 5.0 GB/s, 0.99 of ndarray.tofile (AMD EPYC, Zen 3, 2 shared virtual cores, 2026-11-21,
 python benchmarks/columns.py --only extend).
 
-Weak cases: `append` of single rows is a system call each, 4 us; collect rows and `extend`. One thread writes at a time. Arrays must
-not be used after somebody else (not nbtrade) has made the file shorter: the system kills the process.
+Weak cases: `append` makes one system call per row, 4 us; collect rows and call `extend`. Only one thread may write at a time. If another
+program truncates the file, the system kills every process that uses an array of it.
 """
 
 from typing import Any
@@ -26,11 +26,26 @@ from nbtrade.errors import StoreDamaged
 from nbtrade.storage import dtypes
 from nbtrade.storage.columns import column_file
 from nbtrade.storage.columns.base import ColumnBase, WritableColumn
-from nbtrade.storage.disk import DISK, Disk, StrPath
+from nbtrade.storage.disk import DISK, Disk
+from nbtrade.storage.system import StrPath
 
 
 class ColumnReader(ColumnBase):
-    """A column, to read: `Column.open(path)`. It follows what its writer appends, from any process and thread."""
+    """A column opened for reading by `Column.open(path)`. It follows the writer, from any process and thread.
+
+    Attributes
+    ----------
+    path : str
+        Absolute path of the file.
+    dtype : numpy.dtype
+        Of one row.
+    array : numpy.ndarray
+        All rows published so far.
+    epoch : int
+        Increases when published rows may have changed.
+    n_durable : int
+        Rows that were durable when the file was opened.
+    """
 
     def __init__(self, path: StrPath, disk: Disk = DISK) -> None:
         super().__init__(path, disk)
@@ -39,16 +54,19 @@ class ColumnReader(ColumnBase):
 
     @property
     def array(self) -> np.ndarray:
-        """All rows, now: a read-only view of the file, dtype[n]. It stays as long as it is, and valid after `close`."""
+        """All rows published so far: a read-only view of the file, dtype[n], zero-copy.
+
+        The view does not grow; take a new one for later rows. It remains valid after `close`.
+        """
         n = self._file.count
         return as_record_array(np.ndarray(n, self.dtype, self._file.data(n)))
 
     def __getitem__(self, key: Any) -> Any:
-        """As `array[key]`."""
+        """Same as `array[key]`."""
         return self.array[key]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """For np.asarray(column)."""
+        """Support `np.asarray(column)`."""
         return np.array(self.array, dtype, copy=copy)
 
     def __repr__(self) -> str:
@@ -56,12 +74,50 @@ class ColumnReader(ColumnBase):
 
 
 class Column(WritableColumn, ColumnReader):
-    """A column, to write (and read): made when it is not there.
+    """A column opened for appending (and reading); created if it does not exist.
 
-    path  : its file;  dtype : of a row, fixed: integers, floats, datetimes, structured; None: as the file has it
+    Parameters
+    ----------
+    path : str or os.PathLike
+        Its file.
+    dtype : dtype_like, optional
+        Of one row: integers, floats, datetimes, fixed-size strings, or a structure of these. By default that of the existing file.
+    disk : Disk, optional
+        File operations; tests replace it to inject faults.
 
-    Raises StoreBusy when another has it open to write, StoreDamaged when the file is no column of this dtype, FileNotFoundError when it is
-    not there and no dtype is given, StoreWriteError.
+    Raises
+    ------
+    StoreBusy
+        If another process or object has the column open for writing.
+    StoreDamaged
+        If the file is not a column, or has rows of another dtype.
+    FileNotFoundError
+        If the file does not exist and no dtype was passed.
+    StoreWriteError
+        If the disk is full or failing.
+
+    See Also
+    --------
+    CompactColumn : integers in the smallest width that fits.
+
+    Notes
+    -----
+    Rows are visible to readers, and survive `kill -9`, when `append` or `extend` returns. They survive a power failure when `sync` or
+    `close` returns. The file format is documented in `nbtrade.storage.columns.header`.
+
+    Examples
+    --------
+    >>> from nbtrade import Column
+    >>> with Column("px.col", "i4") as px:
+    ...     px.extend([100, 101, 99])
+    ...     px.append(102)
+    >>> reader = Column.open("px.col")
+    >>> reader.array
+    array([100, 101,  99, 102], dtype=int32)
+    >>> with Column("px.col") as px:
+    ...     px.append(103)
+    >>> len(reader), int(reader[-1])
+    (5, 103)
     """
 
     def __init__(self, path: StrPath, dtype: Any = None, *, disk: Disk = DISK) -> None:
@@ -78,11 +134,56 @@ class Column(WritableColumn, ColumnReader):
 
     @staticmethod
     def open(path: StrPath, *, disk: Disk = DISK) -> ColumnReader:
-        """Open a column to read; its writer may go on. Raises FileNotFoundError, StoreDamaged."""
+        """Open a column for reading, whether or not it is being written.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            Its file.
+        disk : Disk, optional
+            File operations.
+
+        Returns
+        -------
+        ColumnReader
+
+        Raises
+        ------
+        FileNotFoundError
+            If the file does not exist.
+        StoreDamaged
+            If it is not a column, or is damaged or cut off.
+
+        Examples
+        --------
+        >>> from nbtrade import Column
+        >>> Column("empty.col", [("ts", "i8"), ("px", "f8")]).close()
+        >>> Column.open("empty.col").array.dtype.names
+        ('ts', 'px')
+        """
         return ColumnReader(path, disk)
 
     def append(self, row: Any) -> None:
-        """Add one row: a scalar, or a tuple for a structured dtype. Raises as `extend`."""
+        """Append one row.
+
+        Parameters
+        ----------
+        row : scalar or tuple
+            A tuple for a structured dtype.
+
+        Raises
+        ------
+        OverflowError, TypeError, StoreWriteError
+            As `extend`.
+
+        Examples
+        --------
+        >>> from nbtrade import Column
+        >>> with Column("trades.col", [("ts", "i8"), ("px", "i4")]) as trades:
+        ...     trades.append((1_000, 250))
+        ...     int(trades["px"][0])
+        250
+        """
         kind = type(row)
         if (kind is tuple and self.dtype.names) or (kind is int and self.dtype.kind in "iuf") or (kind is float and self.dtype.kind == "f"):
             self._one[0] = row
@@ -91,10 +192,32 @@ class Column(WritableColumn, ColumnReader):
             self.extend([row])
 
     def extend(self, rows: Any) -> None:
-        """Add many rows at once: an array, or what NumPy makes one of; readers get all of them or none.
+        """Append many rows at once: readers see all of them or none.
 
-        Raises OverflowError when an integer does not fit (none is added), TypeError when the kinds differ, StoreWriteError when the disk
-        is full or failing (the rows before are intact).
+        Parameters
+        ----------
+        rows : array_like
+            One-dimensional. Integers are converted if all of them fit, floats and datetimes to the column's precision.
+
+        Raises
+        ------
+        OverflowError
+            If an integer does not fit the dtype. Nothing is appended.
+        TypeError
+            If the conversion would lose information, such as floats to integers. Nothing is appended.
+        ValueError
+            If `rows` is not one-dimensional, or the column is closed.
+        StoreWriteError
+            If the disk is full or failing. Earlier rows are intact.
+
+        Examples
+        --------
+        >>> from nbtrade import Column
+        >>> with Column("sizes.col", "u1") as sizes:
+        ...     sizes.extend([1, 2, 300])
+        Traceback (most recent call last):
+        ...
+        OverflowError: row 2 is 300: a column of uint8 holds 0 to 255. Nothing was added.
         """
         self._add(_converted(rows, self.dtype))
 
@@ -106,7 +229,7 @@ class Column(WritableColumn, ColumnReader):
 
 
 def _dtype(file: column_file.ColumnFile, wanted: np.dtype | None = None) -> np.dtype:
-    """What the rows of a file are, when it is what is wanted."""
+    """The dtype of a file's rows. Raises StoreDamaged if it differs from `wanted`."""
     if "dtype" not in file.what:
         raise StoreDamaged(f"{file.path} holds integers of {file.bits} bits: open it with CompactColumn.")
     dtype: np.dtype = file.what["dtype"]
@@ -116,15 +239,15 @@ def _dtype(file: column_file.ColumnFile, wanted: np.dtype | None = None) -> np.d
 
 
 def _raw(rows: np.ndarray) -> np.ndarray:
-    """The bytes of contiguous rows, no copy."""
+    """The bytes of contiguous rows, zero-copy."""
     return rows.view(np.uint8) if len(rows) else np.empty(0, np.uint8)
 
 
 def _converted(rows: Any, dtype: np.dtype) -> np.ndarray:
-    """Rows as a contiguous array of `dtype`, 1-d; exact, or an error."""
+    """Rows as a contiguous 1-d array of `dtype`. Raises unless the conversion is exact."""
     array = np.asarray(rows) if dtype.names is None or isinstance(rows, np.ndarray) else _structured(rows, dtype)
     if array.ndim != 1:
-        raise ValueError(f"rows come as one list; this one has the shape {array.shape}")
+        raise ValueError(f"rows must be one-dimensional; these have the shape {array.shape}")
     if array.dtype != dtype:
         array = _cast(array, dtype)
     if not array.flags.c_contiguous:  # as bytes: NumPy copies structured rows field by field
@@ -133,7 +256,7 @@ def _converted(rows: Any, dtype: np.dtype) -> np.ndarray:
 
 
 def _structured(rows: Any, dtype: np.dtype) -> np.ndarray:
-    """Tuples as rows; what is between the fields is zero."""
+    """Tuples as rows, with zeros between the fields."""
     rows = list(rows)
     array = np.zeros(len(rows), dtype)
     array[:] = rows
@@ -148,9 +271,9 @@ def _cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return array.astype(dtype)
     if array.dtype.kind in "fM" and np.can_cast(array.dtype, dtype, "same_kind"):
         return array.astype(dtype)
-    if array.dtype == object:  # integers beyond 64 bits, or no numbers at all: NumPy says which
+    if array.dtype == object:  # integers beyond 64 bits, or not numbers at all: NumPy raises for either
         return np.array(array.tolist(), dtype)
-    raise TypeError(f"rows of {array.dtype} do not go into a column of {dtype} without loss. Convert them first, with astype.")
+    raise TypeError(f"rows of {array.dtype} cannot be stored in a column of {dtype} without loss. Convert them first, with astype.")
 
 
 def _check_fit(array: np.ndarray, dtype: np.dtype) -> None:

@@ -18,14 +18,14 @@ import numpy as np
 
 from nbtrade._numba.atomics import store_release
 from nbtrade.errors import StoreBusy, StoreDamaged, StoreWriteError
-from nbtrade.storage import lock
+from nbtrade.storage import lock, system
 from nbtrade.storage.columns import header
 from nbtrade.storage.columns.header import LIVE, PAGE, ROWS, Slot
 from nbtrade.storage.columns.kernels.live_page import BOOT, COUNT, DAMAGED, EPOCH, MOVING, NOT_LIVE, live, live_word
 from nbtrade.storage.disk import DISK, Disk
-from nbtrade.storage.mapping import map_file, map_words, regular
 
 N_WORDS = PAGE // 8
+RESERVED = 16 << 30  # least bytes of address space for a file; 47 bits hold 8,192 of these
 RESERVE = 1 << 20  # bytes of one write from which space is reserved first: 1.35 times as fast on ext4, and a full disk is known before
 LEFT_OVERS = (".creating", ".upgrading")  # what an interrupted writer may leave beside a file
 
@@ -33,6 +33,18 @@ LEFT_OVERS = (".creating", ".upgrading")  # what an interrupted writer may leave
 def n_bytes(rows: int, bits: int) -> int:
     """Bytes that `rows` rows of `bits` bits take."""
     return (rows * bits + 7) >> 3
+
+
+def map_growing(fd: int) -> np.ndarray:
+    """Map a file read-only, as uint8, over 16 GiB or four times its size, so that rows appended later appear without mapping again.
+
+    Address space costs nothing until it is used; under a limit (ulimit -v) the mapping is smaller, but at least as long as the file.
+    Reading beyond the end of the file kills the process (SIGBUS), so readers stay below the published count, which is checked against the
+    length before anything is mapped; and files never shrink. Weak case: another program that truncates a mapped file. Replace files by
+    renaming new ones over them, never in place. Raises OSError.
+    """
+    size = os.fstat(fd).st_size
+    return system.map_array(fd, max(RESERVED, size * 4), size + 1)
 
 
 class ColumnFile:
@@ -46,7 +58,7 @@ class ColumnFile:
 
     def __init__(self, fd: int, path: str, disk: Disk = DISK) -> None:
         self.path = path
-        status = regular(fd, path)
+        status = header.check_regular(fd, path)
         self.inode = (status.st_dev, status.st_ino)
         head = disk.pread(fd, ROWS, 0)
         self.what, self.identity = header.read_what(head, path)
@@ -54,7 +66,7 @@ class ColumnFile:
         self.bits: int = self.what["bits"]
         self.boot = disk.boot()
         self._check(0, status.st_size)
-        self.mapped = map_file(fd)
+        self.mapped = map_growing(fd)
         self.words = self.mapped[LIVE:ROWS].view(np.int64)
         count = self._live(COUNT, self.slot.rows)
         self._check(count, os.fstat(fd).st_size)  # in this order: it may be growing
@@ -110,12 +122,12 @@ class ColumnFile:
         return self.mapped[ROWS:stop]
 
     def _map_again(self) -> None:
-        fd = os.open(self.path, os.O_RDONLY)
+        fd = system.open_file(self.path, system.READ_ONLY)
         try:
             status = os.fstat(fd)
             if (status.st_dev, status.st_ino) != self.inode:
                 raise StoreDamaged(f"{self.path} was replaced while it outgrew its mapping. Open it again.")
-            self.mapped = map_file(fd)
+            self.mapped = map_growing(fd)
             self.words = self.mapped[LIVE:ROWS].view(np.int64)
         finally:
             os.close(fd)
@@ -125,10 +137,10 @@ class WritableFile(ColumnFile):
     """The same, by its only writer: `fd` is open for both and locked; `path` is its name."""
 
     def __init__(self, fd: int, path: str, disk: Disk = DISK) -> None:
-        unlocked = os.open(path, os.O_RDWR)
+        unlocked = system.open_file(path, system.READ_WRITE)
         try:
             super().__init__(unlocked, path, disk)
-            self.shared = map_words(unlocked, LIVE, N_WORDS)
+            self.shared = system.map_words(unlocked, LIVE, N_WORDS)
         finally:
             os.close(unlocked)
         self.fd, self.disk = fd, disk
@@ -301,7 +313,7 @@ def open_to_write(disk: Disk, path: str, what: dict[str, Any] | None) -> Writabl
 
 def open_to_read(path: str, disk: Disk = DISK) -> ColumnFile:
     """Open a column's file as it is now. Raises FileNotFoundError, StoreDamaged."""
-    fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is refused, not waited for
+    fd = disk.open(path, system.READ_ONLY)  # a pipe is refused, not waited for
     try:
         return ColumnFile(fd, path, disk)
     finally:

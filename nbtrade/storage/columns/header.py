@@ -18,6 +18,8 @@ case: 16 KiB before the first row.
 """
 
 import json
+import os
+import stat
 import struct
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -48,6 +50,15 @@ class Slot(NamedTuple):
     sequence: int
     rows: int
     epoch: int  # raised whenever rows below an earlier count may change, and when a wider file takes over
+
+
+def check_regular(fd: int, path: object) -> os.stat_result:
+    """The status of an open file. Raises StoreDamaged for a folder, a pipe or a device, which have no bytes to map."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise StoreDamaged(f"{path} is {kind}, not a file. Is the name right?")
+    return status
 
 
 def _page(record: bytes) -> bytes:

@@ -20,10 +20,9 @@ import numpy as np
 import xxhash
 
 from nbtrade.errors import StoreDamaged
-from nbtrade.storage import dtypes
+from nbtrade.storage import dtypes, system
 from nbtrade.storage.columns import header
 from nbtrade.storage.disk import DISK, Disk
-from nbtrade.storage.mapping import map_file, regular
 
 SYNC_BYTES = 4 << 20  # start writing back after so many new bytes
 RESERVE_FROM = 4 << 20  # bytes of a column from which space is reserved ahead: a quarter of what it has,
@@ -98,9 +97,9 @@ def open_immutable(path: Path, dtype: np.dtype, disk: Disk = DISK) -> np.ndarray
 
     Raises FileNotFoundError, and StoreDamaged when it is no column of such rows, or not as long as it says.
     """
-    fd = disk.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is refused, not waited for
+    fd = disk.open(path, system.READ_ONLY)  # a pipe is refused, not waited for
     try:
-        n_bytes = regular(fd, path).st_size
+        n_bytes = header.check_regular(fd, path).st_size
         head = disk.pread(fd, header.ROWS, 0)
         what, identity = header.read_what(head, path)
         n = header.read_slot(head, identity, path).rows
@@ -110,6 +109,6 @@ def open_immutable(path: Path, dtype: np.dtype, disk: Disk = DISK) -> np.ndarray
             raise StoreDamaged(
                 f"{path} has {n_bytes:,} bytes; {n:,} rows of {dtype.itemsize} bytes take {header.ROWS + n * dtype.itemsize:,}."
             )
-        return np.ndarray(n, dtype, buffer=map_file(fd, n_bytes), offset=header.ROWS)
+        return np.ndarray(n, dtype, buffer=system.map_array(fd, n_bytes), offset=header.ROWS)
     finally:
         disk.close(fd)

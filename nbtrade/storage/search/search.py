@@ -1,19 +1,19 @@
-"""Search in ascending columns, from Python: the shell over search.py (one) and bulk_search.py (many).
+"""`lower_bound`, `upper_bound` and `binary_search`: search in ascending integers of any width, for one key or many.
 
-    lower_bound(values, x)      first index whose value is >= x        len(values) if there is none
-    upper_bound(values, x)      first index whose value is > x         len(values) if there is none
-    binary_search(values, x)    first index whose value is x           -1 if there is none
+    lower_bound(values, x)      first index whose value is >= x        len(values) if none is
+    upper_bound(values, x)      first index whose value is > x         len(values) if none is
+    binary_search(values, x)    first index whose value is x           -1 if none is
 
-`values` is an integer array of any width and stride, most often mapped, or a CompactColumn of any width, searched in place. One int `x`
-gives an int; an array of any shape gives an i8 array of that shape. `how` is chosen by itself:
+`values` is an integer array of any width and stride, usually mapped, or a CompactColumn of any width, searched in place. A single int `x`
+returns an int, an array of any shape an i8 array of that shape. With `how=None` the method is chosen from the data:
 
-    one x      by what earlier ones saw of the array (cached_search.py), else guesses while values turn out even, then halves
-    many xs    they ascend: "ascending"; the first 1,024 are found by interpolation: "even"; else "binary"
+    one x      reuses positions that earlier searches cached (cached_search.py); otherwise interpolates while values are even, then bisects
+    many xs    ascending xs: "ascending"; if interpolation finds the first 1,024: "even"; otherwise "binary"
 
-The four bounds are built-in functions (fastcall.py): one x in an array is searched by them, with nothing in between but 25 ns, and
-all else by the Python functions here. Weak cases: a column (2 us for its rows as they are now) and a packed one of odd width (2.5 us); the
-first search in a process loads the kernel from the disk cache (6 ms; 110 if it is the first of all kernels), the first ever compiles it
-(2 s). Speeds: README, `python benchmarks/search.py`.
+The four bounds are built-in functions (fastcall.py): they search for one x in an array themselves, with an overhead of 25 ns, and call
+the Python functions here for everything else. Weak cases: a column (2 us to view its current rows) and a packed one of odd width
+(2.5 us); the first search in a process loads the kernel from the disk cache (6 ms; 110 if it is the first kernel of all), the first on a
+machine compiles it (2 s). Speeds: README, `python benchmarks/search.py`.
 """
 
 import operator
@@ -28,7 +28,7 @@ from numba.np import numpy_support
 from nbtrade._numba.jit import JIT, entry_point, helper
 from nbtrade.schema import NONE
 from nbtrade.storage.columns.column import ColumnReader
-from nbtrade.storage.columns.compact import CompactReader
+from nbtrade.storage.columns.compact_reader import CompactReader
 from nbtrade.storage.columns.upgrade import Packed, unpacked
 from nbtrade.storage.search.fastcall import FastCall
 from nbtrade.storage.search.kernels import bulk_search, cached_search
@@ -42,16 +42,16 @@ I8, U8 = np.dtype(np.int64), np.dtype(np.uint64)
 
 
 class Words(NamedTuple):
-    r"""A packed column of an odd width as the kernels search it, in place: 8-byte words that overlap, each ending with its value.
+    r"""A packed column of an odd width in the form the kernels search, in place: overlapping 8-byte words, each ending with its value.
 
-        bytes   [v0 v0 v0][v1 v1 v1][v2 v2 v2][v3 ..        raw[0] = v2 << 40 | what lies before it, of v1 and v0
+        bytes   [v0 v0 v0][v1 v1 v1][v2 v2 v2][v3 ..        raw[0] = v2 << 40 | preceding bytes, from v1 and v0
                      \______ word 0 ______/
 
-    The upper bytes of a word are the value, so that `v < x` is `raw < x << 40` whatever the lower ones are: nothing is decoded. The first
-    one or two values have no 8 bytes before their end: they are the head.
+    The upper bytes of a word are the value, so `v < x` is equivalent to `raw < x << 40` regardless of the lower bytes, and nothing needs
+    decoding. The first one or two values end before byte 8 and have no word: they form the head.
     """
 
-    raw: np.ndarray  # i8[n - k] if signed, else u8[n - k]; or the values of an array, as they are
+    raw: np.ndarray  # i8[n - k] if signed, else u8[n - k]; or the values of an array, unchanged
     shift: int = 0  # bits of a word before its value
     n_head: int = 0
     packed: Packed | None = None
@@ -76,7 +76,7 @@ def words_of(values: Packed) -> Words:
 
 
 class _Bulk:
-    """A kernel for many keys; called with values, then as the kernel. Compiled for contiguous values apart: 15 % faster."""
+    """A kernel for many keys, called with values and then its other arguments. Contiguous values have their own code: 15 % faster."""
 
     def __init__(self, kernel: Any, *after: Any, sampled: bool = False) -> None:
         self.kernel, self.after, self.sampled = kernel, after, sampled
@@ -113,7 +113,7 @@ def _search_cached(find: Any) -> Any:
     return lambda values, x, hint, memo: find(values, x, memo)
 
 
-# one x: (how its arguments are given, [upper])
+# one x: (how its arguments are passed, [upper])
 _SEARCHES = {
     None: (_search_cached, (cached_search.lower_bound_cached, cached_search.upper_bound_cached)),
     "even": (_search_by, (kernels.lower_bound_even, kernels.upper_bound_even)),
@@ -125,7 +125,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _fast_call(how: str | None, upper: bool) -> Callable[[F], F]:
-    """Decorates a Python function: the built-in one that searches itself where it can, and calls it where not."""
+    """Decorator that returns a built-in function: it searches itself where it can, and calls the Python function otherwise."""
 
     def built_in(python: F) -> F:
         given, both = _SEARCHES[how]
@@ -140,39 +140,127 @@ def _fast_call(how: str | None, upper: bool) -> Callable[[F], F]:
 
 @_fast_call(None, upper=False)
 def lower_bound(values: Any, x: Any, how: str | None = None) -> Any:
-    """First index whose value is >= x; len(values) if there is none. x: int -> int; integers of any shape -> i8 of that shape.
+    """First index whose value is >= x; len(values) if none is.
 
-    values : ascending integers, duplicates allowed: an array, a Column, a CompactColumn (searched in place), or what its `packed` gave
-    how    : None to choose; "binary" halves; "even" interpolates first, for values that rise evenly; "ascending" is for many ascending xs
+    Parameters
+    ----------
+    values : array_like, Column, CompactColumn or Packed
+        Ascending integers, duplicates allowed. Columns are searched in place, with the rows they have now.
+    x : int or array_like of int
+        One key, or keys of any shape.
+    how : {None, "binary", "even", "ascending"}, optional
+        None chooses. "binary" bisects; "even" interpolates first, for evenly rising values; "ascending" is for many ascending keys.
 
-    Raises TypeError for values or xs that are not integers, ValueError for an unknown `how`.
+    Returns
+    -------
+    int or numpy.ndarray
+        An int for one key, else int64 of the shape of `x`.
+
+    Raises
+    ------
+    TypeError
+        If `values` or `x` are not integers.
+    ValueError
+        If `how` is unknown.
+
+    Notes
+    -----
+    That `values` ascend is not checked. In a kernel, call `nbtrade.storage.search.kernels.search.lower_bound`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nbtrade.storage.search import lower_bound
+    >>> times = np.array([10, 20, 20, 30])
+    >>> lower_bound(times, 20)
+    1
+    >>> lower_bound(times, [5, 25, 99])
+    array([0, 3, 4])
     """
     return _bound(values, x, None, how, upper=False)
 
 
 @_fast_call(None, upper=True)
 def upper_bound(values: Any, x: Any, how: str | None = None) -> Any:
-    """First index whose value is > x; len(values) if there is none. Arguments and errors as those of `lower_bound`."""
+    """First index whose value is > x; len(values) if none is.
+
+    Parameters
+    ----------
+    values, x, how
+        As in `lower_bound`.
+
+    Returns
+    -------
+    int or numpy.ndarray
+        As `lower_bound`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `lower_bound`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nbtrade.storage.search import upper_bound
+    >>> upper_bound(np.array([10, 20, 20, 30]), 20)
+    3
+    """
     return _bound(values, x, None, how, upper=True)
 
 
 @_fast_call("near", upper=False)
 def lower_bound_near(values: Any, x: Any, hint: int) -> Any:
-    """`lower_bound`, looked for from index `hint` on, both ways; of many xs, from the last one's bound on.
+    """`lower_bound`, searched outward from an index, in time logarithmic in the distance.
 
-    hint : any int; len(values) begins at the end, as for a live tail
+    Parameters
+    ----------
+    values, x
+        As in `lower_bound`. Of many keys, each search starts at the previous one's bound.
+    hint : int
+        Where to start; clipped to 0 .. len(values). `len(values)` suits the end of a growing column.
+
+    Returns
+    -------
+    int or numpy.ndarray
+        As `lower_bound`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nbtrade.storage.search import lower_bound_near
+    >>> lower_bound_near(np.arange(1000), 990, 1000)
+    990
     """
     return _bound(values, x, hint, None, upper=False)
 
 
 @_fast_call("near", upper=True)
 def upper_bound_near(values: Any, x: Any, hint: int) -> Any:
-    """`upper_bound`, looked for from index `hint` on, as `lower_bound_near` does."""
+    """`upper_bound`, searched outward from an index.
+
+    Parameters
+    ----------
+    values, x, hint
+        As in `lower_bound_near`.
+
+    Returns
+    -------
+    int or numpy.ndarray
+        As `upper_bound`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nbtrade.storage.search import upper_bound_near
+    >>> upper_bound_near(np.arange(1000), 990, 1000)
+    991
+    """
     return _bound(values, x, hint, None, upper=True)
 
 
 def _not_asked(values: Any, x: Any) -> None:
-    """Stands behind the searches that only `_one` calls, with nothing that they do not do themselves."""
+    """Fallback of the searches that only `_one` calls, always with arguments that they handle themselves."""
     raise TypeError(f"{type(values)} {type(x)}")
 
 
@@ -182,7 +270,30 @@ for _how in ("even", "binary"):
 
 
 def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
-    """First index whose value is x; -1 if there is none. Arguments and errors as those of `lower_bound`."""
+    """First index whose value is x; -1 if none is.
+
+    Parameters
+    ----------
+    values, x, how
+        As in `lower_bound`.
+
+    Returns
+    -------
+    int or numpy.ndarray
+        As `lower_bound`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `lower_bound`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nbtrade.storage.search import binary_search
+    >>> binary_search(np.array([10, 20, 20, 30]), [20, 21])
+    array([ 1, -1])
+    """
     values = _searchable(values)
     first = lower_bound(values, x) if how is None else lower_bound(values, x, how)
     if isinstance(first, int):
@@ -191,7 +302,7 @@ def binary_search(values: Any, x: Any, how: str | None = None) -> Any:
 
 
 def _searchable(values: Any) -> np.ndarray | Words:
-    """What the kernels can search: an array, or the words of a packed column; a column stands for what it holds now."""
+    """A form that the kernels can search: an array, or the words of a packed column; of a column, the current rows."""
     if isinstance(values, Words):
         return values
     if isinstance(values, CompactReader):
@@ -205,34 +316,34 @@ def _searchable(values: Any) -> np.ndarray | Words:
         if values.bits > 1:
             return words_of(values)
         bits: np.ndarray = np.empty(values.n, np.int64)
-        unpacked(values, 0, bits)  # a column of bits is decoded
+        unpacked(values, 0, bits)  # bits are decoded
         return bits
     values = np.asarray(values)
     if values.ndim != 1 or values.dtype.kind not in "iu":
-        raise TypeError(f"values are {values.dtype}{list(values.shape)}; a search needs one dimension of integers")
+        raise TypeError(f"values are {values.dtype}{list(values.shape)}; a search needs a one-dimensional array of integers")
     if not values.dtype.isnative:
         raise TypeError(
-            f"values of dtype {values.dtype} cannot be searched: only integers of this machine's byte order can. Pass a copy as such."
+            f"values of dtype {values.dtype} cannot be searched: their byte order is not this machine's. Pass a converted copy."
         )
     return values
 
 
 def _bound(values: Any, x: Any, near: int | None, how: str | None, upper: bool) -> Any:
     if how not in HOW:
-        raise ValueError(f"how is {how!r}; it is {', '.join(map(repr, HOW[:-1]))} or {HOW[-1]!r}")
+        raise ValueError(f"how is {how!r}; use {', '.join(map(repr, HOW[:-1]))} or {HOW[-1]!r}")
     values = _searchable(values)
     words = values if isinstance(values, Words) else Words(values)
     if type(x) is int or np.ndim(x) == 0:
         return _one(words, operator.index(x), near, how, upper)
     xs = np.asarray(x)
     if xs.dtype.kind not in "iu" and xs.size:
-        raise TypeError(f"xs are {xs.dtype}; values are integers, and so must be what is searched among them")
+        raise TypeError(f"x has dtype {xs.dtype}; the values are integers, so the keys must be integers too")
     return _many(words, xs.reshape(-1), near, how, upper).reshape(xs.shape)
 
 
 @cache
 def _limits(dtype: np.dtype, shift: int) -> tuple[int, int]:
-    """The lowest and highest value that is told apart: by the width of words, by the type of keys otherwise."""
+    """The lowest and highest key that can be represented: by the width of words, otherwise by the type of keys."""
     info = np.iinfo(dtype if shift else (U8 if dtype == U8 else I8))
     return int(info.min) >> shift, int(info.max) >> shift
 
@@ -242,7 +353,7 @@ def _one(words: Words, x: int, near: int | None, how: str | None, upper: bool) -
     low, high = _limits(values.dtype, shift)
     if not low <= x <= high:
         return n_head + len(values) if x > high else 0
-    key = x << shift | ((1 << shift) - 1 if upper else 0)  # behind or before all words that end with x
+    key = x << shift | ((1 << shift) - 1 if upper else 0)  # after or before all words that end with x
     hint = 0 if near is None else min(max(near - n_head, 0), len(values))
     find = _FAST_CALLS["near" if near is not None else None if how == "ascending" else how, upper]
     found = find(values, np.uint64(key) if values.dtype == U8 else key, hint)
@@ -261,7 +372,7 @@ def _many(words: Words, xs: np.ndarray, near: int | None, how: str | None, upper
         _search(values, keys, None if near is None else near - n_head, how, upper, out)
     if n_head:
         out = np.where(out > 0, out + n_head, np.searchsorted(words.head, fit.astype(np.int64), _SIDE[upper]))
-    if fit is not xs:  # were some beyond what the values' width holds?
+    if fit is not xs:  # some were clipped
         out[xs > high] = n_head + len(values)
         out[xs < low] = 0
     return out
@@ -279,7 +390,7 @@ def _search(values: np.ndarray, keys: np.ndarray, near: int | None, how: str | N
 
 
 def _keys(xs: np.ndarray, low: int, high: int, dtype: np.dtype) -> np.ndarray:
-    """xs as contiguous `dtype`, those beyond low..high (all that the values can be) brought to the nearest."""
+    """xs as contiguous `dtype`, clipped to low .. high, the range of the values' type."""
     info = np.iinfo(xs.dtype) if xs.dtype.kind in "iu" else np.iinfo(np.int64)
     if info.min < low or info.max > high:
         xs = np.clip(xs, max(low, info.min), min(high, info.max))

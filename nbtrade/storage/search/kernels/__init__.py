@@ -1,0 +1,1 @@
+"""Compiled search: single keys, many keys, and positions cached between calls."""

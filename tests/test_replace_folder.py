@@ -175,7 +175,7 @@ def test_the_source_is_never_removed(tmp_path, source, tape):
         inside = folder / "lock"
         shutil.copy(source, inside)
         before = everything(tmp_path)
-        with pytest.raises(TapeExists, match=r"the source .*lock is in it"):
+        with pytest.raises(TapeExists, match=r"it contains the source .*lock"):
             ingest(inside, tape if folder == tape else tmp_path / "new.tape")
         assert everything(tmp_path) == before
     with pytest.raises(TapeExists, match="it is a file"):
@@ -199,7 +199,7 @@ def test_what_is_in_the_way_of_the_new_tape_stays(tmp_path, source, left_over):
     building = tmp_path / ".x.tape.ingesting"
     written(left_over)(building)
     before = everything(tmp_path)
-    with pytest.raises(TapeExists, match=r"\.x\.tape\.ingesting is needed to write the tape, but it holds"):
+    with pytest.raises(TapeExists, match=r"\.x\.tape\.ingesting is needed to write the tape, but it contains"):
         nbtrade.ingest(source, tmp_path / "x.tape", progress=False)
     assert everything(tmp_path) == before
 
@@ -254,7 +254,7 @@ def test_a_file_that_comes_while_the_tape_is_written_stays(tmp_path, source, tap
         monkeypatch.setattr(atomic, "exchange", exchange)
 
     monkeypatch.setattr(atomic, "exchange", with_late_file)
-    with pytest.raises(TapeExists, match=r"x\.tape was changed while the new tape was written: it holds 'notes\.txt'"):
+    with pytest.raises(TapeExists, match=r"x\.tape was changed while the new tape was written: it contains 'notes\.txt'"):
         ingest(source, tape)
     assert (tape / "notes.txt").read_bytes() == b"precious"
     assert nbtrade.open_tape(tape).content_hash == old

@@ -259,7 +259,7 @@ def test_a_tapes_columns_are_columns(tape):
 @pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
 def test_an_older_format_is_refused(copy, version):
     """The error gives the next step: rows of format 2 lack the flags for turning levels, so an engine would compute wrong books."""
-    with pytest.raises(TapeError, match=rf"format {version}, .*Ingest the source again, with replace=True \(--replace\)"):
+    with pytest.raises(TapeError, match=rf"format {version}; .*Ingest the source again, with replace=True \(--replace\)"):
         open_tape(edited(copy, format_version=version))
 
 

@@ -136,7 +136,7 @@ def _remove_replaced(old: Path, target: Path) -> None:
 def recover(building: Path, target: Path) -> None:
     """Undo a swap in two steps that was killed between them: the old tape gets its name back, or is removed if the new one has it."""
     aside = atomic.aside(building)
-    if aside.is_symlink() or not aside.is_dir() or unexpected(aside):
+    if aside.is_symlink() or not aside.is_dir() or unexpected(aside) or _not_ours(aside):
         return
     if os.path.lexists(target):
         remove(aside)

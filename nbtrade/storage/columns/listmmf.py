@@ -29,6 +29,7 @@ from nbtrade.storage.columns.compact import WIDTHS, CompactColumn, CompactReader
 from nbtrade.storage.columns.kernels import packed
 from nbtrade.storage.columns.upgrade import Packed, parts
 from nbtrade.storage.disk import StrPath
+from nbtrade.storage.mapping import regular
 
 _HEADER = struct.Struct("<iiq")
 _UNIX_EPOCH = 621_355_968_000_000_000  # ticks from the year 1 to 1970
@@ -60,8 +61,12 @@ class ListMmf(NamedTuple):
 
 def read_header(path: StrPath) -> ListMmf:
     """The header of a ListMmf file. Raises StoreDamaged when it cannot be one."""
-    with open(path, "rb") as file:
-        head = file.read(24)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe is refused, not waited for
+    try:
+        regular(fd, path)
+        head = os.read(fd, 24)
+    finally:
+        os.close(fd)
     if len(head) < _HEADER.size:
         raise StoreDamaged(f"{path} has {len(head)} bytes: a ListMmf file begins with 16 of header. It is no such file, or cut off.")
     version, kind, n = _HEADER.unpack_from(head)

@@ -50,7 +50,7 @@ without_module = scope["without_module"]
 
 @nt.strategy(state=[("n", "i8"), ("x", "f4"), ("yes", "?"), ("w", "f8", 3), ("m", "i4", (2, 2))], wake="start", x=0.5, w=(1, 2, 3))
 def prints(market, features, account, state):
-    print(market.n_venues)
+    print(market.n_instruments)
     print("values", 7, 0.25, state.x, state.yes, None, 2j)
     print()
     print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])
@@ -199,6 +199,27 @@ def formatted_in_helper(market, features, account, state):
 
 
 @nt.strategy(wake="start")
+def objmode_by_its_module(market, features, account, state):
+    with numba.core.withcontexts.objmode_context():
+        print(1)
+
+
+@nt.strategy(wake="start")
+def prints_range(market, features, account, state):
+    print(range(3))
+
+
+@nt.strategy(wake="start")
+def prints_slice(market, features, account, state):
+    print(slice(1, 2))
+
+
+@nt.strategy(wake="start")
+def numba_fails(market, features, account, state):
+    print(sorted((3, 1)))
+
+
+@nt.strategy(wake="start")
 def keyword(market, features, account, state):
     print(1, 2, sep=",")
 
@@ -222,6 +243,9 @@ REFUSED = [
     (raises_in_helper, "ValueError: too large", "raises(market.bid_px)"),
     (formatted, "may not allocate", 'print(f"{market.bid_px}")'),
     (formatted_in_helper, "may not allocate", "print(formats(market.bid_px))"),
+    (objmode_by_its_module, "numba.objmode runs the Python interpreter", "with numba.core.withcontexts.objmode_context():"),
+    (prints_range, "print its items", "print(range(3))"),
+    (prints_slice, "print its items", "print(slice(1, 2))"),
     (keyword, "no sep=, end= or file=", 'print(1, 2, sep=",")'),
     (method_not_called, "print shows values", "print(account.cancel_all)"),
     (reads_input, "'input'", "input()"),
@@ -236,6 +260,18 @@ def test_refused(tape, strategy, words, line):
     assert words in str(caught.value)
     assert re.search(rf"test_strategy_print.py, line \d+\n    {re.escape(line)}", str(caught.value))
     assert len(str(caught.value)) < 700
+
+
+def test_what_numba_fails_at_is_an_error_of_ours(tape):
+    """Numba's own code breaks here, with an AssertionError."""
+    with pytest.raises(StrategyError, match="numba_fails cannot be compiled: Numba fails at it"):
+        nt.backtest(tape, numba_fails)
+
+
+def test_an_array_of_booleans_in_the_state_is_refused():
+    """Numba's records have none; it was an AttributeError of Numba's."""
+    with pytest.raises(StrategyError, match='Make it an array of "u1"'):
+        nt.strategy(state=[("seen", "?", 3)])(keyword.function)
 
 
 def test_own_feature_with_objmode():

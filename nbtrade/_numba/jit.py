@@ -35,6 +35,17 @@ from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
 
 JIT = not numba.config.DISABLE_JIT
+COMPILE_ERRORS = (  # what Numba raises for code that it cannot compile: errors of its own, and what its code runs into
+    numba.core.errors.NumbaError,
+    numba.core.errors.UnsupportedBytecodeError,
+    LookupError,
+    NotImplementedError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
 ENTRY_FORMAT = 3  # of a file in the cache
 MAX_VERSIONS = 8  # entries of one function kept on disk; older ones are stale edits
 

@@ -164,6 +164,8 @@ def compile_error(error: BaseException, function: Callable[..., Any], dtype: np.
     if isinstance(error, KeyError):  # Numba's records raise it as it is, for an unknown field
         word = str(error.args[0])
         what = f"there is no field {word!r}. Fields of the state: {', '.join((dtype.names or ())[:-1]) or 'none'}."
+    elif not isinstance(error, (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError, NotImplementedError)):
+        what, word = f"Numba fails at it ({type(error).__name__}: {text.splitlines()[0] if text else 'no reason'}).", ""
     else:
         what, word = _explanation(text)
     line = _line_of(error, text, function, word)

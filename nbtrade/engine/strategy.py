@@ -14,12 +14,11 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 
 from nbtrade._numba import printing as _printing  # noqa: F401  print of arrays
-from nbtrade._numba.jit import JIT, EntryPoint, helper, use_cache
+from nbtrade._numba.jit import COMPILE_ERRORS, JIT, EntryPoint, helper, use_cache
 from nbtrade._numba.reached import plain, reached
 from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
 from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, record_type
@@ -74,6 +73,8 @@ def _state_dtype(name: str, state: list[Any]) -> np.dtype:
             ) from None
         if dtype[0].base.kind not in "iufb":
             raise StrategyError(f'{name}: state field {field!r}: a field is a number or an array of numbers, such as "f8", "i8" or "u1".')
+        if dtype[0].base.kind == "b" and dtype[0].shape:
+            raise StrategyError(f'{name}: state field {field!r}: Numba has no arrays of booleans in records. Make it an array of "u1".')
     try:
         return np.dtype([*state, ("_", "i8")], align=True)
     except ValueError as error:
@@ -209,7 +210,7 @@ def _compile(function: Callable[..., Any], dtype: np.dtype, names: tuple[str, ..
     use_cache(callback, entry)
     try:
         callback.compile()
-    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError, KeyError, NotImplementedError) as error:
+    except COMPILE_ERRORS as error:
         raise diagnostics.compile_error(error, function, dtype) from None
     return int(callback.address), callback
 

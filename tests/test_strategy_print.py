@@ -66,7 +66,7 @@ def prints(market, features, account, state):
         print(5 // state.n)
     except Exception:
         print("caught")
-    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).want_qty)
+    print("order", account.order(account.submit(nt.BID, market.bid_px, 3)).requested_qty)
 
 @nt.feature.own(state=[("n", "i8"), ("w", "f8", 2)])
 def shows(market, state):

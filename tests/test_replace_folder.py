@@ -11,7 +11,7 @@ import pytest
 
 import nbtrade
 from nbtrade import synthetic
-from nbtrade.errors import TapeExists
+from nbtrade.errors import ResultExists, TapeExists
 from nbtrade.storage import atomic
 from nbtrade.tape import tape_folder
 from nbtrade.tape.writer import TapeWriter
@@ -323,3 +323,61 @@ def test_the_command_line_says_the_same(tmp_path, source, tape, more):
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "it contains 'notes.txt', which is not part of a tape" in done.stderr
     assert everything(tmp_path) == before
+
+
+# --- saved results -------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def result(days):
+    pytest.importorskip("pyarrow")
+    return nbtrade.backtest(nbtrade.open_tape(days[2]), nbtrade.market_maker)
+
+
+RESULT_EXTRAS = {
+    "a result with a number": lambda folder, result: result.save(folder / "7"),
+    "one of its tables in a folder": lambda folder, result: written("5/fills.parquet")(folder),
+    "folders in folders": lambda folder, result: (folder / "0" / "3").mkdir(parents=True),
+    "deep metadata": lambda folder, result: (folder / "metadata.json").write_text("[" * 200_000),
+}
+
+
+@pytest.mark.parametrize("case", RESULT_EXTRAS)
+@pytest.mark.parametrize("several", [False, True])
+def test_what_is_not_of_the_result_stays(tmp_path, days, result, case, several):
+    """A folder with a number as its name is the result's only if the metadata have that many instruments."""
+    saved = nbtrade.Results({"A": result, "B": result}) if several else result
+    folder = saved.save(tmp_path / "r")
+    RESULT_EXTRAS[case](folder, result)
+    before = everything(tmp_path)
+    with pytest.raises(ResultExists):
+        saved.save(folder, replace=True)
+    assert everything(tmp_path) == before
+
+
+def test_the_current_folder_is_no_result_to_replace(tmp_path, result, monkeypatch):
+    """It would be gone under the shell's feet."""
+    folder = result.save(tmp_path / "r")
+    monkeypatch.chdir(folder)
+    with pytest.raises(ResultExists, match="current folder"):
+        result.save(".", replace=True)
+    assert nbtrade.load_result(tmp_path / "r") == result
+
+
+def test_tables_are_not_written_through_links(tmp_path, source, result):
+    """Whatever a link beside them points to."""
+    (tmp_path / "tables").mkdir()
+    for name in (".fills.parquet.new", "fills.parquet"):
+        (tmp_path / "tables" / name).symlink_to(source)
+    before = Path(source).read_bytes()
+    result.to_parquet(tmp_path / "tables")
+    assert Path(source).read_bytes() == before
+    assert not (tmp_path / "tables" / "fills.parquet").is_symlink()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_column_that_lies_aside_without_a_manifest_stays(tmp_path, source, tape, there):
+    """Only a tape is put back or removed by the next writer."""
+    target = tape if there else tmp_path / "y.tape"
+    aside = atomic.aside(tmp_path / f".{target.name}.ingesting")
+    written("live.col")(aside)
+    ingest(source, target)
+    assert (aside / "live.col").read_bytes() == b"precious"

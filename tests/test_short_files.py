@@ -9,7 +9,8 @@ import pytest
 
 import nbtrade
 from nbtrade import synthetic
-from nbtrade.errors import BlockFileError, BlockFileUnfinished, CorruptBlock
+from nbtrade.errors import BlockFileError, BlockFileUnfinished, CorruptBlock, StoreDamaged
+from nbtrade.storage.columns.listmmf import import_listmmf
 
 PAGE = 4096
 EDGES = [k * PAGE + d for k in range(5) for d in (-1, 0, 1) if k * PAGE + d >= 0]
@@ -261,3 +262,29 @@ def test_tapes_with_a_column_cut_anywhere(tmp_path):
     same, refused = run(tmp_path, body)
     assert int(same) == 1
     assert int(refused) > 100
+
+
+@pytest.mark.parametrize("kind", ["block file", "zeros", "folder", "pipe"])
+def test_a_file_is_not_created_through_a_link(tmp_path, kind):
+    """A link with the name of the file that is to be made: what it points to stays as it is."""
+    other = tmp_path / "other.blocks"
+    if kind == "block file":
+        with nbtrade.BlockFile(other) as blocks:
+            blocks.put("a", b"1")
+    elif kind == "zeros":
+        other.write_bytes(bytes(100))
+    before = other.read_bytes() if other.exists() else None
+    side = tmp_path / "x.blocks.creating"
+    {"folder": side.mkdir, "pipe": lambda: os.mkfifo(side)}.get(kind, lambda: side.symlink_to(other))()
+    with pytest.raises(BlockFileError, match="is needed to create a block file, but it is a link, a folder or a device"):
+        nbtrade.BlockFile(tmp_path / "x.blocks")
+    assert (other.read_bytes() if other.exists() else None) == before
+    assert not (tmp_path / "x.blocks").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "folder", "device"])
+def test_a_listmmf_file_is_a_file(tmp_path, make):
+    """A pipe was waited for, for good."""
+    make(tmp_path / "x.mmf")
+    with pytest.raises(StoreDamaged, match=r"x\.mmf is a (folder|pipe or a device), not a file"):
+        import_listmmf(tmp_path / "x.mmf", tmp_path / "y.col")

@@ -60,7 +60,36 @@ def undefined(account):
     account.quote(nt.ASK, nt.UNDEF_PRICE, 1)
 
 
-NO_NUMBERS = [floors_nan, ceils_nan, rounds_nan, cuts_nan, infinite, constant_nan, beyond_undefined, undefined]
+@nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
+def to_even_ticks(market, features, account, state):
+    account.submit(nt.BID, math.floor(features.m) * 2, 1)  # twice the lowest integer is 0
+    account.submit(nt.BID, int(features.m / 10) * 10, 1)
+
+
+@nt.strategy(wake="1s", features={"m": feature.mid().mean("5min")})
+def beside_the_touch(market, features, account, state):
+    account.submit(nt.BID, market.bid_px - int(features.m * 0), 1)  # for LLVM, int(x * 0) is 0
+
+
+@nt.strategy(state=[("px", "i8"), ("low", "i4")], wake="1s", features={"m": feature.mid().mean("5min")})
+def kept_in_the_state(market, features, account, state):
+    state.px = round(features.m)
+    account.submit(nt.BID, np.int32(state.px), 1)
+
+
+NO_NUMBERS = [
+    to_even_ticks,
+    beside_the_touch,
+    kept_in_the_state,
+    floors_nan,
+    ceils_nan,
+    rounds_nan,
+    cuts_nan,
+    infinite,
+    constant_nan,
+    beyond_undefined,
+    undefined,
+]
 
 
 @pytest.mark.parametrize("strategy", NO_NUMBERS, ids=lambda s: s.name)
@@ -182,3 +211,23 @@ def test_floats_are_refused_when_compiled(tape):
 
     with pytest.raises(StrategyError, match=r"'px' of submit must be an integer, not float64"):
         nt.backtest(tape, floats)
+
+
+@pytest.mark.parametrize("value", ["2**31", "-(2**31) - 1", "math.floor(math.nan)", "market.bid_px << 30"])
+def test_an_integer_that_a_field_does_not_hold_is_an_error(tape, value):
+    """It was cut to the field's bits: NaN became a price of 0. Now it is what it is without the JIT."""
+    text = f"@nt.strategy(state=[('low', 'i4')], wake='1s')\ndef cuts(market, features, account, state):\n    state.low = {value}\n"
+    scope = {"nt": nt, "math": math}
+    exec(compile(text, "<cuts>", "exec"), scope)
+    with pytest.raises(StrategyError, match="OverflowError: the value does not fit a state field of type int32\nIn <cuts>, line 3"):
+        nt.backtest(tape, scope["cuts"])
+
+
+def test_an_integer_that_a_field_holds_is_kept(tape):
+    """To the last bit of each width."""
+
+    @nt.strategy(state=[("a", "i4"), ("b", "u4"), ("c", "u1"), ("d", "i2")], wake="1s")
+    def fits(market, features, account, state):
+        state.a, state.b, state.c, state.d = -(2**31), 2**32 - 1, 255, -(2**15)
+
+    assert nt.backtest(tape, fits).final_state.item()[:4] == (-(2**31), 2**32 - 1, 255, -(2**15))

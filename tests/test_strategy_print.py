@@ -207,6 +207,27 @@ def formatted_in_helper(market):
 
 
 @nt.strategy(wake="start")
+def objmode_by_its_module():
+    with numba.core.withcontexts.objmode_context():
+        print(1)
+
+
+@nt.strategy(wake="start")
+def prints_range():
+    print(range(3))
+
+
+@nt.strategy(wake="start")
+def prints_slice():
+    print(slice(1, 2))
+
+
+@nt.strategy(wake="start")
+def numba_fails():
+    print(sorted((3, 1)))
+
+
+@nt.strategy(wake="start")
 def keyword():
     print(1, 2, sep=",")
 
@@ -230,6 +251,9 @@ REFUSED = [
     (raises_in_helper, "ValueError: too large", "raises(market.bid_px)"),
     (formatted, "may not allocate", 'print(f"{market.bid_px}")'),
     (formatted_in_helper, "may not allocate", "print(formats(market.bid_px))"),
+    (objmode_by_its_module, "numba.objmode runs the Python interpreter", "with numba.core.withcontexts.objmode_context():"),
+    (prints_range, "print its items", "print(range(3))"),
+    (prints_slice, "print its items", "print(slice(1, 2))"),
     (keyword, "no sep=, end= or file=", 'print(1, 2, sep=",")'),
     (method_not_called, "print needs a value", "print(account.cancel_all)"),
     (reads_input, "'input'", "input()"),
@@ -244,6 +268,18 @@ def test_refused(tape, strategy, words, line):
     assert words in str(caught.value)
     assert re.search(rf"test_strategy_print.py, line \d+\n    {re.escape(line)}", str(caught.value))
     assert len(str(caught.value)) < 700
+
+
+def test_what_numba_fails_at_is_an_error_of_ours(tape):
+    """Numba's own code breaks here, with an AssertionError."""
+    with pytest.raises(StrategyError, match="numba_fails cannot be compiled: Numba fails at it"):
+        nt.backtest(tape, numba_fails)
+
+
+def test_an_array_of_booleans_in_the_state_is_refused():
+    """Numba's records have none; it was an AttributeError of Numba's."""
+    with pytest.raises(StrategyError, match='Make it an array of "u1"'):
+        nt.strategy(state=[("seen", "?", 3)])(keyword.function)
 
 
 def test_own_feature_with_objmode():

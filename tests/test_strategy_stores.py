@@ -1,9 +1,12 @@
 """Stores into anything but the strategy's state are refused with their line, by any route; stores into the state work."""
 
+import numpy as np
 import pytest
 
 import child
+import nbtrade as nt
 from nbtrade import synthetic
+from nbtrade.errors import StrategyError
 from streams import tape_of
 
 HELPERS = """
@@ -86,6 +89,10 @@ STORES = {
     "array, filled": "account.refusals.fill(0)",
     "array, flat": "account.refusals.flat[0] = 1",
     "array, sorted": "account.refusals[:].sort()",
+    "array, augmented as a whole": "r = account.refusals\nr += 1",
+    "array, augmented slice": "account.refusals[1:3] += 1",
+    "array, nditer": "for x in np.nditer(account.refusals): x[()] = 1",
+    "array, nditer of two": "for x, y in np.nditer((account.refusals, state.w)): x[()] = 1",
     "array, reshaped": "account.refusals.reshape(2, 5)[0, 0] = 1",
     "setattr": "setattr(account, 'free', 1)",
     "inner function": "def inner(r):\n    r.position = 1  # here\ninner(account)",
@@ -221,6 +228,20 @@ def test_a_store_is_refused(messages, name):
     assert "Record(" not in message
     at, _ = store_line(STORES[name])
     assert f"<{name}>, line {at + 3}" in message or (jit and "cases.py, line" in message and "# helper" in message), message
+
+
+GLOBAL_STORES = {"field": "ROWS[0].x = 1", "alias": "row = ROWS[0]\nrow.x += 1", "item": "ROWS[0]['x'] = 1", "array": "ROWS['x'][0] = 1"}
+
+
+@pytest.mark.parametrize("name", GLOBAL_STORES)
+def test_a_store_into_a_global_record_is_refused(tape, name):
+    """Globals are constants of compiled code: the store went into a copy, without a word."""
+    lines = "".join(f"    {line}\n" for line in GLOBAL_STORES[name].split("\n"))
+    scope = {"nt": nt, "ROWS": np.zeros(1, [("x", "i8")]).view(np.recarray)}
+    exec(compile(f"@nt.strategy(wake='start')\ndef mine(market, features, account, state):\n{lines}", f"<{name}>", "exec"), scope)
+    with pytest.raises(StrategyError, match=f"<{name}>, line"):
+        nt.backtest(tape, scope["mine"])
+    assert scope["ROWS"]["x"] == 0
 
 
 @pytest.mark.parametrize("name", FEATURE_STORES)

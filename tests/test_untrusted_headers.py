@@ -12,7 +12,7 @@ import pytest
 
 import nbtrade
 from nbtrade import BlockFile
-from nbtrade.errors import CorruptBlock, StoreDamaged
+from nbtrade.errors import CorruptBlock, ResultError, StoreDamaged
 from nbtrade.storage import dtypes
 from nbtrade.storage.blockfile.folder import BlockFolder
 from nbtrade.storage.columns import header
@@ -135,3 +135,17 @@ def test_a_feature_cache_with_other_arrays_is_computed_again(tmp_path, wrong):
     for _ in range(2):
         again = nbtrade.features(tape, wanted, sample=100, cache=cache)
         assert again.values.tobytes() == first.values.tobytes()
+
+
+@pytest.mark.parametrize("code", [["<i8"], {}, None, 8, "|O", "<M8[ns]"])
+@pytest.mark.parametrize("name", ["state", "records"])
+def test_a_saved_results_dtype_is_checked(tmp_path, name, code):
+    """Any JSON where a type's name should be is an error of ours."""
+    pytest.importorskip("pyarrow")
+    tape = nbtrade.ingest(nbtrade.synthetic.write_dbn(tmp_path / "d.dbn", 500, live_orders=50), progress=False)
+    folder = nbtrade.backtest(tape, nbtrade.market_maker).save(tmp_path / "r")
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata["dtypes"][name] = [["ts", code, []]]
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(ResultError, match="expected a list of"):
+        nbtrade.load_result(folder)

@@ -38,6 +38,17 @@ from numba.extending import _Intrinsic, intrinsic
 from nbtrade._numba import codes as _codes  # noqa: F401  how compiled code reads the public codes
 
 JIT = not numba.config.DISABLE_JIT
+COMPILE_ERRORS = (  # raised by Numba for code it cannot compile: its own errors, and those its code runs into
+    numba.core.errors.NumbaError,
+    numba.core.errors.UnsupportedBytecodeError,
+    LookupError,
+    NotImplementedError,
+    AssertionError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+)
 ENTRY_FORMAT = 3  # of a cache file
 MAX_VERSIONS = 8  # entries per function kept on disk; older ones are stale edits
 

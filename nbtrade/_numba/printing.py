@@ -58,6 +58,13 @@ def _print_array(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     return print_text(context, builder, numpy_support.as_dtype(kind.dtype), numbers)
 
 
+@lower_builtin("print_item", types.SliceType)
+@lower_builtin("print_item", types.RangeType)
+@lower_builtin("print_item", types.IteratorType)
+def _print_no_value(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    raise TypingError("nbtrade: print shows values, and this is a range, a slice or an iterator: print its items or its ends")
+
+
 @lower_builtin("print_item", types.Callable)
 def _print_callable(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     raise TypingError("nbtrade: print needs a value, but got a function or method: call it")

@@ -54,8 +54,19 @@ def _values(names: list[str], scope: dict[str, Any]) -> Iterator[tuple[str, Any]
         value = scope[name]
         yield name, value
         if isinstance(value, pytypes.ModuleType):
-            is_known = value.__name__.split(".")[0] in TRUSTED_MODULES
-            yield from ((n, getattr(value, n)) for n in names if hasattr(value, n) and (not is_known or n == "objmode"))
+            yield from _members(value, names, {id(value)})
+
+
+def _members(module: pytypes.ModuleType, names: list[str], seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Members of a module that have one of the names, and of its modules (a.b.c). Of known modules only what runs the interpreter."""
+    is_known = module.__name__.split(".")[0] in TRUSTED_MODULES
+    for name in names:
+        value = getattr(module, name, None)
+        if isinstance(value, pytypes.ModuleType) and id(value) not in seen:
+            seen.add(id(value))
+            yield from _members(value, names, seen)
+        if hasattr(module, name) and (not is_known or value is numba.objmode):
+            yield name, value
 
 
 def needs_python(function: Callable[..., Any]) -> tuple[str, Callable[..., Any], int] | None:

@@ -18,6 +18,7 @@ from numba import types
 from numba.core.datamodel.models import ArrayModel, NestedArrayModel
 from numba.core.errors import TypingError
 from numba.core.imputils import lower_setattr_generic
+from numba.core.typing.npydecl import NdIter, NumpyRulesInplaceArrayOperator
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global
 from numba.extending import intrinsic, register_model
 
@@ -110,6 +111,23 @@ class _SetItem(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> None:
         if isinstance(args[0], (ReadOnlyArray, ReadOnlyNested)):
             raise TypingError(f"nbtrade: an item of this array {CANNOT}")
+
+
+def _refuse_read_only(template: Any, what: str) -> None:
+    """Make a template of Numba's refuse read-only arrays. (`a += 1` fails on them without a word, np.nditer forgets what they are.)"""
+    generic = template.generic
+
+    def checked(self: Any, args: Any, kws: Any) -> Any:
+        arrays = args[0] if args and isinstance(args[0], types.BaseTuple) else args[:1]
+        if any(isinstance(array, (ReadOnlyArray, ReadOnlyNested)) for array in arrays):
+            raise TypingError(f"nbtrade: this array {CANNOT}; {what}")
+        return generic(self, args, kws)
+
+    template.generic = checked
+
+
+_refuse_read_only(NumpyRulesInplaceArrayOperator, "copy its items")
+_refuse_read_only(NdIter, "np.nditer is not for reading only: use indices")
 
 
 class _NoWayAround(AttributeTemplate):

@@ -29,13 +29,16 @@ from numba.core.callconv import CPUCallConv, create_error_model
 from numba.core.compiler_machinery import register_pass
 from numba.core.cpu import CPUContext
 from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]
-from numba.core.ir import SetAttr
+from numba.core.ir import SetAttr, SetItem, StaticSetItem
 from numba.core.lowering import Lower
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 ADDRESS_BITS = 48
 MAX_LINE = 2**15 - 1
+NO_INTEGER = (
+    0x9E3779B97F4A7C15 - 2**64
+)  # what NaN becomes: no price, nor are its sums with prices, its products and quotients, or 32 bits of it
 OPTIONS = {
     "nopython": True,
     "error_model": "python",
@@ -84,7 +87,21 @@ class _LineLower(Lower):
         super().setup_function(fndesc)
         self.builder.fptosi = partial(_float_to_integer, self.builder, self.builder.fptosi)
 
+    def _lower_call_normal(self, fnty: Any, expr: Any, signature: Any) -> Any:
+        """`int` of a float here, and not in a function of Numba's own that has its own conversion."""
+        if getattr(fnty, "typing_key", None) is int and len(expr.args) == 1 and not expr.kws:
+            value = self.loadvar(expr.args[0].name)
+            if isinstance(self.typeof(expr.args[0].name), types.Float) and signature.return_type == types.int64:
+                return self.builder.fptosi(value, ir.IntType(64))
+        return super()._lower_call_normal(fnty, expr, signature)
+
     def lower_inst(self, inst: Any) -> None:
+        if isinstance(inst, (SetAttr, SetItem, StaticSetItem)):
+            target = self.typeof(inst.target.name)
+            if isinstance(target, types.Record) and not hasattr(target, "role") and target not in self.fndesc.argtypes:
+                raise numba.core.errors.TypingError(
+                    "nbtrade: this record cannot be set: only fields of the state and of `record` can", loc=inst.loc
+                )
         if isinstance(inst, SetAttr):
             target, value = self.typeof(inst.target.name), self.typeof(inst.value.name)
             can_be_set = isinstance(target, types.Record) and not hasattr(target, "role")  # the others: _numba/readonly.py
@@ -93,17 +110,36 @@ class _LineLower(Lower):
                 raise numba.core.errors.TypingError(
                     f"nbtrade: field {inst.attr!r} is {field.type}; {_kind(value)} does not fit", loc=inst.loc
                 )
+            kind = types.unliteral(value)
+            if field is not None and isinstance(field.type, types.Integer) and isinstance(kind, types.Integer):
+                self._check_range(self.loadvar(inst.value.name), kind, field.type)
         super().lower_inst(inst)
+
+    def _check_range(self, number: Any, kind: Any, field: Any) -> None:
+        """Raise OverflowError, as without the JIT, where an integer would be cut to the field's bits: 2**63 is 0 in 32."""
+        if kind.bitwidth <= field.bitwidth:
+            return
+        kept = self.builder.trunc(number, ir.IntType(field.bitwidth))
+        whole = (self.builder.sext if field.signed else self.builder.zext)(kept, ir.IntType(kind.bitwidth))
+        with self.builder.if_then(self.builder.icmp_unsigned("!=", whole, number), likely=False):
+            message = (f"the value does not fit a state field of type {field}",)
+            self.context.call_conv.return_user_exc(self.builder, OverflowError, message, self.loc, self.func_ir.func_id.func_name)
 
 
 def _float_to_integer(builder: Any, convert: Any, value: Any, kind: Any, name: str = "") -> Any:
-    """LLVM's conversion, which is undefined for values out of range: here NaN and the like become the lowest integer on every machine.
+    """LLVM's conversion, which is undefined for values out of range: here NaN and the like become NO_INTEGER on every machine.
 
-    (x86 does the same; on ARM NaN becomes 0, and for a constant LLVM may return anything: an order at price 0, once.)
+    (x86 returns the lowest integer, ARM returns 0 for NaN, and for a constant LLVM may return anything: an order at price 0, once.) The
+    test is one of bits: from comparisons of floats LLVM infers that `int(x * 0)` is 0, which it is not for NaN.
     """
-    limit = ir.Constant(value.type, 2.0 ** (kind.width - 1))
-    fits = builder.and_(builder.fcmp_ordered(">=", value, builder.fneg(limit)), builder.fcmp_ordered("<", value, limit))
-    return builder.select(fits, convert(value, kind), ir.Constant(kind, -(2 ** (kind.width - 1))), name)
+    bits = {"float": 32, "double": 64}.get(str(value.type))
+    if bits is None:
+        return convert(value, kind, name)
+    integer = ir.IntType(bits)
+    magnitude = builder.and_(builder.bitcast(value, integer), ir.Constant(integer, 2 ** (bits - 1) - 1))
+    mantissa, bias = (52, 1023) if bits == 64 else (23, 127)
+    fits = builder.icmp_unsigned("<", magnitude, ir.Constant(integer, (kind.width - 1 + bias) << mantissa))
+    return builder.select(fits, convert(value, kind), ir.Constant(kind, NO_INTEGER >> max(0, 64 - kind.width)), name)
 
 
 def _fits(value: Any, field: Any) -> bool:
@@ -153,7 +189,7 @@ class TracedFunction:
     def __init__(self, function: Callable[..., Any], argument_types: tuple[Any, ...], trace_offset: int) -> None:
         self._pyfunc = function
         self.argument_types, self.trace_offset = argument_types, trace_offset
-        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "trace": trace_offset, "form": 5}
+        self.targetoptions = {**OPTIONS, "lines": function.__code__.co_linetable, "types": argument_types, "trace": trace_offset, "form": 6}
         self._compiled: Any = None
 
     def compiled(self) -> Any:

@@ -152,6 +152,8 @@ def compile_error(error: BaseException, function: Callable[..., Any], declared: 
         word = str(error.args[0])
         fields = (f"{role}: {', '.join(f for f in declared[role] if f != HIDDEN) or 'none'}" for role in declared)
         what = f"there is no field {word!r}. Fields of {'; '.join(fields)}."
+    elif not isinstance(error, (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError, NotImplementedError)):
+        what, word = f"Numba fails on it ({type(error).__name__}: {text.splitlines()[0] if text else 'no reason given'}).", ""
     else:
         what, word = _explanation(text)
     line = _line_of(error, text, function, word)

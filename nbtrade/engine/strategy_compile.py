@@ -13,12 +13,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 
 from nbtrade._numba import printing as _printing  # noqa: F401  print of arrays
-from nbtrade._numba.jit import JIT, EntryPoint, use_cache
+from nbtrade._numba.jit import COMPILE_ERRORS, JIT, EntryPoint, use_cache
 from nbtrade._numba.records import PYTHON_STRATEGIES
 from nbtrade._numba.traceback import TracedFunction, traced_call
 from nbtrade.engine import diagnostics
@@ -46,7 +45,7 @@ def compile_strategy(
     use_cache(callback, entry)
     try:
         callback.compile()
-    except (numba.core.errors.NumbaError, numba.core.errors.UnsupportedBytecodeError, KeyError, NotImplementedError) as error:
+    except COMPILE_ERRORS as error:
         raise diagnostics.compile_error(error, function, fields) from None
     return int(callback.address), callback
 

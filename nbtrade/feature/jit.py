@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 
 from nbtrade._numba import printing as _printing  # noqa: F401  enables print of arrays
-from nbtrade._numba.jit import JIT, EntryPoint, use_cache
+from nbtrade._numba.jit import COMPILE_ERRORS, JIT, EntryPoint, use_cache
 from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
 from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, record_type
 from nbtrade.errors import FeatureError
@@ -87,7 +87,7 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
     use_cache(callback, evaluate, "form 3")
     try:
         callback.compile()
-    except (numba.core.errors.NumbaError, KeyError) as error:
+    except COMPILE_ERRORS as error:
         names = ", ".join(function.__name__ for function in functions) or "none, so this is a bug in nbtrade: please report it"
         raise FeatureError(f"the features cannot be compiled; user-defined functions among them: {names}.\n{error}") from None
     return int(callback.address), callback

@@ -100,20 +100,30 @@ def new_folder(path: StrPath, replace: bool) -> Iterator[Path]:
 
 def _check_replaceable(folder: Path) -> None:
     """Raise ResultExists unless the folder holds a saved result and nothing else: other files in it would be deleted too."""
-    if folder.is_symlink() or not (folder / METADATA).is_file() or _format_of(folder / METADATA) != FORMAT:
+    if folder.is_symlink() or not (folder / METADATA).is_file() or _metadata_of(folder).get("format") != FORMAT:
         raise ResultExists(f"{folder} is not a saved result of nbtrade, so it was not replaced. Choose another name.")
+    if os.path.ismount(folder) or _is_current(folder):
+        raise ResultExists(f"{folder} is the current folder or a mounted file system, so it is not replaced. Choose another name.")
     extra = _unexpected(folder)
     if extra is not None:
         raise ResultExists(f"{folder} holds {extra.relative_to(folder)}, which no saved result has. Move it away, or choose another name.")
 
 
+def _is_current(folder: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # a current folder that was removed
+        return os.path.samefile(folder, os.curdir)
+    return False
+
+
 def _unexpected(folder: Path) -> Path | None:
-    """An entry that a saved result does not have; None if there is none. Folders named 0, 1, ... are the instruments of Results."""
+    """An entry that a saved result does not have; None if there is none. Only Results have folders: one for each instrument."""
+    instruments = _metadata_of(folder).get("instruments")
+    numbers = {str(i) for i in range(len(instruments))} if isinstance(instruments, list) else set()
     for entry in sorted(folder.iterdir()):
         if entry.is_symlink():
             return entry
-        if entry.is_dir() and entry.name.isdecimal():
-            found = _unexpected(entry)
+        if entry.is_dir() and entry.name in numbers:
+            found = next((one for one in sorted(entry.iterdir()) if one.is_symlink() or not one.is_file() or one.name not in FILES), None)
             if found is not None:
                 return found
         elif not entry.is_file() or entry.name not in FILES:
@@ -153,12 +163,13 @@ def _sync(path: Path) -> None:
         DISK.close(fd)
 
 
-def _format_of(path: Path) -> Any:
+def _metadata_of(folder: Path) -> dict[str, Any]:
+    """The content of `metadata.json`, unchecked; an empty dict when it is not JSON, or not an object."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return values.get("format") if isinstance(values, dict) else None
+        values = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def write_metadata(folder: Path, values: Mapping[str, Any]) -> None:
@@ -267,6 +278,7 @@ def _dtype_of(fields: Any, where: str) -> np.dtype:
         isinstance(one, list)
         and len(one) == 3
         and isinstance(one[0], str)
+        and isinstance(one[1], str)
         and one[1] in FIELD_TYPES
         and isinstance(one[2], list)
         and all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n < 2**31 for n in one[2])
@@ -346,8 +358,9 @@ def write_frames(tables: Mapping[str, "pa.Table"], folder: StrPath) -> Path:
     pa, target = pyarrow(), Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        path, new = target / f"{name}.parquet", target / f".{name}.parquet.new"
-        with atomic.naming(path):
+        path = target / f"{name}.parquet"
+        with atomic.naming(path), tempfile.TemporaryDirectory(dir=target, prefix=f".{name}.") as folder_of_new:  # a name that nobody has
+            new = Path(folder_of_new) / path.name
             pa.parquet.write_table(table, new)
             _sync(new)
             DISK.rename(new, path)

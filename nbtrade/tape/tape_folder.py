@@ -136,7 +136,7 @@ def _remove_replaced(old: Path, target: Path) -> None:
 def recover(building: Path, target: Path) -> None:
     """Undo a two-step swap that was killed in between: rename the old tape back, or remove it if the new one has the name."""
     aside = atomic.aside(building)
-    if aside.is_symlink() or not aside.is_dir() or unexpected(aside):
+    if aside.is_symlink() or not aside.is_dir() or unexpected(aside) or _not_ours(aside):
         return
     if os.path.lexists(target):
         remove(aside)

@@ -89,6 +89,8 @@ def _made(path: Path, empty: PagedFile | None, disk: Disk, pool: Pool, step: int
     """
     real = Path(os.path.realpath(path))  # a symbolic link's target is created
     side = side_of(real)
+    if os.path.lexists(side) and not stat.S_ISREG(side.lstat().st_mode):  # a link would lead to a file of someone else's
+        raise BlockFileError(f"{side} is needed to create a block file, but it is a link, a folder or a device. Move it away.")
     file = PagedFile(side, disk, readonly=False, step=step, create=True, pool=pool)
     try:
         _take_lock(file)

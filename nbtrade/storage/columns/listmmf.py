@@ -27,9 +27,10 @@ from nbtrade.storage import dtypes
 from nbtrade.storage.columns.column import Column, ColumnReader
 from nbtrade.storage.columns.compact import CompactColumn
 from nbtrade.storage.columns.compact_reader import WIDTHS, CompactReader
+from nbtrade.storage.columns.header import check_regular
 from nbtrade.storage.columns.kernels import packed
 from nbtrade.storage.columns.upgrade import Packed, parts
-from nbtrade.storage.system import StrPath
+from nbtrade.storage.system import READ_ONLY, StrPath
 
 _HEADER = struct.Struct("<iiq")
 _UNIX_EPOCH = 621_355_968_000_000_000  # ticks from the year 1 to 1970
@@ -87,8 +88,12 @@ def read_header(path: StrPath) -> ListMmf:
     >>> NAMES[header.kind], header.n
     ('Int32', 3)
     """
-    with open(path, "rb") as file:
-        head = file.read(24)
+    fd = os.open(path, READ_ONLY)  # a pipe is refused, not waited for
+    try:
+        check_regular(fd, path)
+        head = os.read(fd, 24)
+    finally:
+        os.close(fd)
     if len(head) < _HEADER.size:
         raise StoreDamaged(
             f"{path} has {len(head)} bytes: a ListMmf file starts with a header of 16. It is cut off, or another kind of file."

@@ -152,7 +152,7 @@ def sweep(
     return table
 
 
-def _chosen(record: Iterable[int], n: int, strategy: Strategy) -> frozenset[int]:
+def _chosen(record: Any, n: int, strategy: Strategy) -> frozenset[int]:
     """The numbers of the sets whose records are kept. Raises ValueError, StrategyError."""
     chosen = list(record) if isinstance(record, Iterable) and not isinstance(record, str) else None
     if chosen is None or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):

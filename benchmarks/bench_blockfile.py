@@ -26,7 +26,7 @@ class Updates:
         return blockfile.update_ratios(size, REPEATS, naive=False)["over_lmdb"]
 
     def track_times_faster_than_naive(self, size):
-        """The naive design's time over ours; bar 50."""
+        """Time of the naive design divided by BlockFile's; bar 50."""
         return blockfile.update_ratios(size, 3)["naive_over_ours"]
 
 
@@ -52,7 +52,7 @@ class Reads:
 
 
 class Whole:
-    """Scans, readers beside a writer, buffers."""
+    """Scans, readers next to a writer, buffers."""
 
     unit = "ratio"
     timeout = 600

@@ -40,7 +40,7 @@ class Decode:
     param_names = ("bits", "n")
 
     def track_decode_to_copy(self, bits, n):
-        """Values a second, ours over NumPy's copy."""
+        """Decoding speed divided by that of NumPy's copy."""
         return columns.decode_ratio(n, bits=bits)["ratio"]
 
 

@@ -161,9 +161,9 @@ class Stores:
 
 
 def update_ratios(size, repeats, naive=True):
-    """500 durable updates: our time over each peer's; the naive design's over ours.
+    """500 durable updates: BlockFile's time divided by each peer's, and the naive design's divided by BlockFile's.
 
-    As many turns as reads have: the naive design takes 2 s in each of its turns, and whoever comes next finds a cold core and cold caches,
+    As many rounds as for reads: the naive design takes 2 s per round, and the next one starts with a cold core and cold caches,
     which is a third of nine turns and a ninth of these.
     """
     kinds = [Ours, Sqlite, Lmdb] + [Naive] * naive
@@ -316,7 +316,7 @@ def bars(repeats):
     for size in (256, 4096):
         found[f"updates{size}"] = (
             f"500 durable updates of {size} B",
-            "naive/ours >= 50, /sqlite <= 0.5, /lmdb <= 1",
+            "naive/BlockFile >= 50, /sqlite <= 0.5, /lmdb <= 1",
             lambda size=size: update_ratios(size, repeats),
         )
         found[f"reads{size}"] = (

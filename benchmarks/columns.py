@@ -2,7 +2,7 @@
 
     python benchmarks/columns.py [--values 100000000] [--only NAME]...
 
-Files lie in $NBTRADE_BENCH_DIR (default: the temporary folder) and are removed. Peers run in turns with ours in one process; medians.
+Files are created in $NBTRADE_BENCH_DIR (default: the temporary folder) and removed. Peers alternate with nbtrade in one process; medians.
 """
 
 import argparse
@@ -138,7 +138,7 @@ def size_ratio(n=10_000_000):
     return {"ratio": max(status.st_size, status.st_blocks * 512) / (n * 3)}
 
 
-# --- a reader beside an upgrade -----------------------------------------------------------------------------------
+# --- a reader during an upgrade -----------------------------------------------------------------------------------
 @kernel
 def first_at_least(data, bits, signed, n, x):
     """lower_bound over packed values."""
@@ -208,7 +208,7 @@ def reader_latency(n=VALUES, upgrades=4):
 
 
 def bars(n):
-    """Every bar by name: what measures it, and what it says."""
+    """Every bar by name: its measurement and its text."""
     table = {
         f"upgrade u16 to {width}": (lambda width=width: upgrade_ratio(n, width=width), "under 5 s, 2x a chunked copy at most, 50x Python")
         for width in ("u32", "u24")

@@ -60,7 +60,7 @@ def pread_search(fd: int, n: int, x: int) -> int:
 
 
 def one(path: Path, values: np.ndarray, xs: np.ndarray, repeats: int, each: int = 5000) -> dict[str, float]:
-    """One search a call from Python, in turns with numpy.searchsorted, bisect, and a pread a probe; ns a search."""
+    """One search per call from Python, alternating with numpy.searchsorted, bisect, and one pread per probe; ns per search."""
     fd = os.open(path, os.O_RDONLY)
     ways = {
         "ours": (search.lower_bound, each),

@@ -40,25 +40,30 @@ _HOMES = {
     "feature": "nbtrade",
     "target": "nbtrade",
     "market_maker": "nbtrade.strategies._market_maker",
-    "FILL_RULES": "nbtrade.schema",
     "uniform": "nbtrade.engine.kernels.random",
     "normal": "nbtrade.engine.kernels.random",
+    "Side": "nbtrade.schema",
+    "OrderType": "nbtrade.schema",
+    "TimeInForce": "nbtrade.schema",
+    "FillRule": "nbtrade.schema",
+    "Wake": "nbtrade.schema",
     "BID": "nbtrade.schema",
     "ASK": "nbtrade.schema",
-    "UNDEF_PRICE": "nbtrade.schema",
     "LIMIT": "nbtrade.schema",
-    "POST_ONLY": "nbtrade.schema",
+    "MARKET": "nbtrade.schema",
+    "GTC": "nbtrade.schema",
+    "DAY": "nbtrade.schema",
     "IOC": "nbtrade.schema",
     "FOK": "nbtrade.schema",
-    "DAY": "nbtrade.schema",
-    "TIMER": "nbtrade.schema",
-    "EVENT_END": "nbtrade.schema",
-    "TOP": "nbtrade.schema",
-    "TRADES": "nbtrade.schema",
-    "OWN_ACK": "nbtrade.schema",
-    "OWN_FILL": "nbtrade.schema",
-    "START": "nbtrade.schema",
-    "END": "nbtrade.schema",
+    "UNDEF_PRICE": "nbtrade.schema",
+    "UNKNOWN": "nbtrade.schema",
+    "Market": "nbtrade.engine.interface",
+    "Account": "nbtrade.engine.interface",
+    "Order": "nbtrade.engine.interface",
+    "Params": "nbtrade.engine.interface",
+    "State": "nbtrade.engine.interface",
+    "Features": "nbtrade.engine.interface",
+    "Record": "nbtrade.engine.interface",
 }
 _MODULES = ("synthetic", "feature", "target")  # names that are modules themselves
 __all__ = list(_HOMES)
@@ -71,23 +76,30 @@ if TYPE_CHECKING:  # `as`: exported, as mypy sees it
     from nbtrade.results.results import Results as Results, load_result as load_result
     from nbtrade.engine.backtest import backtest as backtest
     from nbtrade.schema import (
-        FILL_RULES as FILL_RULES,
-        ASK as ASK,
+        Side as Side,
+        OrderType as OrderType,
+        TimeInForce as TimeInForce,
+        FillRule as FillRule,
+        Wake as Wake,
         BID as BID,
-        UNDEF_PRICE as UNDEF_PRICE,
+        ASK as ASK,
         LIMIT as LIMIT,
-        POST_ONLY as POST_ONLY,
+        MARKET as MARKET,
+        GTC as GTC,
+        DAY as DAY,
         IOC as IOC,
         FOK as FOK,
-        DAY as DAY,
-        TIMER as TIMER,
-        EVENT_END as EVENT_END,
-        TOP as TOP,
-        TRADES as TRADES,
-        OWN_ACK as OWN_ACK,
-        OWN_FILL as OWN_FILL,
-        START as START,
-        END as END,
+        UNDEF_PRICE as UNDEF_PRICE,
+        UNKNOWN as UNKNOWN,
+    )
+    from nbtrade.engine.interface import (
+        Market as Market,
+        Account as Account,
+        Order as Order,
+        Params as Params,
+        State as State,
+        Features as Features,
+        Record as Record,
     )
     from nbtrade.engine.strategy import Strategy as Strategy, strategy as strategy
     from nbtrade import feature as feature
@@ -116,4 +128,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted(_HOMES)

@@ -1,4 +1,4 @@
-"""`python -m nbtrade` is `nbtrade`."""
+"""`python -m nbtrade` runs the `nbtrade` command."""
 
 from nbtrade.cli import main
 

@@ -1,4 +1,4 @@
-"""One progress bar for all that takes long; tqdm is loaded only when it is shown."""
+"""One progress bar for all long operations; tqdm is imported only when the bar is shown."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def progress_bar(total: int, unit: str, name: str, show: bool) -> Iterator[Callable[[int], None]]:
-    """A bar up to `total` units; gives the function to call with the units done since the last call."""
+    """A bar of `total` units; yields a function to call with the units done since the last call."""
     if not show:
         yield lambda n: None
         return

@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nbtrade {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _demo_options(_command(commands, "demo", demo, "make a synthetic day, ingest it, and backtest a market maker on it"))
-    _ingest_options(_command(commands, "ingest", ingest, "make a tape from a vendor's file (.dbn, .dbn.zst, .csv)"))
+    _ingest_options(_command(commands, "ingest", ingest, "make a tape from a vendor's market-by-order file"))
     _command(commands, "info", info, "print a tape's contents and counts").add_argument("tape", type=Path)
     _command(commands, "audit", audit, "replay a tape and report anomalies").add_argument("tape", type=Path)
     _backtest_options(_command(commands, "backtest", backtest, "run a strategy on a tape or a vendor's file"))

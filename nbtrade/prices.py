@@ -1,16 +1,16 @@
-"""Prices in currency and whole ticks: exact both ways, for any decimal or binary tick.
+"""Convert between prices in currency and whole ticks: exact both ways, for any decimal or binary tick.
 
     TickSize("0.25")   TickSize(0.01)   TickSize("1/64")   TickSize(1e-9)
 
-    .ticks(5000.25)  ->  20001          .price(20001)  ->  5000.25        a number for a number
-    .ticks(array)    ->  i8[n]          .price(array)  ->  f8[n]          an array for an array
+    .ticks(5000.25)  ->  20001          .price(20001)  ->  5000.25        numbers
+    .ticks(array)    ->  i8[n]          .price(array)  ->  f8[n]          arrays
 
-A tick is kept as a fraction of integers, so nothing is ever rounded on its account. `price` gives the float nearest to the true price,
-so `ticks(price(n)) == n` always; `ticks` takes a float that is within 4 units in the last place of a whole number of ticks, as results of
-arithmetic are (0.1 + 0.2 is 3 ticks of 0.1), and raises OffTick for anything else, also where floats lie too wide apart to tell ticks.
-Text, integers, Decimal and Fraction are taken as they are.
+A tick is stored as a fraction of integers, so the tick itself is never rounded. `price` returns the float nearest to the exact price,
+so `ticks(price(n)) == n` always holds. `ticks` accepts a float within 4 units in the last place of a whole number of ticks, since results
+of arithmetic are that close (0.1 + 0.2 is 3 ticks of 0.1). It raises OffTick for all other prices, and for floats so large that their
+spacing is too coarse to distinguish ticks. Text, integers, Decimal and Fraction are exact.
 
-Weak case: integers beyond 2**53 units of the tick's fraction go through Python's own integers, a hundred times slower.
+Weak case: integers beyond 2**53 units of the tick's fraction use Python's integers, a hundred times slower.
 """
 
 from decimal import Decimal
@@ -22,18 +22,34 @@ import numpy as np
 from nbtrade.errors import OffTick
 from nbtrade.schema import PRICE_SCALE
 
-EXACT = 2**53  # below, a float is any integer
-SLACK = 4  # units in the last place that arithmetic may have cost a float
-BINARY = 2**30  # a float with at most this denominator means just what it is: 1/64; another the shortest decimal: 0.01
+EXACT = 2**53  # below, a float holds every integer
+SLACK = 4  # units in the last place that a float may have lost to arithmetic
+BINARY = 2**30  # a float with a denominator up to this is exact: 1/64; any other means its shortest decimal: 0.01
 _LIMIT = 2**63
 
 
 class TickSize:
-    """The price of one tick in currency: an int, a float, text as "0.005" or "1/64", Decimal or Fraction.
+    """The price of one tick.
 
-    of : whose tick it is, for messages
+    Parameters
+    ----------
+    tick : int, float, str, Decimal or Fraction
+        Price of a tick in currency; text such as "0.005" or "1/64".
+    of : str
+        Symbol of the instrument, for error messages.
 
-    Raises ValueError when it is not positive or no number.
+    Raises
+    ------
+    ValueError
+        `tick` is not a positive number.
+    TypeError
+        `tick` is not a number or text.
+
+    Examples
+    --------
+    >>> tick = nbtrade.prices.TickSize("0.25")
+    >>> tick.ticks(5000.25), tick.price(20001)
+    (20001, 5000.25)
     """
 
     def __init__(self, tick: Any, of: str = "") -> None:
@@ -44,12 +60,46 @@ class TickSize:
 
     @classmethod
     def of_units(cls, units: int, of: str = "") -> "TickSize":
-        """The tick of `units` times 1e-9 currency."""
+        """Create a tick size from an integer number of 1e-9 units.
+
+        Parameters
+        ----------
+        units : int
+            Price of a tick in 1e-9 units of the currency.
+        of : str
+            Symbol of the instrument, for error messages.
+
+        Returns
+        -------
+        TickSize
+            The tick size.
+
+        Examples
+        --------
+        >>> nbtrade.prices.TickSize.of_units(10_000_000)
+        TickSize('1/100')
+        """
         return cls(Fraction(units, PRICE_SCALE), of)
 
     @property
     def units(self) -> int:
-        """The tick in units of 1e-9 currency, as sources and tapes have it. Raises ValueError when it is no whole number of them."""
+        """The tick as sources and tapes store it.
+
+        Returns
+        -------
+        int
+            In 1e-9 units of the currency.
+
+        Raises
+        ------
+        ValueError
+            The tick is not a multiple of 1e-9.
+
+        Examples
+        --------
+        >>> nbtrade.prices.TickSize(0.01).units
+        10000000
+        """
         units = self.exact * PRICE_SCALE
         if units.denominator != 1:
             raise ValueError(f"tick {self} is not a positive multiple of 1e-9")
@@ -65,7 +115,23 @@ class TickSize:
         return f"TickSize('{self.exact}')"
 
     def price(self, ticks: Any) -> Any:
-        """The price of so many ticks: the nearest float; f8 of the same shape for an array. Ticks may be fractions of one, as floats."""
+        """Convert ticks to currency.
+
+        Parameters
+        ----------
+        ticks : int, float or array
+            Ticks; floats may be fractions of a tick.
+
+        Returns
+        -------
+        float or f8 array
+            The nearest float; an array has the same shape.
+
+        Examples
+        --------
+        >>> nbtrade.prices.TickSize("1/64").price(np.array([6401, 6402]))
+        array([100.015625, 100.03125 ])
+        """
         n, d = self.exact.numerator, self.exact.denominator
         if np.ndim(ticks) == 0:
             return ticks * float(self) if isinstance(ticks, float | np.floating) else int(ticks) * n / d
@@ -77,7 +143,31 @@ class TickSize:
         return np.array([int(k) * n / d for k in array.reshape(-1)], np.float64).reshape(array.shape)
 
     def ticks(self, prices: Any) -> Any:
-        """Whole ticks: an int, or i8 of the same shape for an array. Raises OffTick, with the price and, in an array, its index."""
+        """Convert currency to whole ticks.
+
+        Parameters
+        ----------
+        prices : number, str or array
+            Prices in currency.
+
+        Returns
+        -------
+        int or i8 array
+            Ticks; an array has the same shape.
+
+        Raises
+        ------
+        OffTick
+            A price is not a multiple of the tick. The message has the price, its index in the array and its neighbours.
+
+        Examples
+        --------
+        >>> nbtrade.prices.TickSize(0.01).ticks([100.0, 100.01])
+        array([10000, 10001])
+        >>> nbtrade.prices.TickSize(1).ticks(0.3)
+        Traceback (most recent call last):
+        nbtrade.errors.OffTick: price 0.3 is not a multiple of the tick 1; its neighbours are 0.0 and 1.0. Round it, or check the tick.
+        """
         if np.ndim(prices) == 0 and not isinstance(prices, float | np.floating):
             return self._of_fraction(prices)
         array = np.asarray(prices)
@@ -91,7 +181,7 @@ class TickSize:
         return ticks.numerator
 
     def _of_floats(self, prices: np.ndarray) -> np.ndarray:
-        """Nearest ticks; wrong unless their price is the one given, and floats there are fine enough to tell."""
+        """Nearest ticks. Raises OffTick unless they match the prices and floats of that size can distinguish ticks."""
         n, d = float(self.exact.numerator), float(self.exact.denominator)
         prices = prices.astype(np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -106,7 +196,7 @@ class TickSize:
         return ticks.astype(np.int64)
 
     def _of_integers(self, prices: np.ndarray) -> np.ndarray:
-        """Of whole currency."""
+        """Ticks of integers in whole currency units."""
         if prices.dtype.kind not in "iu" or _largest(prices) * self.exact.denominator >= _LIMIT:
             found = [self._of_fraction(price) for price in prices.reshape(-1).tolist()]
             return np.array(found, np.int64).reshape(prices.shape)
@@ -122,9 +212,9 @@ class TickSize:
         try:
             below = _fraction(price) // self.exact
         except ValueError:
-            return OffTick(f"{message}: it is no number")
+            return OffTick(f"{message}: it is not a number")
         if isinstance(price, float | np.floating) and 4 * SLACK * np.spacing(abs(float(price))) >= float(self):
-            return OffTick(f"{message}, or cannot be told from one: floats of that size are too coarse. Pass text, Decimal or ticks.")
+            return OffTick(f"{message}, or floats of that size are too coarse to decide. Pass text, Decimal or ticks.")
         return OffTick(f"{message}; its neighbours are {self.price(below)} and {self.price(below + 1)}. Round it, or check the tick.")
 
 
@@ -134,18 +224,18 @@ def _largest(array: np.ndarray) -> int:
 
 
 def _fraction(value: Any) -> Fraction:
-    """What a number means; raises ValueError when it is none."""
+    """The exact value of a number. Raises ValueError, or TypeError for other types."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float):
         try:
             exact = Fraction(value)
         except (OverflowError, ValueError):
-            raise ValueError(f"{value} is no price") from None
+            raise ValueError(f"{value} is not a price: it must be finite") from None
         return exact if exact.denominator <= BINARY else Fraction(repr(value))
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal | Fraction):
-        raise TypeError(f"{value!r} is no price: give a number, text, Decimal or Fraction")
+        raise TypeError(f"{value!r} is not a price: pass a number, text, Decimal or Fraction")
     try:
         return Fraction(value)
     except (OverflowError, ValueError, ZeroDivisionError):
-        raise ValueError(f"{value!r} is no price") from None
+        raise ValueError(f"{value!r} is not a price: pass a number, or text such as '0.25' or '1/64'") from None

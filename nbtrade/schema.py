@@ -6,25 +6,83 @@ declares unsigned are read as int64: bit for bit the same, and Numba never has t
 0 and a uint64 goes through float64 and loses the low bits of a 64-bit id).
 """
 
+from enum import EnumType, IntEnum, IntFlag
+
 import numpy as np
 
 FORMAT_VERSION = 4  # of the tape; a reader refuses all others
 
-# --- sides and sentinels -------------------------------------------------------------------------
-BID, ASK = 0, 1
+
+# --- public codes ------------------------------------------------------------------------------------
+class CodeGroup(EnumType):
+    """Metaclass of the public codes. Compiled code reads their members as plain integers (_numba/codes.py)."""
+
+
+class Side(IntEnum, metaclass=CodeGroup):
+    """Side of an order, and of the aggressor of a trade."""
+
+    BID = 0
+    ASK = 1
+
+
+class OrderType(IntEnum, metaclass=CodeGroup):
+    """What limits the price of an order: its own price, or nothing."""
+
+    LIMIT = 0
+    MARKET = 1
+
+
+class TimeInForce(IntEnum, metaclass=CodeGroup):
+    """How long an order stands.
+
+    GTC until it is cancelled, DAY until the session ends; IOC fills what it can on arrival, FOK fills completely on arrival or not at all.
+    """
+
+    GTC = 0
+    DAY = 1
+    IOC = 2
+    FOK = 3
+
+
+class FillRule(IntEnum, metaclass=CodeGroup):
+    """Where a resting order stands in its queue.
+
+    FIFO behind the orders that rest there on its arrival, OPTIMISTIC before them, CONSERVATIVE behind those that arrive later as well.
+    """
+
+    FIFO = 0
+    OPTIMISTIC = 1
+    CONSERVATIVE = 2
+
+
+class Wake(IntFlag, metaclass=CodeGroup):
+    """Why a strategy is woken; `market.wake` has every reason that applies.
+
+    TIMER; EVENT an exchange event ended; TOP the best prices or their lots changed; TRADE a trade; ACK, FILL a report about an own order
+    arrived; START, END of the session.
+    """
+
+    TIMER = 1
+    EVENT = 2
+    TOP = 4
+    TRADE = 8
+    ACK = 16
+    FILL = 32
+    START = 64
+    END = 128
+
+
+BID, ASK = Side
+LIMIT, MARKET = OrderType
+GTC, DAY, IOC, FOK = TimeInForce
+FIFO, OPTIMISTIC, CONSERVATIVE = FillRule
+
+# --- sentinels ---------------------------------------------------------------------------------------
 NONE = -1  # the only "no such index"
+UNKNOWN = -1  # lots that the strategy cannot know yet
 UNDEF_PRICE = 2**63 - 1  # Databento's "no price"; also "no px" wherever a px is int64
 PRICE_SCALE = 1_000_000_000  # raw price units in one unit of currency
 LOT_SCALE = 1_000_000_000  # units of `lot_units` in one unit of the asset: shares, contracts, coins
-
-# --- own orders and wakes ----------------------------------------------------------------------------
-# Kinds of an order. LIMIT stands until it is cancelled, DAY until the session ends. (TAKEN is no order: engine/kernels/match.py.)
-LIMIT, MARKET_ORDER, TAKEN, POST_ONLY, IOC, FOK, DAY = range(7)
-# Where an order joins its queue: behind all that rest there, or as a bound before them, or behind whatever will come.
-FIFO, OPTIMISTIC, CONSERVATIVE = 0, 1, 2
-FILL_RULES = ("fifo", "optimistic", "conservative")
-# Why a strategy is woken; `market.wake` has all that apply. TOP: the best prices or lots changed; OWN_*: a report arrived.
-TIMER, EVENT_END, TOP, TRADES, OWN_ACK, OWN_FILL, START, END = (1 << i for i in range(8))
 
 # --- vendor record flags (Databento) ---------------------------------------------------------------
 F_LAST, F_TOB, F_SNAPSHOT, F_BAD_TS_RECV, F_MAYBE_BAD_BOOK = 128, 64, 32, 8, 4
@@ -99,9 +157,9 @@ COLUMNS = {
 ROW_COLUMNS = ("events", "ts_event", "ts_recv", "order_id", "sequence")
 
 # --- what a run logs --------------------------------------------------------------------------------------
-# Text of the codes of own orders: states, kinds, why an order ended, why one was not sent (engine/kernels/records.py).
+# Text of the codes of own orders: states, why an order ended, why one was not sent (engine/kernels/records.py).
 STATES = ("free", "sent", "working", "filled", "cancelled", "rejected")
-KINDS = ("limit", "market", "taken", "post_only", "ioc", "fok", "day")
+ORDER_TYPES, TIMES_IN_FORCE, FILL_RULES = (tuple(code.name.lower() for code in group) for group in (OrderType, TimeInForce, FillRule))
 REASONS = ("", "price out of range", "would cross", "killed", "unfilled rest", "self match", "replaced down", "expired", "by us")
 REFUSALS = (
     "",
@@ -165,10 +223,12 @@ ORDER = np.dtype(
         ("qty", "i4"),  # lots ordered
         ("leaves", "i4"),  # lots not filled
         ("side", "i1"),  # BID ASK
-        ("kind", "i1"),  # index into KINDS
+        ("type", "i1"),  # LIMIT MARKET
+        ("tif", "i1"),  # GTC DAY IOC FOK; a market order's is IOC or FOK
+        ("post_only", "i1"),  # 1: rejected rather than take liquidity
         ("state", "i1"),  # index into STATES
         ("reason", "i1"),  # index into REASONS
-        ("rule", "i4"),  # FIFO OPTIMISTIC CONSERVATIVE
+        ("rule", "i2"),  # FIFO OPTIMISTIC CONSERVATIVE
         ("requeued", "i4"),  # 1: a replace sent it to the back of a queue after its arrival
     ]
 )

@@ -1,4 +1,4 @@
-"""Times at the border: text and objects in, ns out. Spans need no pandas, so that a run starts without it."""
+"""Convert times from text and objects to ns. Spans need no pandas, so that a run starts without it."""
 
 import re
 from typing import Any
@@ -31,7 +31,7 @@ def ns_of(span: str | int) -> int:
 
 
 def to_ns(ts: Any) -> int:
-    """ns since the epoch of an integer (taken as ns), a string, datetime, datetime64 or Timestamp (UTC unless it says)."""
+    """ns since the epoch of an integer (already ns), a string, datetime, datetime64 or Timestamp (UTC unless it has a time zone)."""
     if isinstance(ts, (int, np.integer)):
         return int(ts)
     import pandas as pd
@@ -41,13 +41,13 @@ def to_ns(ts: Any) -> int:
     except (ValueError, TypeError):
         raise ValueError(f"{ts!r} is not a time: give text such as '2025-01-06 14:30' (UTC), a datetime, or ns since the epoch") from None
     if stamp is pd.NaT:
-        raise ValueError(f"{ts!r} is no time")
+        raise ValueError(f"{ts!r} is not a time: give text such as '2025-01-06 14:30' (UTC), a datetime, or ns since the epoch")
     stamp = stamp.tz_localize("UTC") if stamp.tz is None else stamp.tz_convert("UTC")
     return int(stamp.as_unit("ns").value)
 
 
 def all_to_ns(ts: Any) -> np.ndarray:
-    """`to_ns` of every item of a sequence: i8 of the same shape."""
+    """Apply `to_ns` to every item of a sequence: i8 of the same shape."""
     array = np.asarray(ts)
     if array.dtype.kind in "iu":
         return array.astype(np.int64)

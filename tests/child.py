@@ -1,4 +1,4 @@
-"""Runs a script in another process with a limit on its time: for faults that crash or hang a process."""
+"""Run a script in another process with a timeout, to test faults that crash or hang a process."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(script, *arguments, cache=None, jit=True, timeout=300):
-    """The output lines of a Python script. Fails when it crashes, or when it has not ended after `timeout` seconds."""
+    """The output lines of a Python script. Fails when it crashes or is still running after `timeout` seconds."""
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests"), *filter(None, sys.path)])}
     env["NUMBA_DISABLE_JIT"] = str(int(not jit))
     if cache is not None:
@@ -24,7 +24,7 @@ def run(script, *arguments, cache=None, jit=True, timeout=300):
 
 
 def new_cache(folder):
-    """A cache folder with the engine's kernels and without strategies and features: those are compiled again, in seconds."""
+    """A cache folder that has the engine's kernels but no strategies or features: only these are compiled again, in seconds."""
     folder.mkdir()
     for path in jit.cache_dir().glob("*.nbc"):
         if not path.name.startswith(("strategy_", "features_")):

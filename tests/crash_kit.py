@@ -9,7 +9,7 @@
         reopened = Store(fresh / "x", disk=RebootedDisk())
         assert reopened's content is state.promised, or state.next (the promise that was being made), or between
 
-What is kept of the calls up to a crash: of each file any choice of its 512-byte sectors that were written since its last fdatasync
+Surviving parts of the calls up to a crash: of each file any choice of its 512-byte sectors that were written since its last fdatasync
 or fsync (each in any of the versions it had since), any of the lengths it had since; of each folder any choice of the names
 created, renamed and unlinked since its last sync_folder, in their order. All choices where they are few; else none, all, each one
 missing, each one alone, and seeded random ones. States with the same bytes come once.
@@ -186,7 +186,7 @@ class RecordingDisk(Disk):
     fsync = fdatasync
 
     def lose(self, fd):
-        """A sync that fails: what was not synced may or may not be on the disk, and no later sync writes it unless it is written again."""
+        """A sync that fails: unsynced data may or may not be on the disk, and no later sync writes them unless they are written again."""
         self.log.append(("lose", self.files[fd]))
 
     def ftruncate(self, fd, n):
@@ -221,7 +221,7 @@ class _File:
     data: bytes = b""  # as the system sees it
     sizes: list = field(default_factory=list)  # lengths since the last sync
     sectors: dict = field(default_factory=dict)  # sector -> its contents since the last sync, in order
-    lost: set = field(default_factory=set)  # sectors whose sync failed: clean for the system, whatever they are on the disk
+    lost: set = field(default_factory=set)  # sectors whose sync failed: clean for the system, unknown on the disk
 
     def write(self, offset, data):
         grown = self.data.ljust(offset + len(data), b"\0")
@@ -378,7 +378,7 @@ def torn_states(disk, *, seed=0, limit=64, volatile=()):
 
 
 def _crashes(model, rng, limit):
-    """The contents of all files, for choices of what was kept."""
+    """The contents of all files, for choices of the surviving parts."""
     order = list(model.files)
     parts = [model.files[i].choices() for i in order]
     sizes = [2] * len(model.pending) + [n for part in parts for n in part]

@@ -1,4 +1,4 @@
-"""All built-in features beside their slow forms, and the streams that both are tried on."""
+"""All built-in features with their slow forms, and the streams for testing both."""
 
 import random
 
@@ -16,7 +16,7 @@ TABLE = [[0.01 * (i + 10 * j) for j in range(2)] for i in range(5)]
 
 
 def instant():
-    """name -> (feature, slow form): values of the book and the trades as they stand."""
+    """name -> (feature, slow form): current values of the book and the trades."""
     return {
         "bid_px": (f.bid_px(), lambda ms: slow.px(ms, 0)),
         "ask_px_3": (f.ask_px(3), lambda ms: slow.px(ms, 1, 2)),
@@ -70,7 +70,7 @@ def flows():
 
 
 def windows(w=40 * MS, n=7, v=30):
-    """name -> (feature, slow form): what looks back over a window of w ns, n events or v lots, or over intervals."""
+    """name -> (feature, slow form): features over a window of w ns, n events or v lots, or over intervals."""
     m, i, fl = f.mid(), f.imbalance(), f.ofi(2)
     spans = {"time": (w, {"window": w}), "events": (n, {"events": n}), "volume": (v, {"volume": v})}
     named = {}
@@ -145,7 +145,7 @@ def statistics(every=20 * MS, n=4):
 
 
 def everything(**options):
-    """All of them."""
+    """All of these features."""
     return {**instant(), **flows(), **windows(**options), **statistics()}
 
 
@@ -214,12 +214,12 @@ def moments_of(tape):
 
 
 def assert_close(name, got, expected, rtol=1e-8, atol=1e-9):
-    """Equal but for rounding, NaN with NaN; says where first."""
+    """Equal except for rounding, NaN with NaN; reports the first difference."""
     expected = np.array(expected, float)
     if "zscore" in name or "std" in name:
-        rtol, atol = 1e-3, 1e-6  # a moment's move in a window that stood still: its variance has lost digits
+        rtol, atol = 1e-3, 1e-6  # a brief move in an otherwise constant window: its variance has lost digits
     if name == "roll":
-        atol = 1e-6  # the root of a covariance that is 0 but for rounding
+        atol = 1e-6  # the root of a covariance that is 0 except for rounding
     assert len(got) == len(expected), name
     wrong = np.flatnonzero(~np.isclose(got, expected, rtol=rtol, atol=atol, equal_nan=True))
     assert not len(wrong), f"{name} at event {wrong[0]} ({len(wrong)} in all): {got[wrong[0]]!r}, expected {expected[wrong[0]]!r}"

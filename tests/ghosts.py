@@ -99,7 +99,7 @@ def send(simulation, orders, qty, arrive):
         own[name][first] = orders["px"]
     for name in ("qty", "requested_qty", "leaves", "known_leaves"):
         own[name][first] = qty
-    own["side"][first], own["kind"][first] = orders["side"], LIMIT
+    own["side"][first], own["instructions"][first] = orders["side"], LIMIT
     own["state"][first] = own["status"][first] = records.SENT
     own["in_flight"][first] = 1
     accounts["free"] = -1

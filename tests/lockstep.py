@@ -1,10 +1,10 @@
-"""The resolve and book kernels beside the oracle, event by event.
+"""Compare the resolve and book kernels with the oracle, event by event.
 
     records (model.Record) --array_of--> RECORD[n] --Resolver--> Kept rows --tape--> Tape in memory
           |                                                         |
           +--> model.Book --> changes, levels, queues, clocks  ==  rows, kernel book, book_before
 
-Prices of the two are compared as raw 1e-9 units, orders by id, and priorities by the order of places.
+Prices of the two are compared in raw 1e-9 units, orders by id, and priorities by the order of arrival.
 """
 
 from pathlib import Path
@@ -35,16 +35,16 @@ from nbtrade.tape.resolver import Resolver
 from nbtrade.tape.tape import Tape
 
 KINDS = ("add", "cancel", "exec")
-DEEP = 4096  # levels a side that a comparison can hold
-# what the oracle counts too
+DEEP = 4096  # levels per side that a comparison can hold
+# faults that the oracle counts too
 COMMON = {"duplicate_add", "zero_size", "over_cancel", "unknown_cancel", "unknown_fill", "unknown_modify", "no_level", "no_size"}
-MOST_SIZE = 2**32 - 2  # of a RECORD, whose largest number says that there is no size
-# a record whose size is an i8: what sources with more lots than Databento's will have
+MOST_SIZE = 2**32 - 2  # of a RECORD, whose largest number means "no size"
+# a record whose size is an i8, for sources with more lots than Databento's
 WIDE = np.dtype([(name, "<i8" if name == "size" else RECORD[name]) for name in RECORD.names], align=True)
 
 
 class Kept:
-    """A sink that keeps copies of all it gets."""
+    """A sink that keeps copies of everything it receives."""
 
     def __init__(self):
         self.parts, self.checkpoints, self.live = [], [], []
@@ -137,7 +137,7 @@ def resolved(array, tick=0, batch=65_536, finish=True):
 
 
 class Replay:
-    """The kernel's book of a tape, moved on event by event."""
+    """The kernel's book of a tape, replayed event by event."""
 
     def __init__(self, tape, n_pages=1024):
         self.tape, self.row = tape, 0
@@ -162,7 +162,7 @@ class Replay:
 
 
 def model_changes(book, record):
-    """Apply a record; return its changes with what a clear removes sorted (its order is nobody's business)."""
+    """Apply a record; return its changes, sorted if it is a clear (whose order is arbitrary)."""
     clears = record.action == "R" or record.flags & (F_SNAPSHOT | F_TOB)
     changes = [(c.kind, c.side, c.price, c.lots, c.order.place) for c in book.apply(record)]
     n = next((i for i, c in enumerate(changes) if c[0] != "cancel"), len(changes)) if clears else 0
@@ -170,7 +170,7 @@ def model_changes(book, record):
 
 
 def row_changes(tape, start, stop, places):
-    """Return the changes of tape rows like `model_changes`; `places` maps priorities to places and learns new ones."""
+    """Return the changes of tape rows like `model_changes`; `places` maps priorities to the model's and learns new ones."""
     changes, run = [], []
     for i in range(start, stop):
         row = tape.events[i]
@@ -194,7 +194,7 @@ def row_changes(tape, start, stop, places):
 
 
 def assert_continues(tape, i, start):
-    """Assert that row i carries on the change of the row before, in the same event."""
+    """Assert that row i continues the change of the previous row, in the same event."""
     before, row = tape.events[i - 1], tape.events[i]
     assert i > start
     assert abs(int(before["qty"])) == MAX_ROW_LOTS
@@ -208,7 +208,7 @@ def assert_continues(tape, i, start):
 
 
 def assert_turns(events):
-    """Assert that just those rows are flagged at which a level becomes empty or ceases to be, by a dict of lots and orders."""
+    """Assert, with a dict of lots and orders, that a row is flagged if and only if its level becomes empty or non-empty."""
     levels, names = {}, ["px", "kind", "side", "flags", "qty", "d_orders"]
     for i, (px, kind, side, flags, qty, d_orders) in enumerate(events[names].tolist()):
         before = levels.get((side, px), (0, 0)) if kind < TRADE else (0, 0)
@@ -242,7 +242,7 @@ TOP_IDS = {-1: -(2**63) + 1, -2: -(2**63) + 2}
 
 
 def assert_lockstep(records, kept, every_levels=1, every_queues=1):
-    """Assert that the tape says what the oracle says after every event of `records`; return the oracle and its replay."""
+    """Assert that the tape agrees with the oracle after every event of `records`; return the oracle and its replay."""
     tape, book, places, changes = kept.tape(), Book(), {}, []
     replay = Replay(tape, n_pages=2)
     for record in records:

@@ -2,15 +2,15 @@
 
 One `Book` takes raw market-by-order records in file order and keeps every resting order.
 
-    orders   {order_id: Order}                      every resting order, oldest place first
+    orders   {order_id: Order}                      every resting order, earliest priority first
     queues   [{price: {order_id: Order}}] * 2       side 0 bid, 1 ask; a queue is in priority order
-    changes  what one record did, resolved: add, cancel or exec of some lots of one order
+    changes  the effect of one record, resolved: add, cancel or exec of some lots of one order
 
 Python dicts keep insertion order, so "to the back of its level" is a plain insertion, and an order
-that loses its place is a new `Order` object with a new place number.
+that loses its priority is a new `Order` object with a new place number.
 
-Prices are raw (1e-9), quantities lots. Imports nothing of nbtrade and was written from the rules,
-not from the kernels. Own orders live in `model_backtest.py`.
+Prices are raw (1e-9), quantities lots. Imports nothing from nbtrade and was written from the rules,
+not from the kernels. Own orders are in `model_backtest.py`.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 UNDEF_PRICE = 2**63 - 1
-UNDEF_SIZE = 2**63 - 1  # a record without a size; any other size may be as large as it likes
+UNDEF_SIZE = 2**63 - 1  # a record without a size; all other sizes are valid, however large
 F_LAST, F_TOB, F_SNAPSHOT = 128, 64, 32
 BID, ASK = 0, 1
 SIDES = {"B": BID, "A": ASK}
@@ -47,11 +47,11 @@ class Order:
     price: int
     qty: int
     place: int
-    filled: int = 0  # lots of the F records of this event that no C or M has explained yet
+    filled: int = 0  # lots of this event's F records that no C or M has explained yet
 
 
 class Change(NamedTuple):
-    """One resolved change; `level_qty` is what rests at that side and price just after it."""
+    """One resolved change; `level_qty` is the total at that side and price right after it."""
 
     kind: str
     side: int
@@ -68,8 +68,8 @@ class Book:
         self.orders, self.queues = {}, ({}, {})
         self.faults = Counter()
         self.clocks = []  # (exchange, local) of every finished event
-        self.at_event_end = True  # the book may be looked at only then
-        self.n_places = 0  # the place that the next order gets
+        self.at_event_end = True  # the book may be read only then
+        self.n_places = 0  # number for the next order
         self._changes, self._marked = [], []
         self._last_trade = None
         self._in_snapshot = False
@@ -77,7 +77,7 @@ class Book:
         self._exchange = self._local = 0
 
     def apply(self, record):
-        """Take one record and return its changes in order."""
+        """Apply one record and return its changes in order."""
         self._changes = []
         if self.at_event_end and record.ts_event != self._ts_event:
             self._forget_trades()
@@ -90,7 +90,7 @@ class Book:
             self.clocks.append((self._exchange, self._local))
         return self._changes
 
-    # Looking at it
+    # Reading it
 
     @property
     def n_events(self):
@@ -104,7 +104,7 @@ class Book:
         return [(order.id, order.qty) for order in self.queues[side].get(price, {}).values()]
 
     def prices(self, side):
-        """Return the prices at which something rests, best first."""
+        """Return the prices with resting orders, best first."""
         return sorted(self.queues[side], reverse=side == BID)
 
     def levels(self, side):
@@ -112,19 +112,19 @@ class Book:
         return [(p, self.level_qty(side, p), len(self.queues[side][p])) for p in self.prices(side)]
 
     def best(self, side):
-        """Return the best price, None when the side is empty."""
+        """Return the best price, or None if the side is empty."""
         return (max if side == BID else min)(self.queues[side], default=None)
 
     def crossed(self):
-        """Say whether bid and ask meet or overlap; an empty side never does."""
+        """Return whether bid and ask meet or overlap; an empty side never does."""
         bid, ask = self.best(BID), self.best(ASK)
         return bid is not None and ask is not None and bid >= ask
 
     def is_own_print(self, record):
-        """Say whether an F is the aggressor's own: a resting order was modified into the market."""
+        """Return whether an F is the aggressor's: a resting order was modified into the market."""
         return (record.order_id, record.side) == self._last_trade
 
-    # What the records do
+    # Effects of the records
 
     def _add(self, record):
         if record.size == UNDEF_SIZE:
@@ -196,7 +196,7 @@ class Book:
             self._marked.append(order)
 
     def _size_or_all(self, record, order):
-        """Return a record's size; without one it means all of its order."""
+        """Return a record's size; without one it covers the whole order."""
         if record.size == UNDEF_SIZE:
             self.faults["no_size"] += 1
             return order.qty
@@ -223,7 +223,7 @@ class Book:
         self._in_snapshot = snapshot
 
     def _forget_trades(self):
-        """Drop the marks of T and F: a new event at another ts_event begins.
+        """Drop the marks of T and F: a new event starts at another ts_event.
 
         F_LAST alone is too early: XNAS sets it on each of the T, F and C of one execution (11 of 11
         in the ARL file), which share their ts_event. On CME (CLX5) both rules give the same changes.
@@ -233,7 +233,7 @@ class Book:
             order.filled = 0
         self._marked = []
 
-    # The only two ways in which the book changes, and small helpers
+    # The only two functions that change the book, and small helpers
 
     def _join(self, order_id, side, price, qty):
         order = Order(order_id, side, price, qty, self.n_places)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from model import ASK, BID
 from model_exchange import OwnOrder
 
-KINDS = ("limit", "market", "post_only", "ioc", "fok", "day")
+TYPES, TIFS = ("limit", "market"), ("gtc", "day", "ioc", "fok")
+UNKNOWN = -1
 FAR = 2**30  # no price, no quantity is beyond
 OPEN = ("sent", "working")
 
@@ -20,6 +21,16 @@ OPEN = ("sent", "working")
 def is_order(side, px, qty):
     """Say whether an order can have this side, price and size."""
     return side in (BID, ASK) and abs(px) <= FAR and 0 < qty <= FAR
+
+
+def instructions(type, tif, post_only):  # noqa: A002
+    """Return (type, tif, post_only) of an order, or None for a combination that makes no sense."""
+    if type not in TYPES or tif not in TIFS or post_only not in (False, True):
+        return None
+    if type == "market":
+        tif = "ioc" if tif == "gtc" else tif  # the default
+        return None if tif == "day" or post_only else (type, tif, False)
+    return None if post_only and tif in ("ioc", "fok") else (type, tif, bool(post_only))
 
 
 @dataclass
@@ -43,7 +54,9 @@ class KnownOrder:
     side: int
     want_px: int  # as last sent
     want_qty: int
-    kind: str
+    type: str
+    tif: str
+    post_only: bool
     left: int
     status: str = "sent"
     filled: int = 0
@@ -94,10 +107,10 @@ class Account:
         return sum(order.want_qty - order.filled for order in self.open_orders if order.side == side)
 
     def ahead(self, i):
-        """Lots before a resting order at its price as the local clock has it; -1 where that is not known."""
+        """Lots before a resting order at its price as the local clock has it; UNKNOWN where that cannot be known yet."""
         order = self.orders[i]
         if not order.is_open or order.in_flight:
-            return -1
+            return UNKNOWN
         return self.venue.ahead(i)
 
     def behind(self, i):
@@ -108,18 +121,20 @@ class Account:
 
     # What may be done
 
-    def submit(self, side, px, qty, kind="limit"):
-        """Return the new order's id, or None when it did not leave."""
-        if not is_order(side, px, qty) or kind not in KINDS:
+    def submit(self, side, px, qty, type="limit", tif="gtc", post_only=False):  # noqa: A002
+        """Return the new order's id, or None when it did not leave. A market order's price is not looked at."""
+        how = instructions(type, tif, post_only)
+        px = 0 if type == "market" else px
+        if not is_order(side, px, qty) or how is None:
             return self._refuse("bad_order")
         if len(self.held_orders) == self.capacity:
             return self._refuse("no_slot")
         if not self._allowed(side, qty, qty, new=True):
             return None
-        order = KnownOrder(len(self.orders), side, px, qty, kind, qty)
+        order = KnownOrder(len(self.orders), side, px, qty, *how, qty)
         self.orders.append(order)
         self._slots.append(order)
-        self._send("new", order, OwnOrder(order.id, side, px, qty, kind))
+        self._send("new", order, OwnOrder(order.id, side, px, qty, *how))
         return order.id
 
     def market(self, side, qty):
@@ -136,7 +151,7 @@ class Account:
     def replace(self, i, px, qty):
         """Ask for another price and another total quantity."""
         order = None if i is None else self.orders[i]
-        if order is None or not order.is_open or order.cancelling or order.kind == "market":
+        if order is None or not order.is_open or order.cancelling or order.type == "market":
             cause = "not_open"
         elif not is_order(order.side, px, qty):
             cause = "bad_order"
@@ -152,7 +167,7 @@ class Account:
         self._refuse(cause)
         return False
 
-    def quote(self, side, px, qty):
+    def quote(self, side, px, qty, tif="gtc", post_only=False):
         """Keep one order of the side at `px`. What is no order is refused, and withdraws the one that stands."""
         if side not in (BID, ASK):
             return self._refuse("bad_order")
@@ -164,7 +179,8 @@ class Account:
             self._refuse("bad_order")
             wanted = False
         if not stands:
-            self.quotes[side] = self.submit(side, px, qty) if wanted else None
+            bad = tif not in ("gtc", "day")  # a quote is an order that rests
+            self.quotes[side] = self.submit(side, px, qty, "limit", "none" if bad else tif, post_only) if wanted else None
         elif not wanted:
             self.cancel(order.id)
         elif order.want_px != px:
@@ -184,8 +200,8 @@ class Account:
         """The market order that closes a position when the session ends; it takes none of our slots. None without a position."""
         if position == 0:
             return None
-        own = OwnOrder(len(self.orders), ASK if position > 0 else BID, 0, min(abs(position), FAR), "market")
-        self.orders.append(KnownOrder(own.id, own.side, 0, own.qty, "market", own.qty))
+        own = OwnOrder(len(self.orders), ASK if position > 0 else BID, 0, min(abs(position), FAR), "market", "ioc")
+        self.orders.append(KnownOrder(own.id, own.side, 0, own.qty, "market", "ioc", False, own.qty))
         return own
 
     def _send(self, kind, order, *message):

@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from model import ASK, BID, SIDES, UNDEF_SIZE, Book
-from model_account import Account
+from model_account import UNKNOWN, Account
 from model_exchange import Exchange
 
 WAKES = ("timer", "event", "top", "trade", "ack", "fill", "start", "end")
@@ -203,12 +203,12 @@ class Venue:
         return self.book.level_qty(side, px * self.tick)
 
     def ahead(self, i):
-        """What rested at the order's price before it; before our clock has its arrival, what was ahead then."""
+        """What rests at the order's price before it; UNKNOWN before our clock has its arrival."""
         own = self.exchange.orders[i]
+        if self.n_records < own.joined_at:
+            return UNKNOWN
         if self.exchange.rule == "optimistic":
             return 0
-        if self.n_records < own.joined_at:
-            return own.ahead_joined
         queue = self.book.queues[own.side].get(own.px * self.tick, {}).values()
         return sum(order.qty for order in queue if order.place < own.place)
 

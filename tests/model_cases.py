@@ -1,4 +1,4 @@
-"""Records for scenarios, in ticks of 1 and ns: `rec` makes one that ends its event unless told otherwise."""
+"""Records for scenarios, with prices in ticks and times in ns: `rec` makes one that ends its event by default."""
 
 from model import F_LAST, UNDEF_PRICE, Record
 

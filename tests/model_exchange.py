@@ -7,7 +7,9 @@
 The market is history and never answers: own orders only watch it. Times are ns, own prices ticks,
 quantities lots. Imports nothing of nbtrade.
 
-    kind     limit (good till cancelled), market, post_only, ioc, fok, day
+    type     limit, market
+    tif      gtc (good till cancelled), day, ioc, fok; a market order's is ioc or fok
+    post_only    rejected rather than take liquidity; only of limit orders that may rest
     state    sent, working, filled, cancelled, rejected
     reason   why it ended: would_cross, killed, unfilled, self_match, replaced_down, expired, by_us
     rule     fifo; optimistic: all real orders of our level are behind us; conservative: all before us
@@ -47,7 +49,9 @@ class OwnOrder:
     side: int
     px: int  # of no meaning for a market order
     qty: int  # in total
-    kind: str = "limit"
+    type: str = "limit"
+    tif: str = "gtc"
+    post_only: bool = False
     filled: int = 0
     state: str = "sent"
     reason: str = ""
@@ -56,7 +60,6 @@ class OwnOrder:
     ahead: int = 0  # lots ahead at its price
     ahead_first: int = 0  # the same when it last joined a queue
     joined_at: int = 0  # records that the exchange had processed when it got its place
-    ahead_joined: int = 0  # lots ahead just then
 
     @property
     def leaves(self):
@@ -134,13 +137,14 @@ class Exchange:
 
     def _fall_behind(self, change):
         """An order of a snapshot was there before us: it only comes back."""
-        for own in self._at(change):
-            own.ahead += change.lots
-            own.place = change.order.place + 1
-            own.joined_at, own.ahead_joined = self.n_records + 1, own.ahead
+        for own in self._at(change, "all rules"):
+            own.joined_at = self.n_records + 1
+            if self.rule != "optimistic":
+                own.ahead += change.lots
+                own.place = change.order.place + 1
 
-    def _at(self, change):
-        if self.rule == "optimistic":
+    def _at(self, change, rules=""):
+        if self.rule == "optimistic" and not rules:
             return []
         return [own for own in self.resting if (own.side, own.px * self.tick) == (change.side, change.price)]
 
@@ -160,13 +164,13 @@ class Exchange:
 
     def _arrive_new(self, ts, own):
         self.orders[own.id] = own
-        if own.kind == "post_only" and self.available(own.side, own.px):
+        if own.post_only and self.available(own.side, own.px):
             own.state, own.reason = "rejected", "would_cross"
             self._report(ts, "rejected", own)
             return
         own.state = "working"
         self._report(ts, "ack", own)
-        if own.kind == "fok" and self.available(own.side, own.px) < own.qty:
+        if own.tif == "fok" and self.available(own.side, limit_of(own)) < own.qty:
             self._cancel(ts, own, "killed")
         else:
             self._take_then_rest(ts, own)
@@ -178,7 +182,7 @@ class Exchange:
         elif px == own.px and leaves <= own.leaves:
             own.qty = qty
             self._report(ts, "replaced", own, px, leaves)
-        elif own.kind == "post_only" and self.available(own.side, px):
+        elif own.post_only and self.available(own.side, px):
             self._report(ts, "replace_rejected", own, own.px, own.qty)
         else:
             self.resting.remove(own)
@@ -190,7 +194,7 @@ class Exchange:
         self._take(ts, own)
         if own.state != "working":
             return
-        if own.kind in ("market", "ioc"):
+        if own.tif in ("ioc", "fok"):
             self._cancel(ts, own, "unfilled")
             return
         if not self.book.crossed():
@@ -201,7 +205,7 @@ class Exchange:
         optimistic = self.rule == "optimistic"
         own.place = -1 if optimistic else self.book.n_places
         own.ahead = 0 if optimistic else self.book.level_qty(own.side, own.px * self.tick)
-        own.ahead_first = own.ahead_joined = own.ahead
+        own.ahead_first = own.ahead
         own.joined_at = self.n_records
         own.turn = self.n_turns
         self.n_turns += 1
@@ -210,7 +214,7 @@ class Exchange:
     def close(self, ts, closing=None):
         """The session ends: day orders expire; then the market order that closes the position arrives, if one is to."""
         for own in list(self.resting):
-            if own.kind == "day":
+            if own.tif == "day":
                 self._cancel(ts, own, "expired")
         if closing is not None:
             self._arrive_new(ts, closing)
@@ -239,7 +243,7 @@ class Exchange:
 
     def _take(self, ts, own):
         """An arriving order trades with what is free, each level at its own price."""
-        for price, free in self._free(own.side, None if own.kind == "market" else own.px):
+        for price, free in self._free(own.side, limit_of(own)):
             if free and own.state == "working":
                 self._prevent_self_match(ts, own, price)
                 qty = min(own.leaves, free)
@@ -299,6 +303,11 @@ class Exchange:
     def cash(self):
         """Tick-lots."""
         return sum(-fill.px * fill.qty if fill.side == BID else fill.px * fill.qty for fill in self.fills)
+
+
+def limit_of(own):
+    """Return the worst price in ticks at which an order trades; None: any."""
+    return None if own.type == "market" else own.px
 
 
 def priority(side, price):

@@ -1,6 +1,6 @@
-"""Every built-in feature again, slowly, in plain Python from its formula: the oracle. Imports nothing of nbtrade.
+"""Every built-in feature a second time, slowly, in plain Python from its formula: the oracle. Imports nothing from nbtrade.
 
-    rows (Row) --market--> Moment at each event's end --feature--> one value a moment
+    rows (Row) --market--> Moment at each event's end --feature--> one value per moment
 
 A level feature is a list with a value for each event's end; a flow feature the same. Undefined is NaN.
 """
@@ -31,7 +31,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Moment:
-    """An event's end: the book's levels [(px, lots, orders)] best first, and what the event did."""
+    """An event's end: the book's levels [(px, lots, orders)] best first, and the event's effects."""
 
     ts: int
     levels: tuple = ((), ())
@@ -47,7 +47,7 @@ class Moment:
 
 
 def whole_changes(rows):
-    """Put together changes and trades that take several rows."""
+    """Combine changes and trades that take several rows."""
     out = []
     for row in rows:
         if row.flags & CONTINUED:
@@ -94,7 +94,7 @@ def market(rows):
 
 
 def count_order(m, event, i):
-    """What row i of an event does to an order: an add right after a removal of the same order puts it back."""
+    """The effect of row i of an event on an order: an add right after a removal of the same order returns it."""
     r = event[i]
     if r.kind >= TRADE or r.flags & (SNAPSHOT | CLEARED):
         return
@@ -270,7 +270,7 @@ def run_length(ms):
 
 
 def vpin(ms, bucket, n):
-    """One lot at a time."""
+    """Process one lot at a time."""
     out, full, filled, net = [], [], 0, 0
     for m in ms:
         for sign in (1, -1, 0):
@@ -295,7 +295,7 @@ def effective_spread(ms):
 
 
 def realised_spread(ms, after):
-    """2 sign (px - mid `after` ns later) of the last event with trades of which that is known."""
+    """2 sign (px - mid `after` ns later) of the last event with trades for which that is known."""
     mids, out = mid(ms), []
     for k, m in enumerate(ms):
         value = NAN

@@ -1,4 +1,4 @@
-"""Windows, averages and statistics over intervals, slowly, in plain Python: the other half of model_features. Imports nothing of nbtrade.
+"""Windows, averages and statistics over intervals, slowly, in plain Python: part of model_features. Imports nothing from nbtrade.
 
 A level feature is a list with a value for each event's end; a flow feature the same. Undefined is NaN.
 """
@@ -11,7 +11,7 @@ from model_features import NAN, mid, ratio, signed_volume, trade_value, volume
 
 # --- grids in time ---------------------------------------------------------------------------------------------
 def grid(ms, k, every):
-    """Indices of the moments just before each grid point from the first after the beginning to moment k's ts; -1 before any."""
+    """Indices of the moments just before each grid point, from the first one after the start to moment k's ts; -1 before any."""
     points, g = [], (ms[0].ts // every + 1) * every
     while g <= ms[k].ts:
         points.append(max((i for i in range(k) if ms[i].ts < g), default=-1))
@@ -20,7 +20,7 @@ def grid(ms, k, every):
 
 
 def intervals(ms, xs, flow, k, every, n):
-    """The last n (change, flow) over the grid's intervals, or None; an undefined value keeps the one before."""
+    """The last n (change, flow) over the grid's intervals, or None; an undefined value keeps the previous one."""
     points = grid(ms, k, every)
     held, value = [], NAN
     for x in xs:
@@ -76,7 +76,7 @@ def amihud(ms, every, n):
 
 # --- windows -----------------------------------------------------------------------------------------------------
 def begins(ms, clock):
-    """(when each value comes into force, what the clock says at each moment)."""
+    """(the clock when each value takes effect, the clock at each moment)."""
     if clock == "time":
         return [m.ts for m in ms], [m.ts for m in ms]
     if clock == "events":
@@ -89,7 +89,7 @@ def begins(ms, clock):
 
 
 def pieces(ms, xs, clock, k, w):
-    """[(value, how long it held)] within the last w of the clock, or None before it is full."""
+    """[(value, how long it held)] within the last w of the clock, or None before the window is full."""
     begin, now = begins(ms, clock)
     first = next((j for j in range(k + 1) if not math.isnan(xs[j])), None)
     if first is None or now[k] - begin[first] < w:
@@ -127,7 +127,7 @@ def zscore_of(parts, x):
 
 
 def extreme(ms, xs, clock, w, best):
-    """`best` (min or max) of what held within the window and what is in force."""
+    """`best` (min or max) of the values that held within the window and the current value."""
     out = []
     for k, x in enumerate(xs):
         parts = pieces(ms, xs, clock, k, w)
@@ -148,7 +148,7 @@ def lag(ms, xs, clock, w):
 
 
 def ema(ms, xs, clock, w):
-    """The step function's exponential average, moved on from moment to moment; by events the new value counts at once."""
+    """The step function's exponential average, updated from moment to moment; by events the new value counts immediately."""
     begin, now = begins(ms, clock)
     out, mean, first = [], NAN, None
     for k, x in enumerate(xs):

@@ -1,8 +1,8 @@
-"""Random small markets and random scripts: everything that may happen, far more often than it does.
+"""Random small markets and random scripts: every possible event, far more often than in reality.
 
 A market is a list of model records in ticks, around 100: adds, cancels and partial cancels, modifies, executions of one and
-of several orders, icebergs, crossed books, clears, snapshots, trades that nothing explains, events of several records, and
-clocks that stand still. A script is {time: [Action]}.
+several orders, icebergs, crossed books, clears, snapshots, unexplained trades, events of several records, and
+clocks that do not advance. A script is {time: [Action]}.
 """
 
 import random
@@ -10,15 +10,19 @@ import random
 from model import ASK, BID, F_LAST, F_SNAPSHOT, UNDEF_PRICE, Record
 from scripted import Action
 
-KINDS = ("limit", "limit", "limit", "post_only", "ioc", "fok", "day")
+GTC = "limit", "gtc", False
+RESTING = [GTC, ("limit", "day", False), ("limit", "gtc", True), ("limit", "day", True)]
+TAKING = [("limit", "ioc", False), ("limit", "fok", False), ("market", "gtc", False), ("market", "ioc", False), ("market", "fok", False)]
+REFUSED = [("limit", "ioc", True), ("limit", "fok", True), ("market", "gtc", True), ("market", "day", False)]
+HOWS = [GTC] * 9 + RESTING * 3 + TAKING * 2 + REFUSED
 OTHER = {"B": "A", "A": "B"}
 
 
 class Market:
-    """Makes records, and keeps the resting orders so that they make sense: id -> [side, price, size], oldest place first."""
+    """Makes records, and keeps the resting orders so that the records are consistent: id -> [side, price, size], oldest first."""
 
     def __init__(self, seed, crossing=0.03, wild=0.02, start=1000, unit=1):
-        """`unit`: all sizes are about so many times larger, give or take a lot."""
+        """`unit`: all sizes are about this many times larger, within a lot."""
         self.rng, self.unit = random.Random(seed), unit
         self.crossing, self.wild = crossing, wild
         self.orders, self.records = {}, []
@@ -95,7 +99,7 @@ class Market:
             self._take(id_, qty)
             if size == qty or self.rng.random() < 0.5:
                 after.append(("C", side, best, qty, id_))
-            else:  # an M: the rest, or an iceberg's next part, which goes to the back
+            else:  # an M: the remainder, or an iceberg's next part, which goes to the back
                 rest = size - qty + (self._size(1, 4) if self.rng.random() < 0.3 else 0)
                 self.orders[id_] = [side, best, rest]
                 after.append(("M", side, best, rest, id_))
@@ -116,7 +120,7 @@ class Market:
     def _nothing(self):
         self._record("N", "N", UNDEF_PRICE, 0, 0)
 
-    # Insides
+    # Parts of events
 
     def _size(self, least, most):
         size = self.rng.randint(least, most) * self.unit
@@ -161,7 +165,8 @@ def _some_action(rng, n_actions, n_venues, unit):
         qty = 0
     if what in ("market", "cancel", "cancel_all", "flatten"):
         px, ref = 0, -1
-    return Action(what, side, px, qty, rng.choice(KINDS) if what == "submit" else "limit", ref, rng.randrange(n_venues))
+    how = rng.choice(HOWS) if what == "submit" else rng.choice((GTC, GTC, *RESTING)) if what == "quote" else GTC
+    return Action(what, side, px, qty, *how, ref, rng.randrange(n_venues))
 
 
 def _some_price(rng):

@@ -1,7 +1,7 @@
-"""Real Databento files as model records, by the plainest possible readers.
+"""Real Databento files as model records, with the simplest possible readers.
 
-The files lie in ../shared/data from the project's root, or where NBTRADE_TEST_DATA says; they are
-never part of the project. `folder(name)` skips the calling test, saying why, where they are absent.
+The files are in ../shared/data from the project's root, or in the folder NBTRADE_TEST_DATA; they are
+never part of the project. `folder(name)` skips the calling test, with the reason, if they are missing.
 
     DBN file   "DBN" version:u1 length:u4 metadata[length] record*     zstd: the same, compressed
     MBO record 56 bytes, rtype 160, the same layout in DBN versions 1 to 3

@@ -52,12 +52,12 @@ def describe(order):
 # Actions
 
 
-def buy(px, qty, kind="limit"):
-    return Action("submit", BID, px, qty, kind)
+def buy(px, qty, **how):
+    return Action("submit", BID, px, qty, **how)
 
 
-def sell(px, qty, kind="limit"):
-    return Action("submit", ASK, px, qty, kind)
+def sell(px, qty, **how):
+    return Action("submit", ASK, px, qty, **how)
 
 
 def buy_now(qty):
@@ -76,8 +76,8 @@ def replace(i, px, qty):
     return Action("replace", i, px, qty)
 
 
-def quote(side, px, qty):
-    return Action("quote", side, px, qty)
+def quote(side, px, qty, **how):
+    return Action("quote", side, px, qty, **how)
 
 
 CANCEL_ALL, FLATTEN = Action("cancel_all"), Action("flatten")

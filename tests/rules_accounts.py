@@ -231,7 +231,15 @@ def withdrawn(situation, action):
     return refused(situation, "bad_order", {10: [quote(BID, 99, 2)], 20: [action]}, at=30, orders=["cancelled by_us"])
 
 
+NONSENSE = {
+    "post-only and IOC": {"tif": "ioc", "post_only": True},
+    "post-only and FOK": {"tif": "fok", "post_only": True},
+    "a market order and post-only": {"type": "market", "post_only": True},
+    "a market order for the day": {"type": "market", "tif": "day"},
+}
 NO_ORDERS = [
+    *(refused(f"an order is {word}", "bad_order", {10: [buy(99, 1, **how)]}) for word, how in NONSENSE.items()),
+    *(refused(f"a quote is {tif}", "bad_order", {10: [quote(BID, 99, 1, tif=tif)]}) for tif in ("ioc", "fok")),
     *(refused(f"an order at a price {word}", "bad_order", {10: [sell(px, 1)]}) for word, px in NO_PRICE.items()),
     *(refused(f"an order of a size {word}", "bad_order", {10: [buy(99, qty)]}) for word, qty in NO_SIZE.items()),
     *(refused(f"a market order of a size {word}", "bad_order", {10: [buy_now(qty)]}) for word, qty in NO_SIZE.items()),

@@ -60,10 +60,26 @@ CLOCKS = [
     ),
     Case(
         "our clock has not seen our order's arrival yet",
-        "its place is what was ahead then",
+        "its place is not known, though its acknowledgement has arrived",
         {10: [buy(100, 5)]},
         records=[gone(1, 100, 2, 11, ts_recv=35)],
-        sees={20: {0: ("working", 5, 3, 2)}, 40: {0: ("working", 5, 3, 0)}},
+        sees={20: {0: ("working", 5, -1, -1)}, 30: {0: ("working", 5, -1, -1)}, 40: {0: ("working", 5, 3, 0)}},
+    ),
+    Case(
+        "our clock has seen our order's arrival, and its acknowledgement is under way",
+        "its place is not known",
+        {10: [buy(100, 5)]},
+        records=[gone(1, 100, 2, 11)],
+        setup={"response": 15},
+        sees={20: {0: ("sent", 5, -1, -1)}, 30: {0: ("working", 5, 3, 0)}},
+    ),
+    Case(
+        "our clock has not seen our order's arrival yet, with optimistic fills",
+        "its place is not known",
+        {10: [buy(100, 5)]},
+        records=[gone(1, 100, 2, 11, ts_recv=35)],
+        setup={"rule": "optimistic"},
+        sees={20: {0: ("working", 5, -1, -1)}, 40: {0: ("working", 5, 0, 3)}},
     ),
     Case(
         "a later message has the shorter way",
@@ -93,7 +109,7 @@ CLOCKS = [
     Case(
         "a replace fails when a later one is under way",
         "the later one says what is wanted",
-        {10: [buy(100, 2, "post_only")], 20: [replace(0, 102, 2), replace(0, 99, 3)]},
+        {10: [buy(100, 2, post_only=True)], 20: [replace(0, 102, 2), replace(0, 99, 3)]},
         orders=["working 3@99"],
         setup={"response": 15},
         sees={30: {"open_bid": 3}, 40: {"open_bid": 3, 0: ("working", 3, 0, 0)}},
@@ -101,7 +117,7 @@ CLOCKS = [
     Case(
         "a replace fails while a fill's report is under way",
         "what is wanted is again what is",
-        {10: [buy(101, 4, "post_only")], 20: [replace(0, 102, 2)]},
+        {10: [buy(101, 4, post_only=True)], 20: [replace(0, 102, 2)]},
         records=executed(1, 100, 1, 22),
         fills=[(0, 22, 101, 1)],
         orders=["working 3@101"],

@@ -206,7 +206,7 @@ STATES = [
     Case(
         "the market is crossed",
         "nothing matches: our orders rest and wait, market and IOC orders are cancelled, FOK orders killed",
-        {10: [buy(103, 7), buy_now(1), buy(103, 1, "ioc"), buy(103, 1, "fok"), buy(103, 1, "post_only")]},
+        {10: [buy(103, 7), buy_now(1), buy(103, 1, tif="ioc"), buy(103, 1, tif="fok"), buy(103, 1, post_only=True)]},
         records=[bid(4, 102, 1, ts=6)],
         orders=["working 7@103", "cancelled unfilled", "cancelled unfilled", "cancelled killed", "working 1@103"],
     ),

@@ -1,6 +1,7 @@
 """Cases of arrivals: what each kind of order does, what we took already, and replaces."""
 
-from rules import Case, ask, bid, buy, buy_now, executed, gone, replace, sell, sell_now
+from model import BID
+from rules import Case, ask, bid, buy, buy_now, executed, gone, quote, replace, sell, sell_now
 
 ARRIVALS = [
     Case(
@@ -53,21 +54,73 @@ ARRIVALS = [
     Case(
         "a post-only order would trade",
         "it is rejected",
-        {10: [buy(102, 1, "post_only"), sell(100, 1, "post_only")]},
+        {10: [buy(102, 1, post_only=True), sell(100, 1, post_only=True)]},
         orders=["rejected would_cross"] * 2,
     ),
     Case(
         "a post-only order would not trade",
         "it rests like a limit order",
-        {10: [buy(101, 1, "post_only")]},
+        {10: [buy(101, 1, post_only=True)]},
         records=[*executed(1, 100, 5, 21)],
         fills=[(0, 21, 101, 1)],
         orders=["filled"],
     ),
     Case(
+        "a post-only order for the day would trade",
+        "it is rejected",
+        {10: [buy(102, 1, tif="day", post_only=True)]},
+        orders=["rejected would_cross"],
+    ),
+    Case(
+        "a post-only order for the day would not trade, and the session ends",
+        "it rests, then it expires",
+        {10: [buy(101, 1, tif="day", post_only=True)]},
+        orders=["cancelled expired"],
+    ),
+    Case(
+        "a market order that must fill at once finds fewer lots",
+        "it is cancelled, and nothing trades",
+        {10: [buy(0, 13, type="market", tif="fok")]},
+        orders=["cancelled killed"],
+    ),
+    Case(
+        "a market order that must fill at once finds all its lots",
+        "it fills completely",
+        {10: [buy(0, 12, type="market", tif="fok")]},
+        fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
+        makers=(),
+        orders=["filled"],
+    ),
+    Case(
+        "a market order is sent with a price",
+        "the price means nothing",
+        {10: [buy(2**40, 6, type="market"), sell(-(2**62), 5, type="market")]},
+        fills=[(0, 11, 102, 5), (0, 11, 103, 1), (1, 11, 100, 5)],
+        makers=(),
+        orders=["filled", "filled"],
+    ),
+    Case(
+        "a post-only quote would trade",
+        "it is rejected",
+        {10: [quote(BID, 102, 1, post_only=True)]},
+        orders=["rejected would_cross"],
+    ),
+    Case(
+        "a quote is for the day, and the session ends",
+        "it expires",
+        {10: [quote(BID, 99, 1, tif="day")]},
+        orders=["cancelled expired"],
+    ),
+    Case(
+        "a quote that stands is asked for with other instructions",
+        "it keeps its own",
+        {10: [quote(BID, 99, 1)], 20: [quote(BID, 98, 1, tif="day", post_only=True)]},
+        orders=["working 1@98"],
+    ),
+    Case(
         "a post-only order meets only lots that we took already",
         "nothing is free there: it rests",
-        {10: [buy(102, 5, "ioc"), buy(102, 1, "post_only")]},
+        {10: [buy(102, 5, tif="ioc"), buy(102, 1, post_only=True)]},
         fills=[(0, 11, 102, 5)],
         makers=(),
         orders=["filled", "working 1@102"],
@@ -75,16 +128,16 @@ ARRIVALS = [
     Case(
         "an IOC order arrives",
         "it takes what is within its limit; the rest is cancelled",
-        {10: [buy(102, 9, "ioc")]},
+        {10: [buy(102, 9, tif="ioc")]},
         fills=[(0, 11, 102, 5)],
         makers=(),
         orders=["cancelled unfilled"],
     ),
-    Case("an IOC order finds nothing within its limit", "it is cancelled", {10: [buy(101, 9, "ioc")]}, orders=["cancelled unfilled"]),
+    Case("an IOC order finds nothing within its limit", "it is cancelled", {10: [buy(101, 9, tif="ioc")]}, orders=["cancelled unfilled"]),
     Case(
         "a FOK order finds all its lots within its limit",
         "it fills completely",
-        {10: [buy(103, 12, "fok")]},
+        {10: [buy(103, 12, tif="fok")]},
         fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
         makers=(),
         orders=["filled"],
@@ -92,13 +145,13 @@ ARRIVALS = [
     Case(
         "a FOK order finds fewer lots within its limit",
         "it is cancelled, and nothing trades",
-        {10: [buy(102, 6, "fok"), buy(103, 13, "fok")]},
+        {10: [buy(102, 6, tif="fok"), buy(103, 13, tif="fok")]},
         orders=["cancelled killed"] * 2,
     ),
     Case(
         "a FOK order would need lots that we took already",
         "they do not count",
-        {10: [buy(102, 3, "ioc"), buy(103, 10, "fok")]},
+        {10: [buy(102, 3, tif="ioc"), buy(103, 10, tif="fok")]},
         fills=[(0, 11, 102, 3)],
         makers=(),
         orders=["filled", "cancelled killed"],
@@ -106,7 +159,7 @@ ARRIVALS = [
     Case(
         "the session ends",
         "day orders expire; others stay",
-        {10: [buy(99, 1, "day"), buy(99, 1)]},
+        {10: [buy(99, 1, tif="day"), buy(99, 1)]},
         orders=["cancelled expired", "working 1@99"],
     ),
     Case(
@@ -208,7 +261,7 @@ REPLACES = [
     Case(
         "a replace of a post-only order would trade",
         "it is rejected, and the order keeps its place, price and size",
-        {10: [buy(100, 2, "post_only")], 20: [replace(0, 102, 3)]},
+        {10: [buy(100, 2, post_only=True)], 20: [replace(0, 102, 3)]},
         records=[bid(4, 100, 9, ts=15), *executed(1, 100, 5, 31), *executed(4, 100, 9, 41)],
         fills=[(0, 41, 100, 2)],
         orders=["filled"],

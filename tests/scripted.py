@@ -1,10 +1,10 @@
-"""Scripted accounts: the same actions, at the same times, for the oracle and for the engine.
+"""Scripted accounts: the same actions at the same times, in the oracle and in the engine.
 
     script {time: [Action]} --> play(script) --> strategy of the oracle      tests/scripted_engine.py: of the engine
                                              --> looks: what the account saw and knew at each call, before it acted
 
-An action is taken at the first call at or after its time. Orders are named by their ids; a cancel or replace of an order that
-is not known to be open is left out, for the engine's slots forget an order once it is done.
+An action happens at the first call at or after its time. Orders are named by id; a cancel or replace of an order that is not known to be
+open is skipped, because the engine reuses an order's slot once it is done.
 """
 
 from typing import NamedTuple
@@ -16,16 +16,18 @@ FIXED_PX = 100
 
 class Action(NamedTuple):
     what: str  # submit, market, cancel, replace, quote, cancel_all, flatten
-    i: int = -1  # side, or the id of the order that is meant
-    px: int = 0  # ticks; with `ref`, ticks from that side's best price (nothing is done while the side is empty)
+    i: int = -1  # side, or the id of the order
+    px: int = 0  # ticks; with `ref`, ticks from that side's best price (skipped while the side is empty)
     qty: int = 0
-    kind: str = "limit"
+    type: str = "limit"
+    tif: str = "gtc"
+    post_only: bool = False
     ref: int = -1
     on: int = 0  # instrument
 
 
 class Look(NamedTuple):
-    """What an account saw and knew of one instrument at one call."""
+    """The market and account as seen at one call, for one instrument."""
 
     venue: int
     ts: int
@@ -38,20 +40,20 @@ class Look(NamedTuple):
     cash: int
     bid_orders: int
     ask_orders: int
-    last: tuple  # px, lots and aggressor's side of the last trade
-    deep: tuple  # bids, asks: prices of their levels 1 and 3, lots of their best 2 and 99, lots and orders at FIXED_PX
+    last: tuple  # price, lots and aggressor's side of the last trade
+    deep: tuple  # for bids, asks: prices of levels 1 and 3, lots on the best 2 and 99 levels, lots and orders at FIXED_PX
     volume: int
     n_events: int
     n_open: int
-    open_bid: int  # lots of ours that may still fill
+    open_bid: int  # own lots that may still fill
     open_ask: int
-    refused: str  # the last cause
+    refused: str  # reason of the last refusal
     n_refused: int
-    orders: dict  # open ones: id -> (status, left, filled, want_px, want_qty, ahead, behind)
+    orders: dict  # open orders: id -> (status, left, filled, want_px, want_qty, ahead, behind, type, tif, post_only)
 
 
 def play(script, looks=None, n_venues=1):
-    """Return the oracle's strategy that acts a script out; it appends its looks to a list."""
+    """Return an oracle strategy that plays a script; it appends a `Look` to `looks` at each call."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     actions.reverse()
 
@@ -66,7 +68,7 @@ def play(script, looks=None, n_venues=1):
 
 
 def act(market, account, action):
-    what, i, px, qty, kind, ref, _ = action
+    what, i, px, qty, type_, tif, post_only, ref, _ = action
     if ref != -1:
         best = (market.bid_px, market.ask_px)[ref]
         if best is None:
@@ -75,7 +77,7 @@ def act(market, account, action):
     if what in ("cancel", "replace") and not (i < len(account.orders) and account.orders[i].is_open):
         return
     if what == "submit":
-        account.submit(i, px, qty, kind)
+        account.submit(i, px, qty, type_, tif, post_only)
     elif what == "market":
         account.market(i, qty)
     elif what == "cancel":
@@ -83,14 +85,15 @@ def act(market, account, action):
     elif what == "replace":
         account.replace(i, px, qty)
     elif what == "quote":
-        account.quote(i, px, qty)
+        account.quote(i, px, qty, tif, post_only)
     else:
         {"cancel_all": account.cancel_all, "flatten": account.flatten}[what]()
 
 
 def look_of(v, market, account):
     orders = {
-        o.id: (o.status, o.left, o.filled, o.want_px, o.want_qty, account.ahead(o.id), account.behind(o.id)) for o in account.open_orders
+        o.id: (o.status, o.left, o.filled, o.want_px, o.want_qty, account.ahead(o.id), account.behind(o.id), o.type, o.tif, o.post_only)
+        for o in account.open_orders
     }
     return Look(
         v,

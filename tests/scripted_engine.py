@@ -1,11 +1,11 @@
-"""Scripted accounts in the engine: the jitted strategy that plays a script out of its params (see tests/scripted.py).
+"""Scripted accounts in the engine: a compiled strategy that plays the script in its params (see tests/scripted.py).
 
     params  actions as columns, one number each        at what i px qty kind ref on
-    state   next: the first action not yet done
-            slot_of[instrument, id]                    what the script names by id
-            looks[LOOK * n], owns[OWN * n]             what it saw: one row a call, one row an open order
+    state   next: the first action still to do
+            slot_of[instrument, id]                    slot of each order that the script names by id
+            looks[LOOK * n], owns[OWN * n]             observations: a row per call, a row per open order
 
-`ran(...)` gives the engine's outcome in the oracle's words, so that the two can be compared by ==.
+`ran(...)` returns the engine's outcome in the oracle's form, so the two compare with ==.
 """
 
 import copy
@@ -27,12 +27,15 @@ from scripted import FIXED_PX, Look
 N_ACTIONS, N_LOOKS, N_OWNS = 256, 1024, 8192
 N_VENUES = 3
 LOOK = 33
-DEEP = 21  # from here on: what is below the top, bids then asks
-OWN = 9
+DEEP = 21  # from here on: levels below the top, bids then asks
+OWN = 12
 WHATS = ("submit", "market", "cancel", "replace", "quote", "cancel_all", "flatten")
 SUBMIT, MARKET, CANCEL, REPLACE, QUOTE, CANCEL_ALL, FLATTEN = range(7)
 
-SCRIPT = {name: np.zeros(N_ACTIONS, np.int64) for name in ("at", "what", "i", "px", "qty", "kind", "ref", "on")} | {"n": 0, "n_venues": 0}
+SCRIPT = {name: np.zeros(N_ACTIONS, np.int64) for name in ("at", "what", "i", "px", "qty", "type", "tif", "post_only", "ref", "on")} | {
+    "n": 0,
+    "n_venues": 0,
+}
 STATE = {
     "slot_of": np.zeros(N_VENUES * N_ACTIONS, np.int64),
     "n_sent": np.zeros(N_VENUES, np.int64),
@@ -46,7 +49,7 @@ STATE = {
 
 @nt.strategy(wake="1ms", params=SCRIPT, state=STATE)
 def scripted(market, account, params, state):
-    """Look, then do what is due."""
+    """Record a `Look`, then perform the actions that are due."""
     for v in range(params.n_venues):
         seen = market.on(v)
         ours = account.on(v)
@@ -90,12 +93,15 @@ def scripted(market, account, params, state):
                 state.owns[at] = state.n_looks - 1
                 state.owns[at + 1] = i
                 state.owns[at + 2] = own.status
-                state.owns[at + 3] = own.known_leaves
+                state.owns[at + 3] = own.leaves
                 state.owns[at + 4] = own.filled
                 state.owns[at + 5] = own.requested_px
                 state.owns[at + 6] = own.requested_qty
                 state.owns[at + 7] = ours.ahead(slot)
                 state.owns[at + 8] = ours.behind(slot)
+                state.owns[at + 9] = own.type
+                state.owns[at + 10] = own.tif
+                state.owns[at + 11] = own.post_only
     while state.next < params.n and params.at[state.next] <= market.ts:
         k = state.next
         state.next += 1
@@ -117,7 +123,7 @@ def scripted(market, account, params, state):
             if slot < 0 or not ours.is_open(slot) or ours.order(slot).id != i:
                 continue
         if what == SUBMIT:
-            slot = ours.submit(i, px, params.qty[k], params.kind[k])
+            slot = ours.submit(i, px, params.qty[k], params.type[k], params.tif[k], params.post_only[k])
         elif what == MARKET:
             slot = ours.market(i, params.qty[k])
         elif what == CANCEL:
@@ -125,19 +131,19 @@ def scripted(market, account, params, state):
         elif what == REPLACE:
             ours.replace(slot, px, params.qty[k])
         elif what == QUOTE:
-            slot = ours.quote(i, px, params.qty[k])
+            slot = ours.quote(i, px, params.qty[k], params.tif[k], post_only=params.post_only[k])
         elif what == CANCEL_ALL:
             ours.cancel_all()
         elif what == FLATTEN:
             slot = ours.flatten()
         if what != CANCEL and what != REPLACE and slot >= 0 and ours.order(slot).id >= state.n_sent[v]:
-            state.n_sent[v] = ours.order(slot).id  # an order that closed the position has had a number of its own
+            state.n_sent[v] = ours.order(slot).id  # closing the position used up an order id
             state.slot_of[v * N_ACTIONS + state.n_sent[v]] = slot
             state.n_sent[v] += 1
 
 
 def strategy_of(wakes, interval):
-    """Return the scripted strategy with these wakes; it is compiled once for all."""
+    """Return the scripted strategy with these wakes; all of them share one compilation."""
     scripted.address  # noqa: B018
     other = copy.copy(scripted)
     other.wakes = sum(1 << WAKES.index(wake) for wake in wakes)
@@ -149,32 +155,33 @@ def values_of(script, n_venues=1):
     """Return the parameters of a script."""
     actions = [(ts, action) for ts in sorted(script) for action in script[ts]]
     assert len(actions) <= N_ACTIONS
-    columns = np.zeros((8, N_ACTIONS), np.int64)
-    for k, (ts, (what, i, px, qty, kind, ref, on)) in enumerate(actions):
-        columns[:, k] = ts, WHATS.index(what), i, px, qty, schema.KINDS.index(kind), ref, on
-    names = ("at", "what", "i", "px", "qty", "kind", "ref", "on")
+    columns = np.zeros((10, N_ACTIONS), np.int64)
+    for k, (ts, (what, i, px, qty, type_, tif, post_only, ref, on)) in enumerate(actions):
+        kinds = schema.ORDER_TYPES.index(type_), schema.TIMES_IN_FORCE.index(tif), post_only
+        columns[:, k] = ts, WHATS.index(what), i, px, qty, *kinds, ref, on
+    names = ("at", "what", "i", "px", "qty", "type", "tif", "post_only", "ref", "on")
     return dict(zip(names, columns, strict=True)) | {"n": len(actions), "n_venues": n_venues}
 
 
 class Outcome(NamedTuple):
-    """What a run gave, in the oracle's words."""
+    """Outcome of a run in the oracle's form."""
 
     fills: list
-    orders: list  # (id, side, kind, px, qty, filled, state, reason)
+    orders: list  # (id, side, type, tif, post_only, px, qty, filled, state, reason)
     looks: list
     samples: list  # (ts, bid_px, ask_px, position, cash)
-    totals: tuple  # true position and cash, lots made and taken, late messages
+    totals: tuple  # true position and cash, maker and taker lots, late messages
 
 
 def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, feed=0, rule="fifo", capacity=64, limits=None, sample=0):
-    """Return the engine's RunConfig for scripts, one an account, from the oracle's words."""
+    """Return the engine's RunConfig for one script per account, from settings in the oracle's form."""
     latency = entry if isinstance(entry, nt.Latency) else nt.Latency(entry=entry, response=response, feed=feed)
     strategy = strategy_of(wakes, interval)
     risk, lot = nt.Risk(), 1
     if limits is not None:
         lot = limits.lot
         rate = limits.max_rate, limits.rate_interval
-        # a tick of a lot is worth 0.01 here: the loss is given in currency
+        # a tick-lot is worth 0.01 here, and the loss limit is in currency
         risk = nt.Risk(limits.max_order, limits.max_position, limits.max_open, limits.max_loss * 0.01, rate)
     return new_config(
         strategy,
@@ -189,7 +196,7 @@ def setup_of(scripts, n_venues=1, *, wakes, interval=1, entry=0, response=0, fee
 
 
 def ran(tapes, scripts, *, flatten=False, **setup):
-    """Run scripts, one an account, over tapes, one an instrument; return [[Outcome of account k] of instrument v]."""
+    """Run one script per account over one tape per instrument; return [[Outcome of account k] of instrument v]."""
     setup = setup_of(scripts, len(tapes), **setup)
     simulation = backtest.run_tapes(tapes, setup)
     simulation.close_session(flatten)
@@ -209,7 +216,7 @@ def outcome_of(result, v=0, *, with_looks=True):
     f, o, a = result.fill_rows, result.order_rows, result.account
     columns = (f[name].tolist() for name in ("order_id", "ts", "side", "px", "qty"))
     fills = [Fill(*row) for row in zip(*columns, f["maker"].astype(bool).tolist(), strict=True)]
-    names = ("id", "side", "kind", "px", "qty", "leaves", "state", "reason")
+    names = ("id", "side", "type", "tif", "post_only", "px", "qty", "leaves", "state", "reason")
     orders = [order_of(*row) for row in zip(*(o[name].tolist() for name in names), strict=True)]
     s = result.sample_rows
     samples = [
@@ -220,10 +227,10 @@ def outcome_of(result, v=0, *, with_looks=True):
     return Outcome(fills, orders, looks_of(result.final_state, v) if with_looks else [], samples, totals)
 
 
-def order_of(id_, side, kind, px, qty, leaves, state, reason):
+def order_of(id_, side, type_, tif, post_only, px, qty, leaves, state, reason):
     state = schema.STATES[state]
-    reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # of a working order: why it was not replaced
-    return id_, side, schema.KINDS[kind], px, qty, qty - leaves, state, reason
+    reason = "" if state in ("sent", "working", "filled") else REASONS[reason]  # a working order's reason is that of a rejected replace
+    return id_, side, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only), px, qty, qty - leaves, state, reason
 
 
 REASONS = {
@@ -242,13 +249,14 @@ def none(px):
 
 
 def looks_of(state, v):
-    """Return what the strategy noted of an instrument as Looks."""
+    """Return the `Look`s that the strategy recorded for an instrument."""
     n, n_owns = int(state["n_looks"]), int(state["n_owns"])
     assert n < N_LOOKS
     assert n_owns < N_OWNS
     owns = [{} for _ in range(n)]
-    for look, i, status, *rest in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
-        owns[look][i] = (schema.STATES[status], *rest)
+    for look, i, status, *numbers in state["owns"][: n_owns * OWN].reshape(-1, OWN).tolist():
+        *rest, type_, tif, post_only = numbers
+        owns[look][i] = (schema.STATES[status], *rest, schema.ORDER_TYPES[type_], schema.TIMES_IN_FORCE[tif], bool(post_only))
     looks = []
     for own, row in zip(owns, state["looks"][: n * LOOK].reshape(-1, LOOK).tolist(), strict=True):
         venue, ts, wake, bid_px, bid_qty, ask_px, ask_qty, position, cash, *counts = row[:14]
@@ -264,10 +272,21 @@ def looks_of(state, v):
 
 
 def expected(result, looks, v=0):
-    """Return the oracle's result as an Outcome."""
+    """Convert the oracle's result to an Outcome."""
     looks = [look for look in looks if look.venue == v]
     orders = [
-        (o.id, o.side, o.kind, o.px, o.qty, o.filled, o.state, "" if o.state in ("sent", "working", "filled") else o.reason)
+        (
+            o.id,
+            o.side,
+            o.type,
+            o.tif,
+            o.post_only,
+            o.px,
+            o.qty,
+            o.filled,
+            o.state,
+            "" if o.state in ("sent", "working", "filled") else o.reason,
+        )
         for o in result.orders
     ]
     samples = [(s.ts, s.bid_px, s.ask_px, s.position, s.cash) for s in result.samples]

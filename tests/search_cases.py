@@ -25,7 +25,7 @@ def shapes(n, rng):
 
 
 def questions(values, k, rng):
-    """k things to look for: values that are there, their neighbours, what lies between, beyond and at the ends of int64."""
+    """k keys: existing values, their neighbours, keys between and beyond them, and the limits of int64."""
     ends = np.array([I8_MIN, I8_MIN + 1, -1, 0, 1, I8_MAX - 1, I8_MAX])
     if len(values) == 0:
         return ends

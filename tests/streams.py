@@ -1,4 +1,4 @@
-"""Streams for engine tests: RECORD arrays as tapes and as the model's records."""
+"""Convert RECORD arrays to tapes and to the model's records, for engine tests."""
 
 from model import Record
 from nbtrade.sources.base import Source
@@ -6,7 +6,7 @@ from nbtrade.tape import ingest
 
 
 def model_records(records):
-    """RECORD[] as the model's records."""
+    """Convert RECORD[] to the model's records."""
     names = ("ts_event", "ts_recv", "order_id", "price", "size", "flags")
     columns = [records[name].tolist() for name in names]
     actions = [chr(a) for a in records["action"].tolist()]

@@ -6,7 +6,7 @@ import pytest
 import nbtrade as nt
 from model_backtest import backtest as model_backtest
 from nbtrade import synthetic
-from nbtrade.schema import ASK, BID, FOK, LIMIT, POST_ONLY, RECORD, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, FOK, GTC, IOC, LIMIT, RECORD, UNDEF_PRICE
 from real import CLX5, real_path
 from scripted_engine import expected, outcome_of
 from streams import model_records, tape_of
@@ -14,7 +14,7 @@ from streams import model_records, tape_of
 
 @nt.strategy(wake="100ms", params={"seed": 1, "spread": 4, "crossing": 2, "most": 12}, state={"x": 0})
 def noise(market, account, params, state):
-    """Random orders of every kind around the touch, some of them crossing it; quotes, replaces and cancels."""
+    """Send random orders of every kind around the touch, some of them crossing it; also quotes, replaces and cancels."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
         return
     if state.x == 0:
@@ -32,7 +32,7 @@ def noise(market, account, params, state):
                     oldest, best = slot, own.id
         if what < 4 and account.n_open < params.most:
             kind = (r >> 16) % 8
-            account.submit(side, px, qty, kind if kind >= POST_ONLY and kind <= FOK else LIMIT)
+            account.submit(side, px, qty, LIMIT, IOC if kind == 4 else FOK if kind == 5 else GTC, kind == 3)
         elif what == 4:
             account.quote(side, px, qty)
         elif what == 5:
@@ -44,13 +44,13 @@ def noise(market, account, params, state):
 
 
 def woken(strategy, wake):
-    """The strategy with other wakes."""
+    """Copy a strategy with different wakes."""
     fields = ({name: one.initial[name][0] for name in one.names} for one in (strategy.params, strategy.state))
     return nt.Strategy(strategy.function, wake, *fields, strategy.record, ())
 
 
 class ModelNoise:
-    """`noise` for the model."""
+    """The model's version of `noise`."""
 
     def __init__(self, seed=1, spread=4, crossing=2, most=12):
         self.x, self.spread, self.crossing, self.most = seed, spread, crossing, most
@@ -65,7 +65,8 @@ class ModelNoise:
             px = market.bid_px - away if side == BID else market.ask_px + away
             oldest = next((order for order in account.open_orders if not order.cancelling), None)
             if what < 4 and len(account.open_orders) < self.most:
-                account.submit(side, px, qty, {3: "post_only", 4: "ioc", 5: "fok"}.get((r >> 16) % 8, "limit"))
+                kind = (r >> 16) % 8
+                account.submit(side, px, qty, "limit", {4: "ioc", 5: "fok"}.get(kind, "gtc"), kind == 3)
             elif what == 4:
                 account.quote(side, px, qty)
             elif what == 5:
@@ -77,7 +78,7 @@ class ModelNoise:
 
 
 def compare(records, tmp_path, interval, latency, tick=None, **parameters):
-    """Run both, compare everything; returns the result."""
+    """Run both and compare everything; returns the result."""
     tape = tape_of(records, tmp_path, tick)
     entry, response = latency
     strategy = woken(noise, interval)
@@ -110,7 +111,7 @@ def test_engine_equals_model(tmp_path, seed, latency):
 
 
 def test_engine_equals_model_on_clx5(tmp_path):
-    """The same on a real file with unknown ids, a close and a crossed pre-open."""
+    """The same on a real file with unknown ids, a market close and a crossed pre-open."""
     data = real_path(*CLX5).read_bytes()
     records = np.frombuffer(data, RECORD, offset=8 + int.from_bytes(data[4:8], "little"))
     for part in (slice(0, 6_000), slice(36_000, 38_212)):

@@ -1,4 +1,4 @@
-"""What a crash of the machine may leave of a BlockFile: committed blocks are there, groups are whole or absent."""
+"""A BlockFile after a crash of the machine: committed blocks exist, groups are complete or absent."""
 
 import os
 import random
@@ -126,8 +126,8 @@ def vacuumed(folder, monkeypatch):
 
 @pytest.mark.parametrize("scenario", [plain, checkpoints, synced_first, jumps, mirrored, reopened, vacuumed])
 def test_after_any_crash_groups_are_whole_or_absent(fast, monkeypatch, scenario):
-    """Any prefix of the disk's calls, any part of what was not synced: it opens, to read and to write, with every promised group and all or
-    nothing of the next one; and it can be written to and opened again. At least 3,000 states in all scenarios together."""
+    """Any prefix of the disk's calls, any part of the unsynced data: it opens, for reading and writing, with every promised group and all
+    or nothing of the next one; and it can be written to and opened again. At least 3,000 states in all scenarios together."""
     (fast / "life").mkdir()
     life = scenario(fast / "life", monkeypatch)
     life.blocks.close()

@@ -1,4 +1,4 @@
-"""kill -9, full and failing disks, newer versions, several writers: what was committed stays, what is wrong is said."""
+"""kill -9, full and failing disks, newer versions, several writers: committed blocks survive, and errors name the fault."""
 
 import errno
 import os
@@ -95,7 +95,7 @@ def test_200_kills_lose_nothing(fast_path):
 
 # --- disks that fail -------------------------------------------------------------------------------------------
 def groups_on(disk, path, n, mirror):
-    """Write n groups; (what is surely there, what may be there instead, whether it was told of the failure)."""
+    """Write n groups; returns (blocks that must exist, blocks that may replace them, whether the failure was reported)."""
     sure, maybe, told = {}, None, False
     try:
         blocks = BlockFile(path, disk=disk, mirror=mirror, **QUIET)
@@ -109,7 +109,7 @@ def groups_on(disk, path, n, mirror):
             blocks.flush()
             sure |= puts
         except BlockWriteError as error:
-            told = error.errno == disk.code and "is intact" in str(error)
+            told = error.errno == disk.code and "intact" in str(error)
             if maybe is None and before is None:
                 maybe = sure | puts
         assert content_of(blocks) in (sure, maybe)  # maybe: its slot could not be written, after it was durable
@@ -128,7 +128,7 @@ def content_of(blocks):
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize(("code", "short"), [(errno.ENOSPC, False), (errno.EIO, True)])
 def test_a_disk_that_fails_once_loses_only_what_it_says(tmp_path, code, short, mirror):
-    """Disk full or an I/O error at each single call: a clear error, what was committed stays readable, after a reopen too."""
+    """Disk full or an I/O error at each single call: a clear error, committed blocks remain readable, after a reopen too."""
     n = 0
     while True:
         path = tmp_path / f"{n}.blocks"
@@ -138,7 +138,7 @@ def test_a_disk_that_fails_once_loses_only_what_it_says(tmp_path, code, short, m
             break
         assert told
         if disk.failed == "fallocate":
-            assert len(sure) >= 5 or not sure  # it goes on after a full disk
+            assert len(sure) >= 5 or not sure  # it continues after a full disk
         with BlockFile(path, mirror=mirror, **QUIET) as blocks:
             assert content(blocks) in ([sure] if maybe is None else [sure, maybe])
             assert blocks.verify().ok
@@ -150,7 +150,7 @@ def test_a_disk_that_fails_once_loses_only_what_it_says(tmp_path, code, short, m
 
 
 def test_a_full_disk_is_survived(path):
-    """While the disk stays full every flush says so; once there is room again, groups are written."""
+    """While the disk stays full every flush raises; once there is room again, groups are written."""
     disk = FailingDisk(10**9, errno.ENOSPC, names=("fallocate",), again=True)
     with BlockFile(path, disk=disk, **QUIET) as blocks:
         blocks.put("a", b"1")
@@ -170,7 +170,7 @@ def test_a_full_disk_is_survived(path):
 
 
 def test_after_a_failed_sync_nothing_more_is_written(path):
-    """What the system has after a failed sync may never reach the disk: every write says so until the file is opened again."""
+    """Data in the page cache after a failed sync may never reach the disk: every write raises until the file is opened again."""
     disk = FailingDisk(10**9, errno.EIO, names=("fdatasync",))
     blocks = BlockFile(path, disk=disk, **QUIET)
     blocks.put("a", b"1")
@@ -188,7 +188,7 @@ def test_after_a_failed_sync_nothing_more_is_written(path):
 
 # --- versions, owners, calls -------------------------------------------------------------------------------------
 def test_a_newer_format_is_refused_and_not_touched(path):
-    """A file of a newer format version says so, to readers and writers, and stays as it is."""
+    """A file of a newer format version is rejected by readers and writers, and stays unchanged."""
     with BlockFile(path, **QUIET) as blocks:
         slot = blocks.session.catalog.slot
     with open(path, "r+b") as file:
@@ -197,7 +197,7 @@ def test_a_newer_format_is_refused_and_not_touched(path):
             file.write(pack_slot(slot._replace(version=VERSION + 1)))
     before = path.read_bytes()
     for mode in ("r", "a"):
-        with pytest.raises(BlockFileError, match=rf"format {VERSION + 1}, this nbtrade reads up to {VERSION}. Upgrade"):
+        with pytest.raises(BlockFileError, match=rf"format {VERSION + 1}; this nbtrade reads up to {VERSION}. Upgrade"):
             BlockFile(path, mode)
     assert path.read_bytes() == before
 

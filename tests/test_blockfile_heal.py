@@ -64,7 +64,7 @@ def equal(a, b):
 
 def test_10000_flipped_bits_are_all_found(rich):
     """Any bit of any block: `get` raises, naming block and offset. Any bit of slots, base or journal: the file does not open, or opens with
-    the right content and `verify` says what is damaged."""
+    the right content and `verify` lists the damage."""
     path, expected, places, catalog = rich
     rng = random.Random(4)
     with BlockFile(path, "r") as reader:
@@ -116,7 +116,7 @@ def is_padding(path, at, catalog):
 
 
 def test_verify_lists_all_damaged_blocks(rich):
-    """Damage of several blocks is listed by name and offset; the others are as they were; putting a block again repairs it."""
+    """Damage of several blocks is listed by name and offset; the others are unchanged; putting a block again repairs it."""
     path, expected, places, _ = rich
     hurt = ["small/7", "late/1", "array"]
     for name in hurt:
@@ -138,7 +138,7 @@ def test_verify_lists_all_damaged_blocks(rich):
 
 
 def test_a_mirror_heals_blocks(path):
-    """With a mirror a damaged block is read from it, and written anew; damage of both copies raises."""
+    """With a mirror a damaged block is read from it and rewritten; damage of both copies raises."""
     with BlockFile(path, mirror=True, **QUIET) as blocks:
         blocks.put_many({"a": b"a" * 300, "m": np.arange(9000)})
         blocks.flush()
@@ -161,7 +161,7 @@ def test_a_mirror_heals_blocks(path):
 
 @pytest.mark.parametrize("part", range(4))
 def test_a_mirror_heals_the_registry(path, part):
-    """Slots, base and journal come from the mirror when they are damaged, for readers and writers; the writer writes them anew."""
+    """Slots, base and journal come from the mirror when they are damaged, for readers and writers; the writer rewrites them."""
     with BlockFile(path, mirror=True, **QUIET) as blocks:
         blocks.put_many({f"n{i}": bytes([i]) * 100 for i in range(50)})
         blocks.checkpoint()
@@ -203,7 +203,7 @@ def test_an_equal_version_before_heals(path):
 
 
 def test_a_queued_version_is_what_is_read(path):
-    """A block that is damaged in the file and queued anew is read from the queue."""
+    """A block that is damaged in the file and queued again is read from the queue."""
     with BlockFile(path, **QUIET) as blocks:
         blocks.put("a", b"old")
         blocks.flush()

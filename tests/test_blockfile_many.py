@@ -1,4 +1,4 @@
-"""`get_many`: what comes back at once is what comes back one by one, with compiled code and without; it leaves nothing behind."""
+"""`get_many` returns the same as single reads, with compiled code and without, and leaks nothing."""
 
 import contextlib
 import os
@@ -57,7 +57,7 @@ def flip(path, at):
         file.write(bytes([byte ^ 4]))
 
 
-# --- what comes back -------------------------------------------------------------------------------------------
+# --- returned values -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("seed", range(3))
 def test_any_names_in_any_order(path, seed):
     """Any names, some several times, of base and journal, plain, compressed and arrays, for writer and reader, also while some wait."""
@@ -88,7 +88,7 @@ def test_any_names_in_any_order(path, seed):
 
 @pytest.mark.parametrize("names", [tuple, dict.fromkeys, np.array], ids=["tuple", "dict", "array"])
 def test_names_of_any_kind(path, names):
-    """Whatever has a length and can be gone through."""
+    """Anything with a length that can be iterated."""
     content = {f"{i}": b"%d" % i for i in range(100)}
     with BlockFile(path, step=STEP) as blocks:
         blocks.put_many(content)
@@ -98,7 +98,7 @@ def test_names_of_any_kind(path, names):
 
 @pytest.mark.parametrize("n", [MANY - 1, MANY])
 def test_a_missing_name_is_said(path, n):
-    """One of many that is not there, wherever it stands, or was deleted: its name is in the error. After closing there is none to read."""
+    """A missing or deleted name at any position is in the error. After closing nothing can be read."""
     content = {f"{i}": b"%d" % i for i in range(n)}
     with BlockFile(path, step=STEP) as blocks:
         blocks.put_many(content)
@@ -141,7 +141,7 @@ def test_damage_in_one_of_many(path, size, mirror):
         assert right(blocks.get_many(names), names, content)
 
 
-# --- what is copied, what is left --------------------------------------------------------------------------------
+# --- copies and leaks -------------------------------------------------------------------------------------------
 @compiled
 def test_only_what_is_not_plain_is_read_one_by_one(path, monkeypatch):
     """Plain bytes are copied all at once; arrays, compressed and damaged blocks among them are each read by one `get`."""
@@ -186,7 +186,7 @@ def test_other_threads_have_their_turn(path, monkeypatch):
 
 
 def test_bytes_are_ones_own(path):
-    """What was returned stays when blocks are replaced, the file is compacted and closed: it is no view."""
+    """Returned values survive replacing blocks, compacting and closing: they are not views."""
     content = {f"{i}": os.urandom(3000) for i in range(100)}
     with BlockFile(path, step=STEP) as blocks:
         blocks.put_many(content)
@@ -201,7 +201,7 @@ def test_bytes_are_ones_own(path):
 
 
 def test_nothing_is_left_behind(path):
-    """Thousands of calls, half of which raise: no memory stays, and nobody holds names, places or functions."""
+    """Thousands of calls, half of which raise: no memory leaks, and no references to names, places or functions remain."""
     content = {f"{i}": os.urandom(i * 50) for i in range(100)} | others(5)
     missing = [*content, "none"]
     with BlockFile(path, step=STEP) as blocks:
@@ -219,7 +219,7 @@ def test_nothing_is_left_behind(path):
         held = [sys.getrefcount(one) for one in (*content, *overlay.values(), blocks.session.mapped, b"")]
         tracemalloc.start()
         try:
-            read(50)  # what is allocated once
+            read(50)  # one-time allocations
             before = tracemalloc.get_traced_memory()[0]
             read(1000)
             kept = tracemalloc.get_traced_memory()[0] - before

@@ -123,7 +123,7 @@ def test_ten_reader_threads_and_a_writer(path, monkeypatch, seconds):
 
 # --- other processes ---------------------------------------------------------------------------------------------
 def follow(path, names, pipe, seconds):
-    """Read in a process of its own: whole blocks, versions that never go back, held views that never change."""
+    """Read in a separate process: complete blocks, versions that never go back, held views that never change."""
     newest, views, n = dict.fromkeys(names, 0), {}, 0
     until = time.monotonic() + seconds
     with BlockFile(path, "r") as blocks:

@@ -55,7 +55,7 @@ def test_touched_pages(blocks):
 
 
 def test_the_pool_reuses_and_balances():
-    """A buffer that came back is rented again; one given back twice is an error; without a limit nothing is kept."""
+    """A returned buffer is rented again; returning one twice is an error; with limit 0 nothing is kept."""
     pool = Pool()
     first = pool.rent(5000)
     assert len(first) == 8192
@@ -77,7 +77,7 @@ def test_the_pool_reuses_and_balances():
 
 
 def test_locks_are_of_descriptions(tmp_path):
-    """Another description sees a lock, its ranges, and not its own; shared locks need read access alone; all are given back at once."""
+    """Another description sees a lock, its ranges, and not its own; shared locks need only read access; all are released together."""
     path = tmp_path / "x"
     path.write_bytes(b"")
     ours, theirs = os.open(path, os.O_RDWR), os.open(path, os.O_RDONLY)
@@ -125,7 +125,7 @@ def test_a_base_is_a_sorted_dict(generations):
 
 
 def test_names_with_one_hash(monkeypatch):
-    """Names whose hashes are equal are told apart, one by one and many at once."""
+    """Names with equal hashes are distinguished, in single and bulk look-ups."""
     monkeypatch.setattr("nbtrade.storage.blockfile.snapshot_index._hash", len)
     keys = [b"b", b"a", b"c", b"aa", b"bb"]
     rows = np.zeros(3, ROW)
@@ -135,7 +135,7 @@ def test_names_with_one_hash(monkeypatch):
 
 
 def test_runs_of_pages():
-    """Pages that follow each other are one extent, however often each is there."""
+    """Consecutive pages are one extent, however often each is listed."""
     assert runs(np.array([3, 3, 4, 7, 9, 9, 10])) == [(3, 2), (7, 1), (9, 2)]
     assert runs(np.array([5])) == [(5, 1)]
     assert runs(np.zeros(0, np.int64)) == []

@@ -23,7 +23,7 @@ PX = st.one_of(
     st.sampled_from([-(32**3), -(32**2), -(32**2) - 1, 32 - 1, 32, 32**2 - 1, 32**2, 32**3 - 1, 32**3, 32**4, -(32**4)]),
     st.integers(-3_000_000, 3_000_000),
 )
-LOW, HIGH = -100, 100  # the first range; MARGIN more lie on both sides
+LOW, HIGH = -100, 100  # the first range; MARGIN extends it on both sides
 
 
 def rows_of(*rows):
@@ -36,7 +36,7 @@ def rows_of(*rows):
 
 
 class BookMachine(RuleBasedStateMachine):
-    """Orders come and go at any price; the dict {(side, px): [qty, n]} always agrees."""
+    """Orders are added and removed at any price; the dict {(side, px): [qty, n]} always agrees."""
 
     orders = Bundle("orders")
 
@@ -52,7 +52,7 @@ class BookMachine(RuleBasedStateMachine):
             self.book = arrays.widened(self.book, *self.range)
 
     def change(self, *row):
-        """Replay a row, growing the book when its pages ran out; the row is then applied once."""
+        """Replay a row, growing the book if its pages run out; the row is then applied once."""
         events = rows_of(row)
         if books.replay(events, 0, 1, *self.book) == 0:
             assert int(self.book.sides["n_free"][0]) == 0
@@ -145,7 +145,7 @@ TestBook = BookMachine.TestCase
 
 
 def test_an_audit_counts_events_crossings_and_levels_below_zero():
-    """Crossed event ends are listed up to the room there is, and counted beyond it."""
+    """Crossed event ends are listed while there is room, and counted beyond that."""
     rows = rows_of((ADD, BID, 5, 2, 1), (ADD, ASK, 5, 1, 1), (TRADE, BID, 5, 1, 0), (CANCEL, ASK, 5, -1, -1), (CANCEL, BID, 5, -3, 0))
     rows = rows.copy()
     rows["flags"] = [LAST | TURN, LAST | TURN, LAST, LAST | TURN, 0]
@@ -156,7 +156,7 @@ def test_an_audit_counts_events_crossings_and_levels_below_zero():
 
 
 def test_a_copied_book_shares_nothing():
-    """What is done to the copy is not seen in the book."""
+    """Changes to the copy do not affect the book."""
     book = arrays.new_book(0, 10)
     before = [array.tobytes() for array in book]
     books.replay(rows_of((ADD, BID, 5, 2, 1)), 0, 1, *arrays.copied(book))
@@ -165,7 +165,7 @@ def test_a_copied_book_shares_nothing():
 
 @pytest.mark.parametrize("side", [BID, ASK])
 def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
-    """Our own entry hangs on its level, also when nobody else rests there. (Two pages: none is kept for later.)"""
+    """A level with only our own order keeps its page. (Two pages: none is kept in reserve.)"""
     book = arrays.new_book(0, 100, 2)
     books.replay(rows_of((ADD, side, 50, 2, 1)), 0, 1, *book)
     at = int(book.pages[(50 >> 5) - int(book.sides["first_slot"][0])]) * 64 + side * 32 + (50 & 31)
@@ -179,7 +179,7 @@ def test_a_page_with_an_own_order_stays_when_its_levels_empty(side):
 
 @pytest.mark.parametrize("side", [BID, ASK])
 def test_an_empty_page_is_kept_while_many_are_free(side):
-    """Prices come back: the page of an emptied level stays until free pages are fewer than `spare`."""
+    """The page of an emptied level stays until fewer than `spare` pages are free, since prices return."""
     book = arrays.new_book(0, 4000, 64)
     spare, px = int(book.sides["spare"][0]), [64 * k for k in range(60)]
     for k, price in enumerate(px):
@@ -187,8 +187,8 @@ def test_an_empty_page_is_kept_while_many_are_free(side):
         assert np.count_nonzero(book.pages) == min(k + 1, 64 - 1 - spare)
 
 
-def test_an_audit_counts_rows_that_turn_a_level_and_do_not_say_so():
-    """And those that say so and do not."""
+def test_an_audit_counts_rows_that_turn_a_level_without_a_flag():
+    """The audit also counts flagged rows that do not turn a level."""
     for flags, wrong in (([TURN, 0, TURN], 0), ([0, 0, TURN], 1), ([TURN, TURN, 0], 2)):
         rows = rows_of((ADD, BID, 5, 2, 1), (ADD, BID, 5, 2, 1), (CANCEL, BID, 5, -4, -2)).copy()
         rows["flags"] = flags
@@ -199,7 +199,7 @@ def test_an_audit_counts_rows_that_turn_a_level_and_do_not_say_so():
 
 
 def test_mark_finds_the_rows_at_which_a_level_turns():
-    """As a dict of counts does, also where pages run out on the way."""
+    """The flags match a dict of counts, even if pages run out in between."""
     rng = np.random.default_rng(4)
     rows, counts, turns, live = [], {}, [], []
     for _ in range(3000):
@@ -221,7 +221,7 @@ def test_mark_finds_the_rows_at_which_a_level_turns():
 
 
 def test_more_lots_at_one_price_than_a_level_holds_are_an_error():
-    """512 orders of as many lots as a row can have are held exactly; one more is refused, whatever the book has room for."""
+    """512 orders of the largest row size are held exactly; one more is refused, however much room the book has."""
     most = 2**31 - 1
     rows = [(ADD, BID, 7, most, 1)] * 512
     book = flag_turns(rows_of(*rows).copy(), arrays.new_book(LOW, HIGH, 2))
@@ -239,7 +239,7 @@ ROWS_AT, I4_AT, I8_AT = pointer_to(ROW), pointer_to(np.dtype("i4")), pointer_to(
 
 @kernel
 def placed(rows_at, n, pages_at, first_slot, own_filter_at, places_at, changes_at, in_groups):
-    """Places and changes of n rows, as many at once as there are lanes, or one by one; bits of those that are watched."""
+    """Indices and changes of n rows, processed in lanes or one by one; bits of the watched rows."""
     rows, pages, ours, found, changes = ROWS_AT(rows_at), I4_AT(pages_at), I8_AT(own_filter_at), I4_AT(places_at), I8_AT(changes_at)
     if in_groups:
         return row_batch.locate_rows(rows, 0, n, n, pages, first_slot, ours, found, changes)
@@ -252,7 +252,7 @@ def placed(rows_at, n, pages_at, first_slot, own_filter_at, places_at, changes_a
 @pytest.mark.skipif(not JIT, reason="without the JIT there is one definition only")
 @pytest.mark.parametrize("seed", range(20))
 def test_many_places_at_once_are_the_places_one_by_one(seed):
-    """The vectors say what the definition for one row says: all kinds, sides and flags, own prices of either side or none."""
+    """The vectorised code matches the definition for one row: all kinds, sides and flags, own prices on either side or none."""
     rng = np.random.default_rng(seed)
     n = row_batch.BATCH_ROWS if seed == 0 else int(rng.integers(1, row_batch.BATCH_ROWS + 1))
     rows = np.zeros(row_batch.BATCH_ROWS, EVENT)
@@ -279,7 +279,7 @@ def test_many_places_at_once_are_the_places_one_by_one(seed):
 
 
 def test_watched_rows_are_those_that_turn_levels_trade_through_us_or_change_levels_of_ours():
-    """What `watched` means, written down: an own bid at 70 and an own ask at 75, each with both its bits."""
+    """The meaning of `watched`, written out: an own bid at 70 and an own ask at 75, each with both its bits."""
     own = {BID: 70, ASK: 75}
     ours = np.array([1 << 70 % 32, 1 << 75 % 32, 1 << 70 // 32, 70, -75])
     cases = [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from nbtrade import cli, synthetic
+from nbtrade.schema import FILL_RULES
 
 N = 20_000
 STRATEGY = """
@@ -217,7 +218,7 @@ def test_wrong_strategy(tmp_path, tape, run, monkeypatch, where, words):
         (["--start", "2026-01-01"], ["no rows from start=2026-01-01", "2025-01-06T14:30"]),
         (["--start", "soon"], ["'soon' is not a time"]),
         (["--multiplier", "0"], ["multiplier must be positive"]),
-        (["--fill-rule", "lucky"], ["'lucky'", "fifo, optimistic, conservative"]),
+        (["--fill-rule", "lucky"], ["'lucky'", *FILL_RULES]),
         (["--plot", "no/such/folder/p.png"], ["the folder no/such/folder does not exist"]),
         (["--fills", "no/such/folder/f.csv"], ["the folder no/such/folder does not exist"]),
     ],
@@ -233,7 +234,7 @@ def test_wrong_values(tape, run, arguments, words):
         (["--grid", "half_spread"], ["--grid half_spread: write NAME=VALUE,VALUE"]),
         (["--grid", "half_spread=1,wide"], ["--grid half_spread=1,wide: 'wide' is not a number"]),
         (["--grid", "half_spread=1", "--grid", "half_spread=2"], ["half_spread is given twice"]),
-        (["--grid", "fill_rule=lucky"], ["'lucky'", "fifo, optimistic, conservative"]),
+        (["--grid", "fill_rule=lucky"], ["'lucky'", *FILL_RULES]),
         (["--grid", "half_spread=1", "--workers", "0"], ["workers=0"]),
         (["--grid", "half_spread=1", "--csv", "no/such/folder/t.csv"], ["the folder no/such/folder does not exist"]),
     ],
@@ -245,9 +246,9 @@ def test_wrong_grids(tape, run, arguments, words):
 
 def test_fill_rules_side_by_side(tape, run):
     """One sweep compares the fill rules."""
-    status, out, _ = run("sweep", tape, "--grid", "fill_rule=fifo,optimistic,conservative")
+    status, out, _ = run("sweep", tape, "--grid", f"fill_rule={','.join(FILL_RULES)}")
     assert status == 0
-    assert all(out.count(rule) == 1 for rule in ("fifo", "optimistic", "conservative"))
+    assert all(out.count(rule) == 1 for rule in FILL_RULES)
 
 
 def test_demo_without_records(tmp_path, run):

@@ -1,4 +1,4 @@
-"""Column against a plain list: what is appended is what is read, now, later, by others, after a kill."""
+"""Column against a plain list: readers see exactly the appended rows, now, later, in other processes, after a kill."""
 
 import os
 import sys
@@ -35,7 +35,7 @@ def dies(column):
 # --- one after the other -------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", ["i1", "u2", "i4", "i8", "u8", "f4", "f8", ">i4", "M8[ns]", "S5", ROW, NESTED], ids=str)
 def test_every_dtype_comes_back(path, dtype):
-    """Random bytes of any fixed dtype come back as they were, and the dtype with its offsets, padding and alignment."""
+    """Random bytes of any fixed dtype are returned unchanged, and so is the dtype with its offsets, padding and alignment."""
     dtype = np.dtype(dtype)
     rows = np.frombuffer(np.random.default_rng(1).bytes(50 * dtype.itemsize), dtype)
     with Column(path, dtype) as column:
@@ -80,7 +80,7 @@ def test_rows_are_added_in_all_their_forms(path):
         ([1, -(2**70)], OverflowError, "too large|out of bounds"),
         ([0.5], TypeError, "rows of float64 cannot be stored in a column of int32 without loss"),
         (["7"], TypeError, "rows of <U1"),
-        ([[1, 2]], ValueError, r"this one has the shape \(1, 2\)"),
+        ([[1, 2]], ValueError, r"these have the shape \(1, 2\)"),
     ],
 )
 def test_what_does_not_fit_is_refused_whole(path, rows, error, words):
@@ -123,7 +123,7 @@ def test_a_writer_is_alone(path):
 
 
 def test_a_column_is_opened_as_what_it_is(path):
-    """Another dtype, no file, a file of something else: each says so."""
+    """Another dtype, no file, another kind of file: each raises its own error."""
     with pytest.raises(FileNotFoundError):
         Column(path)
     with pytest.raises(FileNotFoundError):
@@ -142,7 +142,7 @@ def test_a_column_is_opened_as_what_it_is(path):
 
 
 def test_arrays_stay_as_they_were_taken(path):
-    """An array has the rows of its moment, for good: through appends, close, and the file's end."""
+    """An array keeps the rows of its moment through appends, close, and removal of the file."""
     column = Column(path, "i8")
     column.extend(range(10))
     early = column.array
@@ -162,7 +162,7 @@ def test_arrays_stay_as_they_were_taken(path):
 
 
 def test_truncate_lowers_the_count_and_never_the_file(path):
-    """Readers' arrays stay readable; the epoch tells them; rows go on from there."""
+    """Readers' arrays remain readable; the epoch increases; rows continue from there."""
     with Column(path, "i4") as column:
         column.extend(range(5000))
         reader = Column.open(path)
@@ -174,7 +174,7 @@ def test_truncate_lowers_the_count_and_never_the_file(path):
         column.append(7)
         assert reader.array.tolist() == [0, 1, 2, 7]
         for wrong in (-1, 5):
-            with pytest.raises(ValueError, match="truncate to 0"):
+            with pytest.raises(ValueError, match="truncated to 0"):
                 column.truncate(wrong)
     assert Column.open(path).array.tolist() == [0, 1, 2, 7]
 

@@ -1,7 +1,7 @@
-"""What is left of a column when the machine crashes, or the disk is full or failing.
+"""A column after a crash of the machine, or with a full or failing disk.
 
-Every write goes through a Disk, so every state that a crash may leave can be made (tests/crash_kit.py): opened, each must hold what the
-last commit said, or what the commit in progress was saying.
+Every write goes through a Disk, so every state that a crash may leave can be made (tests/crash_kit.py): each must hold the rows of
+the last commit, or those of the commit in progress.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ def small_writes_are_large(monkeypatch):
 
 # --- (a) torn states -----------------------------------------------------------------------------------------
 def promise(column, *, next_upgrade=False):
-    """What a crash from here on must leave: what is durable, or when an upgrade comes first, what is published."""
+    """The rows that a crash must leave: the durable ones or, if an upgrade comes first, the published ones."""
     rows = column[:].tolist()
     return (rows[: column.n_durable], rows if next_upgrade else None)
 
@@ -91,7 +91,7 @@ def work_on_integers(folder, disk):
 
 
 def assert_right(kind, folder, state):
-    """A reader and the next writer find a committed content; what was left over is gone; rows can be added."""
+    """A reader and the next writer find committed rows; leftovers are removed; rows can be added."""
     path = folder / "x"
     promised, on_the_way = state.promised or (None, None)
     allowed = [promised, on_the_way, (state.next or (None,))[0]]
@@ -113,7 +113,7 @@ def assert_right(kind, folder, state):
 
 @pytest.mark.parametrize(("kind", "work", "limit"), [(Column, work_on_a_column, 500), (CompactColumn, work_on_integers, 140)])
 def test_every_torn_state_has_a_commit(tmp_path, kind, work, limit):
-    """2,000 different states and more that a crash may leave: what was promised is there, whole, and nothing else is."""
+    """At least 2,000 different states that a crash may leave: all promised rows are intact, and there are no others."""
     (tmp_path / "live").mkdir()
     disk = RecordingDisk(tmp_path / "live")
     work(tmp_path / "live", disk)
@@ -125,7 +125,7 @@ def test_every_torn_state_has_a_commit(tmp_path, kind, work, limit):
 
 
 class Stumbling(RecordingDisk):
-    """Records, and fails syncs now and then: then what was not synced is lost or not, for good."""
+    """Records, and occasionally fails a sync: unsynced data are then permanently lost or not."""
 
     def __init__(self, root, rng):
         super().__init__(root)
@@ -140,7 +140,7 @@ class Stumbling(RecordingDisk):
 
 
 def stumble(folder, disk, rng):
-    """Random work on a disk whose syncs fail; marks what a crash may leave: what was durable, and what may have become so."""
+    """Random work on a disk whose syncs fail; marks the rows that a crash may leave: durable ones, and possibly durable ones."""
     column = Column(folder / "x", "i4", disk=disk)
     durable = [[]]
     for _ in range(9):
@@ -167,7 +167,7 @@ def stumble(folder, disk, rng):
 
 
 def test_failed_syncs_and_a_crash_after_them(tmp_path):
-    """Work goes on after syncs that fail, and then the machine crashes: a content that may have been durable is there, no mixture."""
+    """Work continues after failed syncs, and then the machine crashes: rows that may have been durable exist, never a mixture."""
     n = 0
     for seed in range(12):
         rng = random.Random(seed)
@@ -240,16 +240,16 @@ def opened(kind, path, disk):
 
 
 def assert_clear(error, path, disk):
-    """It names the file, the reason and what to do; the disk is put right."""
+    """It names the file, the reason and what to do; the disk is repaired."""
     assert (error.errno, disk.failed is not None) == (disk.code, True)
     assert str(path) in str(error)
     assert os.strerror(disk.code) in str(error)
-    assert "again" in str(error) or "as they were" in str(error) or "Nothing was lost" in str(error)
+    assert "again" in str(error) or "unchanged" in str(error) or "Nothing was lost" in str(error)
     disk.n = 10**9
 
 
 def step_made(column, step, disk):
-    """Do a step; when the disk refuses, check what is left, and make up for it."""
+    """Do a step; if the disk refuses, check the remaining rows, and repeat it."""
     before, durable = column[:].tolist(), column.n_durable
     wanted = content_after(before, *step)
     try:
@@ -257,7 +257,7 @@ def step_made(column, step, disk):
     except StoreWriteError as error:
         assert_clear(error, column.path, disk)
         left = column[:].tolist()
-        assert left == wanted[: len(left)], "what is left is right as far as it goes"
+        assert left == wanted[: len(left)], "the remaining rows are right"
         assert len(left) in {len(before), durable, len(wanted) if step[0] == "truncate" else durable}
         column.extend(wanted[len(left) :])
     assert column[:].tolist() == wanted
@@ -288,7 +288,7 @@ def script_survives(kind, path, disk):
     [(errno.ENOSPC, False, True), (errno.ENOSPC, True, False), (errno.EIO, True, True), (errno.EIO, False, False)],
 )
 def test_a_full_or_failing_disk_at_every_change(tmp_path, kind, code, again, short):
-    """Whichever call is refused, once or until it is put right: a clear error, rows intact, and the work goes on."""
+    """Whichever call is refused, once or until it is repaired: a clear error, intact rows, and work continues."""
     n, failed = 0, set()
     while True:
         folder = tmp_path / str(n)
@@ -304,7 +304,7 @@ def test_a_full_or_failing_disk_at_every_change(tmp_path, kind, code, again, sho
 
 
 def test_after_a_failed_sync_only_what_is_durable_is_left(tmp_path):
-    """Rows whose sync failed may not be on the disk though the next sync says so: they are dropped, and readers are told."""
+    """Rows whose sync failed may be missing on the disk even if the next sync succeeds: they are dropped, and readers are notified."""
     disk = FailingDisk(10**9, errno.EIO, names=("fdatasync",))
     column = Column(tmp_path / "x", "i8", disk=disk)
     column.extend(range(10))
@@ -314,7 +314,7 @@ def test_after_a_failed_sync_only_what_is_durable_is_left(tmp_path):
     epoch = reader.epoch
     disk.n = disk.i + 1
     with pytest.raises(
-        StoreWriteError, match=r"Input/output error while syncing 30 rows\. Back at the 10 that are durable; append the others again"
+        StoreWriteError, match=r"Input/output error while syncing 30 rows\. The 10 durable rows remain; append the others again"
     ):
         column.sync()
     assert reader[:].tolist() == column[:].tolist() == list(range(10))
@@ -325,7 +325,7 @@ def test_after_a_failed_sync_only_what_is_durable_is_left(tmp_path):
 
 
 def test_a_real_limit_on_file_size(tmp_path):
-    """The system's own refusal (RLIMIT_FSIZE) in another process: an error that says so, the rows before it whole."""
+    """The system's own refusal (RLIMIT_FSIZE) in another process: a clear error, and the earlier rows are intact."""
     child = os.fork()
     if child == 0:
         os._exit(_fill_up(tmp_path / "x"))

@@ -78,7 +78,7 @@ def test_a_flipped_bit_of_the_live_page_is_found(two_commits):
 
 
 def test_pages_of_other_files_and_versions_are_found(two_commits, tmp_path):
-    """A slot of another column is no slot; a later version says that it is one."""
+    """A slot of another column is rejected; the error for a later version names the version."""
     path, data, _ = two_commits
     with Column(tmp_path / "y", "f8") as other:
         other.append(0.5)
@@ -90,7 +90,7 @@ def test_pages_of_other_files_and_versions_are_found(two_commits, tmp_path):
     with monkey.context() as patch:
         patch.setattr(header, "VERSION", 2)
         path.write_bytes(header.what_page({"bits": 32, "dtype": "<i4"}) + data[PAGE:])
-    with pytest.raises(StoreDamaged, match="a column of version 2, this is version 1"):
+    with pytest.raises(StoreDamaged, match="has column format 2, not 1"):
         Column.open(path)
     with pytest.raises(ValueError, match="description of a row takes"):
         Column(tmp_path / "z", [(f"a_long_name_of_a_field_{i}", "i4") for i in range(100)])

@@ -34,7 +34,7 @@ def worker(function, *arguments):
         code = 70
         try:
             code = function(*arguments) or 0
-        except BaseException as error:  # noqa: BLE001  whatever it is, the test must see that it was
+        except BaseException as error:  # noqa: BLE001  the test must see any error
             os.write(2, f"worker: {error!r}\n".encode())
         finally:
             os._exit(code)
@@ -48,7 +48,7 @@ def worker(function, *arguments):
 
 
 def ended(pid):
-    """Exit code of a worker that ends by itself."""
+    """Exit code of a worker that ends without being killed."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
@@ -111,7 +111,7 @@ def open_live(path, state):
     """Open it again and again until told to stop: the file is whole at every moment."""
     looks = 0
     while not state[0]:
-        rows = Column.open(path).array  # one look at the count: a truncation may come between two
+        rows = Column.open(path).array  # one read of the count: a truncation may come between two
         assert len(rows) == 0 or rows[-1] == expected(len(rows) - 1)
         looks += 1
     state[1] = looks
@@ -205,7 +205,7 @@ def test_readers_read_through_upgrades(tmp_path):
 
 # --- kill -9 -------------------------------------------------------------------------------------------------
 def write_until_killed(path, state, seed):
-    """Append and extend for ever; `state` says how many rows have been acknowledged, and how many are being added."""
+    """Append and extend forever; `state` has the number of acknowledged rows, and of those being added."""
     rng = random.Random(seed)
     with Column(path, "i8") as column:
         n = len(column)
@@ -222,7 +222,7 @@ def write_until_killed(path, state, seed):
 
 
 def upgrade_until_killed(path, state, seed):
-    """Append values that widen, and narrow again, for ever."""
+    """Append values that widen, and narrow again, forever."""
     rng = random.Random(seed)
     column = CompactColumn(path, disk=DISK)
     n = len(column)
@@ -284,7 +284,7 @@ def race(folder, state, me, n, rounds):
 
 
 def test_of_eight_processes_one_is_the_writer(tmp_path):
-    """100 times: exactly one gets in, the seven others are told its pid, and all its rows are there."""
+    """100 times: exactly one gets the lock, the errors of the seven others have its pid, and all its rows exist."""
     n, rounds = 8, 100
     state = Shared(10 + 2 * n).words
     with contextlib.ExitStack() as stack:
@@ -304,7 +304,7 @@ def test_of_eight_processes_one_is_the_writer(tmp_path):
 
 
 def hold(path, state):
-    """Take the lock, say so, and wait for the end."""
+    """Take the lock, report it, and wait for the end."""
     column = Column(path, "i4", disk=DISK)
     state[0] = 1
     time.sleep(60)

@@ -43,7 +43,7 @@ def opened(path, *args, **options):
 # --- widths ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("width", WIDTHS)
 def test_boundary_values_of_every_width(path, width):
-    """The least and the greatest stay in the width, one beyond widens it by as much as is needed; all come back."""
+    """The minimum and maximum keep the width, one beyond widens it by as much as necessary; all values are returned."""
     low, high = limits(*WIDTHS[width])
     for beyond in (low - 1, high + 1):
         with opened(path, width) as column:
@@ -160,7 +160,7 @@ def test_a_compact_column_is_not_a_column(path):
 
 # --- upgrades ------------------------------------------------------------------------------------------------
 def test_readers_read_on_and_find_the_new_file(path):
-    """What was taken before an upgrade stays; at the next look a reader has the new width, a higher epoch, and all values."""
+    """Arrays taken before an upgrade stay; at the next access a reader has the new width, a higher epoch, and all values."""
     with opened(path) as column:
         column.extend(range(1000))
         reader = CompactColumn.open(path)
@@ -176,13 +176,13 @@ def test_readers_read_on_and_find_the_new_file(path):
         column.truncate(10)
         column.optimise()
         assert (reader.width, reader.array.tolist()) == ("u8", list(range(10)))
-        assert os.path.getsize(path) == ROWS + 10, "an optimised file has what was truncated no more"
+        assert os.path.getsize(path) == ROWS + 10, "an optimised file no longer has the truncated values"
         column.optimise()
     assert os.listdir(path.parent) == ["x.col"]
 
 
 def test_progress_is_told_and_may_cancel(path):
-    """It goes to the end in order; what it raises at any call stops the upgrade and leaves all as it was, and no second file."""
+    """It goes to the end in order; an exception at any call stops the upgrade and leaves everything unchanged, and no second file."""
     n = 3 * upgrade.CHUNK + 1
     with opened(path) as column:
         column.extend(np.arange(n) % 200)
@@ -215,7 +215,7 @@ def test_progress_is_told_and_may_cancel(path):
 
 
 def test_left_overs_are_removed_by_the_next_writer_only(path):
-    """What a killed upgrade left goes when the lock is taken: not by a reader, nor by one who is refused."""
+    """The leftovers of a killed upgrade are removed with the lock held: not by a reader, nor by a rejected writer."""
     column = opened(path)
     column.append(1)
     side = path.parent / "x.col.upgrading"

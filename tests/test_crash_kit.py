@@ -12,7 +12,7 @@ FLAGS = os.O_RDWR | os.O_CREAT
 
 
 def replace(disk, folder, data, *, sync=True, names=True):
-    """Write `x` anew: to a side file, synced or not, renamed over, the folder synced or not."""
+    """Rewrite `x`: to a side file, synced or not, renamed over, the folder synced or not."""
     fd = disk.open(folder / "x.new", FLAGS | os.O_TRUNC)
     disk.pwrite(fd, data, 0)
     if sync:
@@ -24,7 +24,7 @@ def replace(disk, folder, data, *, sync=True, names=True):
 
 
 def broken(folder, states):
-    """The states in which `x` is neither what was promised nor what was being promised."""
+    """The states in which `x` has neither the promised content nor the one being promised."""
     wrong = 0
     for state in states:
         path = state.restore(folder) / "x"
@@ -144,7 +144,7 @@ def test_every_change_can_fail(tmp_path, short):
 
 
 def test_writes_are_whole_when_the_system_writes_less(tmp_path):
-    """`pwrite` and `pwritev` go on where the system stopped."""
+    """`pwrite` and `pwritev` continue where the system stopped."""
     disk = FailingDisk(10**9, errno.EIO, short=True)
     fd = disk.open(tmp_path / "x", FLAGS)
     parts = [bytes([i]) * (i * 700) for i in range(8)]

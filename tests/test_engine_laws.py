@@ -1,4 +1,4 @@
-"""Laws of the engine: what may not change a result, and what must hold in every one."""
+"""Laws of the engine: variations that must not change a result, and properties that every result must have."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ busy.name = "busy"
 
 
 def run(data, strategy=noise, **options):
-    """A run of a random strategy."""
+    """Run a random strategy."""
     return nt.backtest(data, strategy, latency=LATENCY, **options)
 
 
@@ -38,7 +38,7 @@ def tape(tmp_path_factory):
 
 
 def in_pieces(tape, rows, strategy=noise, **options):
-    """A run that gets so many rows at a time, and those again that it has not passed."""
+    """Run on `rows` new rows at a time, passing again the rows that the run still needs."""
     config = new_config(strategy, [{}], latency=LATENCY, **options)
     simulation = config.simulation([book_arrays(tape)], [tape.tick_units])
     columns, start = (tape.events, tape.ts_event, tape.ts_recv), 0
@@ -51,7 +51,7 @@ def in_pieces(tape, rows, strategy=noise, **options):
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
 @pytest.mark.parametrize("rows", [1, 7, 1000, 65536])
 def test_pieces(tape, rows, strategy):
-    """A result does not depend on how many rows the engine is given at a time."""
+    """A result does not depend on the size of the batches."""
     part = tape.between(end=tape.ts_recv[1500]) if rows == 1 else tape
     assert in_pieces(part, rows, strategy).hash == run(part, strategy=strategy).hash
 
@@ -65,7 +65,7 @@ def test_straight_from_source(tmp_path):
 
 @pytest.mark.parametrize("feed", ["0ms", "30ms"])
 def test_one_book_equals_two(tape, monkeypatch, feed):
-    """Rolling the exchange's book back for the strategy's look gives what a second, local book gives."""
+    """Rolling one shared book back for the strategy gives the same result as a second, local book."""
     reporting = woken(noise, ("100ms", "ack", "fill"))
     for strategy in (noise, reporting):
         results = []
@@ -78,7 +78,7 @@ def test_one_book_equals_two(tape, monkeypatch, feed):
 
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
 def test_small_logs_and_rings(tape, monkeypatch, strategy):
-    """Logs and rings that fill up all the time change nothing."""
+    """Logs and rings that are often full do not change the result."""
     expected = run(tape, strategy).hash
     for name in ("LOG_ROWS", "RING"):
         monkeypatch.setattr(instrument_state, name, 4)
@@ -87,7 +87,7 @@ def test_small_logs_and_rings(tape, monkeypatch, strategy):
 
 
 def test_records_of_logs_are_written_in_full(tape, monkeypatch):
-    """Logs are not zeroed before: what lies there shows in no byte of fills, finished orders and samples."""
+    """Logs start uninitialised: their old contents appear in no byte of fills, finished orders or samples."""
     logs = []
     for content in (0, 255):
         dirty = lambda dtype, n, content=content: as_record_array(np.full(n * dtype.itemsize, content, np.uint8).view(dtype))  # noqa: E731
@@ -101,7 +101,7 @@ def test_records_of_logs_are_written_in_full(tape, monkeypatch):
 
 @pytest.mark.parametrize("shares", [True, False])
 def test_few_pages(tape, monkeypatch, shares):
-    """Books that run out of pages grow and change nothing."""
+    """Books that run out of pages grow, without any change in the result."""
     monkeypatch.setattr(simulation, "shares_book", lambda strategy, feed: shares)
     expected = run(tape).hash
     new_book = arrays.new_book
@@ -115,7 +115,7 @@ def test_same_seed_same_bytes(tape):
 
 
 def test_summaries_share_no_names(tape):
-    """What is done to one summary shows in no other."""
+    """A change to one summary does not appear in another."""
     one, other = run(tape).summary, run(tape).summary
     one.index.name = "number"
     one["net_pnl"] = 1e9
@@ -135,7 +135,7 @@ def test_prefix(tape):
 
 
 def test_middle_of_a_day(tape):
-    """A run that starts in the middle starts with the book of that moment."""
+    """A run that starts mid-day starts with the book of that moment."""
     whole, part = run(tape), run(tape.between(start=tape.ts_recv[4000]))
     for name in ("bid_px", "ask_px", "bid_qty", "ask_qty", "bid_orders", "ask_orders"):
         assert whole.market[name] == part.market[name]
@@ -152,7 +152,7 @@ def test_money_is_conserved(tape):
 
 
 def test_fees(tape):
-    """Fees per lot and per value are those of the fills, and are what stands between gross and net."""
+    """Fees per lot and per value add up over the fills, and equal gross minus net profit."""
     fees = nt.Fees(maker=-0.2, taker=0.5, maker_rate=1e-5, taker_rate=3e-5)
     result = run(tape, fees=fees, instrument=nt.Instrument(multiplier=50))
     assert result.fills["fee"].sum() == pytest.approx(result.summary["fees"])
@@ -161,7 +161,7 @@ def test_fees(tape):
 
 @nt.strategy(wake="event", state={"hash": 0, "n": 0})
 def witness(market, state):
-    """Fold every top of book it sees into a number."""
+    """Hash every top of book that the strategy sees."""
     bid = 0 if market.bid_px == UNDEF_PRICE else market.bid_px * 1000 + market.bid_qty
     ask = 0 if market.ask_px == UNDEF_PRICE else market.ask_px * 1000 + market.ask_qty
     state.hash = ((state.hash * 31 + bid) * 31 + ask) & 0xFFFFFFFF
@@ -169,7 +169,7 @@ def witness(market, state):
 
 
 def test_event_wakes(tape):
-    """An event wake comes once at every event's end and sees the book right after it."""
+    """An event wake happens once at the end of every event and sees the book right after it."""
     tape = tape.between(end=tape.ts_recv[3000])
     result = nt.backtest(tape, witness)
     levels, expected, n = ({}, {}), 0, 0
@@ -187,13 +187,13 @@ def test_event_wakes(tape):
 
 @nt.strategy(wake="event", params={"after": 0, "side": 0, "px": 0, "qty": 0})
 def ghost(market, account, params):
-    """One order, sent at the end of event number `after`."""
+    """Send one order at the end of event number `after`."""
     if market.n_events == params.after:
         account.submit(params.side, params.px, params.qty)
 
 
 def test_ghosts(tmp_path):
-    """An order just behind a real one never fills before it; one just before it fills with it, lot by lot."""
+    """An order just behind a real one never fills before it; an order just ahead of it fills with it, lot by lot."""
     records = synthetic.records(6_000, seed=9, live_orders=60, duration="30s")
     ts = np.maximum.accumulate(np.where(records["flags"] & F_SNAPSHOT, records["ts_recv"][0], records["ts_event"]))
     records["ts_recv"] = records["ts_event"] = ts + np.arange(len(ts))
@@ -218,7 +218,7 @@ def test_ghosts(tmp_path):
 
 
 def test_no_jit_equals_jit(tmp_path):
-    """Plain Python gives the machine code's result."""
+    """Plain Python and compiled code give the same result."""
     path = synthetic.write_dbn(tmp_path / "d.dbn", 600, seed=1, live_orders=30, duration="3s")
     nt.ingest(path, progress=False)
     code = (
@@ -236,15 +236,15 @@ def test_no_jit_equals_jit(tmp_path):
         outs.append(done.stdout.split())
     assert outs[0] == outs[1]
     assert int(outs[0][1]) > 0
-    assert int(outs[0][2]) > 255  # events between two looks: more than a u1 counts
+    assert int(outs[0][2]) > 255  # more events between two wakes than a u1 can count
 
 
 @pytest.mark.parametrize("strategy", [noise, busy], ids=lambda strategy: strategy.name)
 def test_accounts_of_one_pass_are_runs_of_their_own(tape, strategy):
-    """K accounts in one pass give, byte for byte, what K passes give."""
+    """K accounts in one pass give the same bytes as K separate passes."""
     values = [{"seed": k + 1, "spread": 2 + k % 3, "most": 4 + k} for k in range(7)]
     config = new_config(strategy, values, latency=LATENCY)
     simulation = backtest.run_tapes([tape], config)
     simulation.close_session(False)
     for k, value in enumerate(values):
-        assert result_of(simulation, config, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, **value).hash
+        assert result_of(simulation, config, tape.symbol, tape.tick_units, 0, k).hash == run(tape, strategy, params=value).hash

@@ -14,13 +14,14 @@ from model_exchange import Exchange
 from nbtrade.engine import backtest
 from nbtrade.engine.outcome import result_of
 from nbtrade.errors import StrategyError
+from nbtrade.schema import FILL_RULES
 from random_market import script_of
 from rules import START, buy, cancel, executed, gone, replace
 from scripted import play
 from test_random_scripts import days_of, seeds, setups, tape_of
 from test_sessions import MONDAY, SETUP, TUESDAY
 
-RULES = st.sampled_from(("fifo", "fifo", "optimistic", "conservative"))
+RULES = st.sampled_from(("fifo", *FILL_RULES))
 
 
 class Noting(Exchange):

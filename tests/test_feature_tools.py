@@ -1,4 +1,4 @@
-"""Own features, targets, joins, the cache, other processes, and what the literature reports of real days."""
+"""User-defined features, targets, joins, the cache, other processes, and published findings on real days."""
 
 import os
 import subprocess
@@ -34,10 +34,10 @@ def tape(tmp_path_factory):
     return tape_of(synthetic.records(4_000, seed=3, live_orders=100, duration="30s"), tmp_path_factory.mktemp("features"))
 
 
-# --- own features ----------------------------------------------------------------------------------------
+# --- user-defined features -------------------------------------------------------------------------------
 @f.own(state=[("weight", "f8"), ("held", "f8")], weight=0.1)
 def leaning(market, state, x):
-    """A moving average of its input, in the user's own words."""
+    """A moving average of its input, as a user would write it."""
     if not np.isnan(x):
         state.held += state.weight * (x - state.held)
     return state.held
@@ -45,7 +45,7 @@ def leaning(market, state, x):
 
 @f.own(flow=True)
 def doubled(market, state):
-    """Twice the lots that buyers took."""
+    """Twice the lots bought by aggressors."""
     return 2 * market.buy_qty
 
 
@@ -57,13 +57,13 @@ def second(market, state):
 
 @f.own(levels=3)
 def before(market, state):
-    """Levels at the end of the event before."""
+    """Levels at the end of the previous event."""
     return market.old_bid_qty[0] + 1e3 * market.old_ask_qty[2] + 1e6 * market.old_bid_px[1]
 
 
 @f.own(levels=3)
 def after(market, state):
-    """The same levels as they are."""
+    """The current levels."""
     return market.bid_qty[0] + 1e3 * market.ask_qty[2] + 1e6 * market.bid_px[1]
 
 
@@ -75,7 +75,7 @@ def failing(market, state):
 
 
 def test_own_features(tape):
-    """An own feature is called at every event's end with its inputs and its own state; parameters are data."""
+    """A user-defined feature is called at every event's end with its inputs and its own state; parameters are data."""
     m = nt.features(tape, {"slow": leaning(f.mid()), "fast": leaning(f.mid(), weight=0.5), "two": doubled(), "px": second(), "x": f.mid()})
     bought = nt.features(tape, f.volume() + f.signed_volume()).values[:, 0]
     for name, weight in (("slow", 0.1), ("fast", 0.5)):
@@ -90,15 +90,15 @@ def test_own_features(tape):
 
 
 def test_own_features_see_the_event_before(tape):
-    """Inside an event's end the old levels are those at the end of the event before, on a day and in random streams."""
+    """At an event's end the old levels are those at the end of the previous event, on a day and in random streams."""
     for day in (tape, *(cases.noise(seed) for seed in range(5))):
         m = nt.features(day, {"before": before(), "after": after()})
         np.testing.assert_array_equal(m["before"][1:], m["after"][:-1])
 
 
 def test_own_features_that_fail(tape):
-    """An own feature that raises ends the pass with its name and the time; wrong fields are refused at once."""
-    with pytest.raises(FeatureError, match=r"failing.* raised at the event that ended at"):
+    """A user-defined feature that raises ends the pass with its name and the time; wrong fields are rejected immediately."""
+    with pytest.raises(FeatureError, match=r"failing.* raised an exception at the event that ended at"):
         nt.features(tape, failing())
     with pytest.raises(FeatureError, match="no state field 'wait'"):
         leaning(f.mid(), wait=1)
@@ -108,7 +108,7 @@ def test_own_features_that_fail(tape):
 
 # --- targets, joins, cache -------------------------------------------------------------------------------
 def test_targets(tape):
-    """A target at t is worked out from all that is received by t + after; NaN where the data end."""
+    """A target at t uses everything received by t + after; NaN where the data end."""
     t = nt.targets(tape, [nt.target.mid_return("1s"), nt.target.mid_change("300ms"), nt.target.markout("1s")], sample="trade")
     every = nt.features(tape, {"mid": f.mid(), "sign": f.trade_sign(), "px": f.last_px(), "n": f.trades()})
     rows = np.flatnonzero(every["n"] > 0)
@@ -124,14 +124,14 @@ def test_targets(tape):
     np.testing.assert_array_equal(t["mid_change(300ms)"], later(300 * MS) - mid)
     np.testing.assert_array_equal(t["markout(1s)"], every["sign"][rows] * (later(S) - every["px"][rows]))
     assert np.isnan(t.values[-1]).all()
-    with pytest.raises(TypeError, match="is no target"):
+    with pytest.raises(TypeError, match="is not a target"):
         nt.targets(tape, f.mid())
     with pytest.raises(TypeError, match="looks forward"):
         nt.features(tape, [nt.target.mid_return("1s")])
 
 
 def test_asof(tape):
-    """Another tape's features as they were last known: never a row later than this one's, and the very last one before it."""
+    """Another tape's features as last known: the latest row at or before this one, never a later row."""
     other = nt.features(tape, [f.mid(), f.spread()], sample="trade")
     left = nt.features(tape, [f.mid()], sample="130ms")
     joined = nt.asof(left, other, delay=5 * MS)
@@ -143,7 +143,7 @@ def test_asof(tape):
 
 
 def test_cache(tape, tmp_path, monkeypatch):
-    """The second request maps the first one's bytes, whatever the columns are called; other parameters are another matrix."""
+    """A second request maps the bytes of the first for any column names; other parameters give another matrix."""
     tape.manifest["content_hash"] = tape.manifest.get("content_hash", "a")
     first = nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, cache=tmp_path / "features.blocks")
     monkeypatch.setattr(feature_pass.FeaturePass, "feed", None)  # would be needed to compute
@@ -159,7 +159,7 @@ def test_cache(tape, tmp_path, monkeypatch):
         nt.features(tape, {"a": f.mid().ema("1s"), "b": leaning(f.mid())}, sample=2, cache=tmp_path / "features.blocks")
 
 
-# --- elsewhere -------------------------------------------------------------------------------------------
+# --- other processes -------------------------------------------------------------------------------------
 ELSEWHERE = """
 import sys, hashlib
 sys.path.insert(0, {tests!r})
@@ -173,7 +173,7 @@ print(hashlib.sha256(m.values.tobytes()).hexdigest(), m.values[-1].tolist())
 
 
 def elsewhere(**environment):
-    """(hash, last row) of a matrix computed in another process."""
+    """(hash, last row) of a matrix computed in a separate process."""
     code = ELSEWHERE.format(tests=os.path.dirname(__file__))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -189,7 +189,7 @@ def test_without_the_jit():
 
 
 def test_second_process_compiles_nothing(tmp_path):
-    """A set's function comes from the disk cache in another process: no file is added, and the bytes are the same."""
+    """In a separate process a set's function comes from the disk cache: no file is added, and the bytes are the same."""
     first = elsewhere(NBTRADE_CACHE_DIR=str(tmp_path))[0]
     files = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     assert any(name.startswith("features_") for name in files)
@@ -197,10 +197,10 @@ def test_second_process_compiles_nothing(tmp_path):
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == files
 
 
-# --- what the literature reports -------------------------------------------------------------------------
+# --- published findings ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("source", [real.CLX5, real.ARL], ids=lambda s: s[1][:4])
 def test_order_flow_moves_the_price(source, tmp_path):
-    """Mid changes over intervals rise with their order-flow imbalance: a positive slope, far from 0 (Cont, Kukanov and Stoikov 2014)."""
+    """Mid changes over intervals increase with their order-flow imbalance: a clearly positive slope (Cont, Kukanov and Stoikov 2014)."""
     whole = nt.ingest(real.real_path(*source), tmp_path / "day.tape", progress=False)
     m = nt.features(whole, {"ofi": f.ofi(), "dm": f.mid().change(), "spread": f.spread()}, sample="10s")
     m = m.values[np.isfinite(m["spread"]) & (m["spread"] > 0) & (m["ofi"] != 0)]
@@ -212,7 +212,7 @@ def test_order_flow_moves_the_price(source, tmp_path):
 
 
 def test_microprice_fit(tape):
-    """The fitted adjustment is odd in the imbalance and solves its own equation."""
+    """The fitted adjustment is odd in the imbalance and solves its equation."""
     from nbtrade.feature import microprice_fit
 
     g = microprice_fit.fit(tape, buckets=4, spreads=2)
@@ -225,7 +225,7 @@ def test_microprice_fit(tape):
 
 
 def test_memory_grows(tape):
-    """Rings that fill are doubled in place of being wrong: what they hold stays in order."""
+    """Full rings are doubled instead of giving wrong results: their entries stay in order."""
     one = buffers.FeatureBuffers(lower(columns_of(f.mid().mean("1s"))), 0)
     w = one.windows[0]
     entries = int(w["mask"]) + 1

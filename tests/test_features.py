@@ -1,4 +1,4 @@
-"""Laws of the feature matrix: each feature is its formula, nothing looks ahead, and how a pass is cut or sampled changes nothing."""
+"""Laws of the feature matrix: each feature matches its formula, none looks ahead, and results do not depend on batches or sampling."""
 
 import re
 
@@ -40,7 +40,7 @@ def tape(tmp_path_factory):
 @settings(max_examples=5, deadline=None)
 @given(seed=SEEDS)
 def test_features_are_their_formulas(group, seed):
-    """Every built-in feature at every event's end of a random stream is what its slow form says."""
+    """At every event's end of a random stream every built-in feature equals its slow form."""
     tape, named = cases.noise(seed), group()
     moments = cases.moments_of(tape)
     matrix = nt.features(tape, wanted(named))
@@ -49,7 +49,7 @@ def test_features_are_their_formulas(group, seed):
 
 
 def test_a_window_that_was_filled_by_one_value():
-    """What follows a value that filled the window is measured from it: the first ns of a small change has its standard deviation."""
+    """Changes after a value that filled the window are relative to it: the first ns of a small change has its standard deviation."""
     tape, named = cases.noise(46), {name: case for name, case in cases.windows().items() if name.startswith("imbalance_")}
     moments, matrix = cases.moments_of(tape), nt.features(tape, wanted(named))
     for name, (_, form) in named.items():
@@ -57,13 +57,13 @@ def test_a_window_that_was_filled_by_one_value():
 
 
 def part_of_day(tape, first, n):
-    """Rows of whole events from the one around row `first`, about n of them."""
+    """About n rows, in whole events, starting with the event around row `first`."""
     return tape.between(int(tape.ts_recv[first]), int(tape.ts_recv[min(first + n, len(tape) - 1)]))
 
 
 @pytest.mark.parametrize("day", ["synthetic", "ARL", "CLX5", "ESM4"])
 def test_features_of_days(day, tape, tmp_path):
-    """The same on a synthetic day and on real ones, from their beginnings (windows of the days' own scale)."""
+    """The same on a synthetic day and on real days, from the start (windows on the days' own scale)."""
     if day != "synthetic":
         source, span = {"ARL": (real.ARL, 500), "CLX5": (real.CLX5, 900), "ESM4": (real.ESM4, 1 << 40)}[day]
         whole = nt.ingest(real.real_path(*source), tmp_path / "day.tape", progress=False)
@@ -79,7 +79,7 @@ def test_features_of_days(day, tape, tmp_path):
 
 
 def test_part_begins_with_its_book(tape):
-    """A part of a day begins with the book and the ages of its orders, so what needs no past is as in the whole day."""
+    """A part of a day starts with the book and the ages of its orders, so features without history match those of the whole day."""
     part = tape.between(int(tape.ts_recv[2500]))
     named = {name: feature for name, feature in wanted(cases.instant()).items() if not re.search("last|trade|run|effective|quote", name)}
     whole, later = nt.features(tape, named), nt.features(part, named)
@@ -102,12 +102,12 @@ def test_prefix(sample, seed, cut):
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_batches(rows):
-    """A matrix does not depend on how many rows the pass is given at a time, nor on how small its memory begins."""
+    """A matrix depends neither on the number of rows per batch nor on the initial size of its memory."""
     tape, everything = cases.noise(5), wanted(cases.everything())
     expected = nt.features(tape, everything)
     program, sampling = lower(columns_of(everything)), sampling_of("event")
     one = feature_pass.FeaturePass(program, tape, sampling, (np.empty((1, program.n_columns)), np.empty(1, np.int64)))
-    for w in one.buffers.windows:  # rings of two entries: full all the time
+    for w in one.buffers.windows:  # rings of two entries: always full
         if not w["bounded"]:
             w["mask"] = 1
     one.feed(tape, final=True, batch=rows)
@@ -117,7 +117,7 @@ def test_batches(rows):
 @settings(max_examples=5, deadline=None)
 @given(seed=SEEDS, cut=st.integers(1, 199))
 def test_split_day(seed, cut):
-    """A day in two pieces, with what the first leaves carried over, gives the matrix of the whole, byte for byte."""
+    """A day in two pieces, with the state carried over, gives the matrix of the whole, byte for byte."""
     tape, everything = cases.noise(seed), wanted(cases.everything())
     expected = nt.features(tape, everything)
     ts = int(tape.ts_recv[min(cut, len(tape) - 1)])
@@ -128,7 +128,7 @@ def test_split_day(seed, cut):
 
 
 def test_samplings_pick_rows(tape):
-    """A level at a sample is what it is at that event when all are sampled; a flow is the sum since the sample before."""
+    """A level at a sample has the value at that event when all are sampled; a flow is the sum since the previous sample."""
     everything = nt.features(tape, {"mid": f.mid(), "ofi": f.ofi(3), "mean": f.mid().mean("1s"), "n": f.trades(), "v": f.volume()})
     ends, traded = np.arange(len(everything)), everything["n"] > 0
     value = nt.features(tape, f.trade_value())["trade_value()"] * tape.tick
@@ -157,7 +157,7 @@ def crossings(flow, amount):
 
 
 def test_samples_in_time(tape):
-    """A sample at t has all that was received by t and nothing later; averages and ages go on between events."""
+    """A sample at t includes everything received by t and nothing later; averages and ages continue between events."""
     m = nt.features(tape, {"mid": f.mid(), "age": f.time_since_trade(), "n": f.trades()}, sample="100ms")
     assert (np.diff(m.ts) == 100 * MS).all()
     assert m.ts[0] % (100 * MS) == 0
@@ -171,7 +171,7 @@ def test_samples_in_time(tape):
 
 
 def test_given_times(tape):
-    """Samples at given times are those of a grid when the times are a grid's, and go on after the data end."""
+    """Samples at given times match those of a grid with the same times, and continue after the data end."""
     everything = wanted(cases.everything())
     grid = nt.features(tape, everything, sample="250ms")
     times = np.append(grid.ts, grid.ts[-1] + 3600 * S)
@@ -181,7 +181,7 @@ def test_given_times(tape):
 
 
 def test_nan_before_warm_up(tape):
-    """A window is NaN until its clock has run its length since the first value, and a number from then on."""
+    """A window is NaN until its clock has run its length since the first value, and a number afterwards."""
     m = nt.features(tape, {"mid": f.mid(), "time": f.mid().mean("2s"), "ema": f.mid().ema("2s"), "events": f.mid().mean(events=100)})
     first = np.flatnonzero(np.isfinite(m["mid"]))[0]
     for name in ("time", "ema"):
@@ -198,13 +198,13 @@ def test_expression_arithmetic(tape):
     np.testing.assert_array_equal(n["abs"], np.abs(m["b"]))
     np.testing.assert_array_equal(n["sign"], np.sign(m["b"]))
     np.testing.assert_array_equal(n["clip"], np.clip(-m["b"], -0.5, 0.5))
-    rates = nt.features(tape, {"mean": f.ofi().ema("1s").mean(events=3), "rate": f.ofi().ema("1s")})  # a rate taken in by a window
+    rates = nt.features(tape, {"mean": f.ofi().ema("1s").mean(events=3), "rate": f.ofi().ema("1s")})  # a rate inside a window
     np.testing.assert_allclose(rates["mean"][-1], rates["rate"][-3:].mean())
     assert nt.features(tape, {"total": f.volume().cumsum()})["total"][-1] == nt.features(tape, f.volume()).values.sum()
 
 
 def test_parameters_compile_nothing(tape):
-    """Sets that differ in windows' lengths and constants are one function."""
+    """Sets that differ in window lengths and constants share one function."""
     before = None
     for span, events, factor in (("1s", 10, 2.0), ("3s", 700, 5.0)):
         nt.features(
@@ -221,7 +221,7 @@ def test_parameters_compile_nothing(tape):
 
 
 def test_out_is_used_again(tape):
-    """A matrix given as `out` gets the rows; one of another shape is refused."""
+    """A matrix given as `out` receives the rows; one with another shape is rejected."""
     first = nt.features(tape, [f.mid(), f.spread()])
     expected = first.values.copy()
     again = nt.features(tape, [f.mid(), f.spread()], out=first)
@@ -236,7 +236,7 @@ def test_out_is_used_again(tape):
 
 @pytest.mark.parametrize("columns", [1, 3, 20])
 def test_rows_land_in_their_place(columns, tape):
-    """Rows go to `out` wherever it begins in a cache line, and not a byte around it is touched."""
+    """Rows are written to `out` at any offset in a cache line, and no byte around it changes."""
     wanted = {f"f{k}": f.mid() * (k + 1) for k in range(columns)}
     expected = nt.features(tape, wanted)
     n = expected.values.size
@@ -251,42 +251,42 @@ def test_rows_land_in_their_place(columns, tape):
 
 
 def test_matrix_at_the_border(tape):
-    """Names, columns without a copy, frames in UTC, and errors that say which names there are."""
+    """Names, columns without a copy, frames in UTC, and errors that list the names."""
     m = nt.features(tape, [f.spread(), f.ofi(levels=5).ema("1s") / f.spread(), f.mid().named("m")])
     assert m.names == ["spread()", "ofi(5).ema(1s) / spread()", "m"]
     assert np.shares_memory(m["m"], m.values)
     assert m.to_df().index.tz is not None
     assert m.to_df()["m"].iloc[-1] == m["m"][-1] == np.asarray(m)[-1, 2]
     assert len(m) == int((tape.events["flags"] & LAST).sum())
-    with pytest.raises(KeyError, match="there are: spread"):
+    with pytest.raises(KeyError, match="the columns are: spread"):
         m["nothing"]
 
 
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: f.ofi() + f.mid(), TypeError, "one is a flow and one is a level"),
+        (lambda: f.ofi() + f.mid(), TypeError, "one is a flow and the other a level"),
         (lambda: f.mid() / f.ofi(), TypeError, "0 between events"),
         (lambda: f.mid() + "a", TypeError, "neither a feature nor a number"),
         (lambda: f.mid() + nt.target.mid_return("1s"), TypeError, "looks forward"),
         (lambda: nt.target.mid_return("1s") * f.mid(), TypeError, "looks forward"),
         (lambda: bool(f.mid()), TypeError, "no truth value"),
-        (lambda: f.mid().mean(), ValueError, "a window is one of"),
-        (lambda: f.mid().mean("1s", events=3), ValueError, "a window is one of"),
-        (lambda: f.mid().mean("0s"), ValueError, "empty or endless"),
+        (lambda: f.mid().mean(), ValueError, "a window needs exactly one of"),
+        (lambda: f.mid().mean("1s", events=3), ValueError, "a window needs exactly one of"),
+        (lambda: f.mid().mean("0s"), ValueError, "not valid: pass a positive"),
         (lambda: f.mid().mean(events=1.5), ValueError, "whole number"),
-        (lambda: f.bid_px(11), ValueError, "levels count from 1"),
+        (lambda: f.bid_px(11), ValueError, "an integer from 1, the best level"),
         (lambda: f.depth("C"), ValueError, "BID"),
         (lambda: f.realised_volatility("10s", "3s"), ValueError, "not a multiple"),
         (lambda: sampling_of("sometimes"), ValueError, "not a time span"),
-        (lambda: sampling_of(0), ValueError, "more than 0"),
+        (lambda: sampling_of(0), ValueError, "must be positive"),
         (lambda: sampling_of([3, 2, 1]), ValueError, "ascending"),
         (lambda: columns_of([]), ValueError, "no features"),
         (lambda: columns_of([f.mid(), f.mid()]), ValueError, "two columns"),
-        (lambda: nt.target.mid_return("0s"), ValueError, "more than 0"),
+        (lambda: nt.target.mid_return("0s"), ValueError, "positive time span"),
     ],
 )
 def test_errors(call, error, match):
-    """What makes no sense is refused where it is said, with what would."""
+    """Invalid arguments are rejected where they are passed, with the valid ones."""
     with pytest.raises(error, match=match):
         call()

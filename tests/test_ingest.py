@@ -1,4 +1,4 @@
-"""Whole files to tapes: every form they come in, what is refused and how, and how the tick is found."""
+"""Ingest whole files: every format, every rejection, and the choice of the tick."""
 
 import os
 from types import SimpleNamespace
@@ -77,7 +77,7 @@ EXPECTED = [resolved(DAY, 10_000_000).bytes()[name] for name in ("events", "ts_e
 
 @pytest.mark.parametrize("form", ["dbn", "zst", "frames", "csv", "csv.zst"])
 def test_every_form_of_a_file_gives_the_same_tape(tmp_path, form):
-    """Raw, one zstd frame, many with skippable ones between, decimal CSV, integer CSV in zstd."""
+    """Raw, one zstd frame, many frames with skippable ones in between, decimal CSV, integer CSV in zstd."""
     data = header() + day().tobytes()
     path = tmp_path / {"dbn": "a.dbn", "csv": "a.csv", "csv.zst": "a.csv.zst"}.get(form, "a.dbn.zst")
     parts = [data[:1000], data[1000:1001], data[1001:]] if form == "frames" else [data]
@@ -108,7 +108,7 @@ def write_csv(path, records, pretty, symbols=("TEST",)):
 
 
 def test_csv_prices_that_are_whole_numbers_of_currency_are_not_1e_9(tmp_path):
-    """A point anywhere in the column says decimals, also beside empty prices; large ids keep all bits."""
+    """A decimal point anywhere in the column means decimals, even with empty prices; large ids keep all bits."""
     rows = "R,N,,0,0\nA,B,5.000000000,1,18446744073709551615\nA,A,7.000000000,1,2"
     lines = [f"{k},{line},128" for k, line in enumerate(rows.split("\n"))]
     path = tmp_path / "a.csv"
@@ -118,7 +118,7 @@ def test_csv_prices_that_are_whole_numbers_of_currency_are_not_1e_9(tmp_path):
 
 
 def mixed_file(tmp_path, ids=(1, 2), n=N):
-    """Two instruments in turn, a few records each."""
+    """Two instruments alternating, a few records each."""
     days = [day(number, seed=number, n=n) for number in ids]
     chunks = [chunk for pair in zip(*(np.array_split(d, 40) for d in days), strict=True) for chunk in pair]
     path = tmp_path / "two.dbn"
@@ -127,9 +127,9 @@ def mixed_file(tmp_path, ids=(1, 2), n=N):
 
 
 def test_of_several_instruments_ingest_takes_the_one_chosen(tmp_path):
-    """By symbol or id; without a choice it names them all and leaves nothing."""
+    """Select by symbol or id; without a selection the error names all instruments and nothing is left behind."""
     path, days = mixed_file(tmp_path)
-    with pytest.raises(SourceError, match=r"several instruments: AAA \(id 1\), B/B \(id 2\)\. Choose one by symbol= or instrument_id="):
+    with pytest.raises(SourceError, match=r"several instruments: AAA \(id 1\), B/B \(id 2\)\. Choose one with symbol= or instrument_id="):
         ingest(path)
     assert os.listdir(tmp_path) == ["two.dbn"]
     expected = resolved(days[1].copy(), 10_000_000)
@@ -145,7 +145,7 @@ def test_of_several_instruments_ingest_takes_the_one_chosen(tmp_path):
 
 @pytest.mark.parametrize("form", ["dbn", "csv"])
 def test_ingest_all_gives_a_tape_each(tmp_path, form):
-    """Each as if its file held nothing else; names are safe file names; both say how many records were others'."""
+    """Each tape is the same as from a separate file; names are safe file names; both count the other instruments' records."""
     path, days = mixed_file(tmp_path)
     if form == "csv":
         path = tmp_path / "two.csv"
@@ -162,7 +162,7 @@ def test_ingest_all_gives_a_tape_each(tmp_path, form):
 
 @pytest.mark.parametrize("schema", [None, dbn.Schema.MBO])
 def test_other_kinds_of_records_and_ts_out_are_passed_over(tmp_path, schema):
-    """Files captured live: the MBO records among others, each longer by ts_out."""
+    """Files captured live: MBO records among other kinds, each longer by ts_out."""
     other = bytes([20, 23]) + bytes(78)  # an 80-byte system message
     records = [row.tobytes() for row in day()]
     stamped = [bytes([16]) + row[1:] + (7).to_bytes(8, "little") for row in records]
@@ -175,7 +175,7 @@ def test_other_kinds_of_records_and_ts_out_are_passed_over(tmp_path, schema):
         ingest(path, replace=True)
 
 
-# --- refusals --------------------------------------------------------------------------------------------
+# --- rejections ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -183,28 +183,28 @@ def test_other_kinds_of_records_and_ts_out_are_passed_over(tmp_path, schema):
     [
         ("a.dbn", b"", r"empty \(0 bytes\)"),
         ("a.csv", b"", r"empty \(0 bytes\)"),
-        ("a.dbn", b"hello world", "not a DBN file: it begins with b'hello wo'"),
-        ("a.dbn.zst", zstandard.ZstdCompressor().compress(b"hello world"), "content begins with b'hell'"),
+        ("a.dbn", b"hello world", "not a DBN file: it starts with b'hello wo'"),
+        ("a.dbn.zst", zstandard.ZstdCompressor().compress(b"hello world"), "content starts with b'hell'"),
         ("a.dbn", b"DBN\x09" + bytes(20), "DBN version 9"),
         ("a.dbn", b"DBN\x03" + (9).to_bytes(4, "little") + b"ninebytes", "metadata cannot be read"),
         ("a.dbz", SKIPPABLE_FRAME, "legacy DBZ"),
         ("a.dbn", header(dbn.Schema.TRADES), "schema 'trades'; nbtrade needs 'mbo'"),
         ("a.dbn", header(dbn.Schema.MBP_10), "schema 'mbp-10'"),
         ("a.dbn", header(), "no records. Nothing was written"),
-        ("a.dbn", header() + bytes(56), "record 0.*says it is 0 bytes long"),
+        ("a.dbn", header() + bytes(56), "record 0.*its length is 0 bytes"),
         ("a.csv", b"a,b\n1,2\n", "column 'ts_event' is missing"),
         (
             "a.csv",
             b"rtype,ts_event,action,side,price,size,order_id,flags\n10,5,A,B,1.5,1,1,128\n",
             "rtype 10; nbtrade needs 160, schema mbo",
         ),
-        ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n5,A,B,x,1,1,128\n", "rows from 2 on"),
+        ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n5,A,B,x,1,1,128\n", "rows after row 1 is invalid"),
         ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n5,A,B,1.5,1,1,128", "no line break"),
         ("a.csv", b"ts_event,action,side,price,size,order_id,flags\n,A,B,1.5,1,1,128\n", "empty time"),
     ],
 )
 def test_what_is_no_mbo_file_is_refused_with_the_reason(tmp_path, name, content, message):
-    """SourceError, and nothing left behind."""
+    """SourceError, and no file is left behind."""
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SourceError, match=message):
         ingest(tmp_path / name)
@@ -212,10 +212,10 @@ def test_what_is_no_mbo_file_is_refused_with_the_reason(tmp_path, name, content,
 
 
 def test_what_is_not_there_or_a_folder_is_said(tmp_path, good):
-    """With the names that are near, or the call that opens a tape."""
+    """The error lists similar names, or the call that opens a tape."""
     with pytest.raises(SourceError, match=r"does not exist\. Near it: day\.dbn"):
         ingest(tmp_path / "day1.dbn")
-    with pytest.raises(SourceError, match=r"a tape already: open it with nbtrade\.open_tape"):
+    with pytest.raises(SourceError, match=r"already a tape: open it with nbtrade\.open_tape"):
         ingest(ingest(good).path)
     with pytest.raises(SourceError, match="a folder"):
         ingest(tmp_path)
@@ -230,7 +230,7 @@ CUTS += [("a.dbn.zst", n) for n in (1, 3, 4, 5, 6, 9, 12, 20, 100, len(ZSTD) // 
 
 @pytest.mark.parametrize(("name", "n"), CUTS)
 def test_a_file_cut_anywhere_is_refused_and_leaves_nothing(tmp_path, name, n):
-    """In the header, the metadata, a record, a zstd header, block or checksum, or before the last byte."""
+    """Cut in the header, the metadata, a record, a zstd header, block or checksum, or before the last byte."""
     (tmp_path / name).write_bytes((PLAIN if name == "a.dbn" else ZSTD)[:n])
     with pytest.raises(SourceError, match=r"cut short|damaged|not a DBN file|no records"):
         ingest(tmp_path / name)
@@ -238,7 +238,7 @@ def test_a_file_cut_anywhere_is_refused_and_leaves_nothing(tmp_path, name, n):
 
 
 def test_the_end_of_whole_frames_is_the_length_only_for_whole_files():
-    """Every cut of a two-frame file is seen from its block headers alone."""
+    """Every cut of a two-frame file is detected from its block headers alone."""
     two = ZSTD[:0] + zstandard.ZstdCompressor().compress(b"a" * 5000) + SKIPPABLE_FRAME + ZSTD
     assert end_of_frames(two) == len(two)
     first = two.index(SKIPPABLE_FRAME)
@@ -249,7 +249,7 @@ def test_the_end_of_whole_frames_is_the_length_only_for_whole_files():
 
 @pytest.mark.parametrize("at", [0.3, 0.6, 0.95])
 def test_a_damaged_zstd_block_is_refused_or_changes_nothing(tmp_path, at):
-    """A flipped byte is found by the decoder or by the checksum."""
+    """A flipped byte is detected by the decoder or the checksum."""
     data = bytearray(ZSTD)
     data[int(len(data) * at)] ^= 0x55
     (tmp_path / "a.dbn.zst").write_bytes(data)
@@ -286,9 +286,9 @@ def test_the_manifest_says_the_tick_and_where_it_is_from(tmp_path, symbol, datas
 
 
 def test_a_price_off_the_tick_names_the_record_or_refines_a_tick_that_was_looked_up(tmp_path):
-    """A given tick is a promise; the table may be wrong."""
+    """A given tick must fit all prices; the table may be wrong."""
     path = small(tmp_path, [1000, 1250, 1100], "ESM4", "GLBX.MDP3")
-    with pytest.raises(SourceError, match=r"record 2 \(sequence 2, order 3\): price 1\.1 is off the tick 0\.25.*right tick="):
+    with pytest.raises(SourceError, match=r"record 2 \(sequence 2, order 3\): price 1\.1 is not a multiple of the tick 0\.25.*right tick="):
         ingest(path, tick=0.25)
     tape = ingest(path)
     assert (tape.tick, tape.manifest["instrument"]["tick_from"][:8]) == (0.05, "inferred")
@@ -299,7 +299,7 @@ def test_a_price_off_the_tick_names_the_record_or_refines_a_tick_that_was_looked
 
 
 def test_a_tick_found_late_rewrites_what_is_on_disk(tmp_path, monkeypatch):
-    """Rows written with a coarse tick, in many batches, end as the tape of the tick given."""
+    """Rows written with a coarse tick, in many batches, end up as the tape of the given tick."""
     monkeypatch.setattr("nbtrade.sources.dbn.new_buffers", lambda dtype: [np.empty(7, dtype).view(np.recarray) for _ in range(4)])
     prices = [1000, 2000, 3000, 1000, 4000, 2000, 5000] * 3 + [1500] * 9 + [1510, 2000]
     path = small(tmp_path, prices)
@@ -310,7 +310,7 @@ def test_a_tick_found_late_rewrites_what_is_on_disk(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("n_keys", [1, 2, 50])
 def test_a_batch_is_parted_by_instrument_in_file_order(n_keys):
-    """Every record once, in its place, and the instruments in order of appearance; one instrument's batch is not copied."""
+    """Every record once, in order, and the instruments in order of appearance; a batch with one instrument is not copied."""
     rng = np.random.default_rng(n_keys)
     records = np.zeros(1000, RECORD)
     records["instrument_id"], records["publisher_id"] = rng.integers(0, n_keys, 1000), rng.integers(0, min(n_keys, 2), 1000)

@@ -1,4 +1,4 @@
-"""What an ingest leaves behind when it is stopped: by a full disk, Ctrl-C, kill -9, or another ingest."""
+"""Files and threads after an ingest was stopped: by a full disk, Ctrl-C, kill -9, or another ingest."""
 
 import errno
 import os
@@ -66,7 +66,7 @@ EXCHANGE = [("exchange", full_disk), ("exchange", interrupted)]
 
 @pytest.mark.parametrize(("where", "what"), STEPS)
 def test_an_ingest_that_fails_at_any_step_leaves_nothing(tmp_path, monkeypatch, good, where, what):
-    """A full disk or Ctrl-C while reading, writing, syncing or naming: the error is raised, the folder is as before, the next one works."""
+    """A full disk or Ctrl-C while reading, writing, syncing or naming: it is raised, the folder is unchanged, the next ingest works."""
     with monkeypatch.context() as patch:
         break_at(patch, where, what)
         with pytest.raises(KeyboardInterrupt if what is interrupted else OSError, match=None if what is interrupted else "No space left"):
@@ -76,7 +76,7 @@ def test_an_ingest_that_fails_at_any_step_leaves_nothing(tmp_path, monkeypatch, 
 
 
 def test_ctrl_c_at_any_line_of_an_append_lets_go(tmp_path):
-    """Wherever it strikes, also inside the queue's own code, leaving the writer ends and removes everything."""
+    """On an interrupt at any line, even inside the queue's code, leaving the writer ends the thread and removes everything."""
     for k in range(1, 200):
         reached = append_interrupted(tmp_path / "x.tape", k)
         assert os.listdir(tmp_path) == [], k
@@ -98,7 +98,7 @@ def append_interrupted(target, k):
         return trace
 
     def too_late(*_):
-        raise AssertionError(f"leaving after an interrupt at line {k} of an append waits for ever")
+        raise AssertionError(f"leaving after an interrupt at line {k} of an append waits forever")
 
     before = signal.signal(signal.SIGALRM, too_late)
     signal.alarm(20)
@@ -120,16 +120,16 @@ def append_interrupted(target, k):
 
 
 def test_a_full_disk_says_what_did_not_fit(tmp_path, monkeypatch, good):
-    """The system's error has no name; ours says which tape, and what is free."""
+    """The system's error has no name; nbtrade's names the tape and the free space."""
     break_at(monkeypatch, "write", full_disk)
-    with pytest.raises(StoreWriteError, match=r"No space left on device while .*day\.tape was written .*MB are free") as caught:
+    with pytest.raises(StoreWriteError, match=r"No space left on device while writing .*day\.tape .*MB are free") as caught:
         ingest(good, tmp_path / "day.tape")
     assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(("where", "what"), STEPS + EXCHANGE)
 def test_a_replace_that_fails_at_any_step_keeps_the_old_tape(tmp_path, monkeypatch, good, other, where, what):
-    """The old name stands for the old tape, whole, until the new one is."""
+    """The old tape keeps its name until the new one takes it."""
     old = ingest(good)
     with monkeypatch.context() as patch:
         break_at(patch, where, what)
@@ -140,9 +140,9 @@ def test_a_replace_that_fails_at_any_step_keeps_the_old_tape(tmp_path, monkeypat
 
 
 def test_a_second_ingest_needs_replace(tmp_path, good, other):
-    """TapeExists says how; with replace the new tape has the name; what is no tape is never replaced."""
+    """TapeExists suggests replace; with replace the new tape has the name; a folder that is not a tape is never replaced."""
     old = ingest(good)
-    with pytest.raises(TapeExists, match=r"day\.tape is there already\. Pass replace=True \(--replace\)"):
+    with pytest.raises(TapeExists, match=r"day\.tape already exists\. Pass replace=True \(--replace\)"):
         ingest(other, old.path)
     assert nbtrade.open_tape(old.path).content_hash == old.content_hash
     new = ingest(other, old.path, replace=True)
@@ -151,7 +151,7 @@ def test_a_second_ingest_needs_replace(tmp_path, good, other):
     assert old.audit().n_events == old.manifest["counts"]["events"], "a tape that is open stays readable"
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").touch()
-    with pytest.raises(TapeExists, match="not a tape: it is not replaced"):
+    with pytest.raises(TapeExists, match="not a tape, so it was not replaced"):
         ingest(good, tmp_path / "mine", replace=True)
     assert os.listdir(tmp_path / "mine") == ["thesis.txt"]
 
@@ -180,7 +180,7 @@ def slow_ingest(good):
 
 
 def test_of_two_ingests_at_once_one_is_told_who_is_writing(tmp_path, good, slow_ingest):
-    """It names the other's pid and leaves its work alone."""
+    """It names the other process's pid and leaves its work alone."""
     before = sorted(os.listdir(tmp_path / ".day.tape.ingesting"))
     with pytest.raises(TapeExists, match=rf"day\.tape: .* is being written by process {slow_ingest.pid}\. Wait for it"):
         ingest(good)
@@ -189,7 +189,7 @@ def test_of_two_ingests_at_once_one_is_told_who_is_writing(tmp_path, good, slow_
 
 
 def test_a_killed_ingest_leaves_no_tape_and_the_next_one_works(tmp_path, good, slow_ingest):
-    """kill -9: nothing has the tape's name; what is left is taken over and cleared away."""
+    """kill -9: no tape has the name; the leftovers are taken over and removed."""
     slow_ingest.kill()
     slow_ingest.wait()
     assert sorted(os.listdir(tmp_path)) == [".day.tape.ingesting", "day.dbn"]
@@ -215,7 +215,7 @@ def test_the_reading_thread_ends_with_the_ingest(monkeypatch, good):
 
 
 def test_an_error_of_the_source_is_raised_by_the_ingest(tmp_path, monkeypatch, good):
-    """Whatever the reading thread meets comes out of `ingest` as it was."""
+    """Any exception of the reading thread is raised by `ingest` unchanged."""
     monkeypatch.setattr("nbtrade.sources.dbn._fill", full_disk)
     with pytest.raises(OSError, match="No space"):
         ingest(good)

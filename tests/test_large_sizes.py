@@ -1,8 +1,8 @@
-"""Sizes beyond what one row holds: 2**31 lots and more, up to what a level can hold.
+"""Sizes beyond one row: 2**31 lots and more, up to the limit of a level.
 
-    200 BTC at 1e-8   20_000_000_000 lots  ->  nine full rows and a rest, one change everywhere a user looks
+    200 BTC at 1e-8   20_000_000_000 lots  ->  nine full rows and a remainder, one change in everything that a user sees
 
-Records of up to 2**32 - 2 lots are Databento's own; larger ones come in lockstep.WIDE, whose sizes are i8.
+Records of up to 2**32 - 2 lots are Databento's; larger ones use lockstep.WIDE, whose sizes are i8.
 """
 
 import json
@@ -39,10 +39,10 @@ LARGE = 20_000_000_000
 N_ROWS = -(-LARGE // MAX_ROW_LOTS)
 TICK = 10
 UNITS = (500_000_000, MAX_ROW_LOTS, 4_000_000_000)
-OWN_UNIT = 150_000_000  # times 7 is just within what an own order may have
+OWN_UNIT = 150_000_000  # times 7 is just within the limit of an own order
 SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1}
 
-# what the sizes 0 to 6 of a generated stream become
+# values for the sizes 0 to 6 of a generated stream
 databento = st.sampled_from([1, 2**31 - 2, 2**31 - 1, 2**31, 2**31 + 1, MOST_SIZE - 1, MOST_SIZE, UNDEF_SIZE])
 wide = st.one_of(databento, st.sampled_from([2**32 - 1, 2**32, LARGE, 3 * MAX_ROW_LOTS, 3 * MAX_ROW_LOTS + 1]))
 tables = st.one_of(*(st.lists(sizes, min_size=6, max_size=6) for sizes in (databento, wide)))
@@ -52,7 +52,7 @@ tables = st.one_of(*(st.lists(sizes, min_size=6, max_size=6) for sizes in (datab
 @settings(max_examples=300 if JIT else 20, deadline=None)
 @given(records=streams(), table=tables, batch=st.sampled_from([1, 7, 65_536]), small=st.booleans())
 def test_any_stream_with_large_sizes_is_the_oracles(records, table, batch, small):
-    """Changes, levels, queues, clocks and faults, for any batches, with buffers that are full all the time."""
+    """Changes, levels, queues, clocks and faults, for any batch size, with buffers that are always full."""
     sizes = [0, *table]
     records = [record._replace(size=sizes[record.size]) for record in records]
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +71,7 @@ def of_size(n, **more):
 
 @pytest.mark.parametrize("n", [2**31 - 1, 2**31, MOST_SIZE, LARGE, MAX_LOTS])
 def test_an_order_is_stored_exactly(n):
-    """As few rows as hold it, which begin with the order; queue, level and frame have its size."""
+    """The minimum number of rows, starting with the order; queue, level and frame have its size."""
     tape = tape_of(of_size(n))
     n_rows = -(-n // MAX_ROW_LOTS)
     rows = tape.events[:n_rows]
@@ -89,20 +89,20 @@ def test_an_order_is_stored_exactly(n):
 
 
 def test_the_frame_has_one_line_for_each_change():
-    """Adds, parts, executions, trades and clears, with their own flags; the rest of the columns is that of a small one."""
+    """Adds, parts, executions, trades and clears, with their own flags; the other columns match those of a small size."""
     records = [*of_size(LARGE), gone(1, 100, LARGE // 2, 12), *executed(1, 100, LARGE // 4, 13), rec("R", ts=14)]
     frame = tape_of(records).to_df()
     assert frame["action"].tolist() == ["add", "add", "cancel", "trade", "exec", "cancel", "cancel", "mark"]
     assert sorted(frame["size"].tolist()) == sorted([LARGE, 7, LARGE // 2, LARGE // 4, LARGE // 4, LARGE // 4, 7, 0])
     small = tape_of([record._replace(size=max(1, record.size // 10**9) if record.size else 0) for record in records]).to_df()
-    order = ["action", "order_id"]  # a clear has no order
+    order = ["action", "order_id"]  # a clear has no order id
     names = ["action", "side", "price", "order_id", "flags", "sequence"]
     assert frame[names].sort_values(order).to_numpy().tolist() == small[names].sort_values(order).to_numpy().tolist()
     assert not (frame["flags"] & CONTINUED).any()
 
 
 def test_a_tape_begins_anywhere():
-    """A part's book has the large orders that were there before it, and replays as the whole does."""
+    """The book of a part has the large orders from before it, and the part replays like the whole."""
     tape = tape_of([*of_size(LARGE), gone(1, 100, LARGE // 2, 12), bid(3, 100, 2**31, ts=13), gone(1, 100, LARGE // 2, 14)])
     for start in range(10, 15):
         part = tape.between(start)
@@ -114,20 +114,20 @@ def test_a_tape_begins_anywhere():
 
 @pytest.mark.parametrize("action", "AMT")
 def test_more_than_a_level_holds_is_an_error(action):
-    """It names the record and says what to do."""
-    with pytest.raises(CapacityError, match=rf"record 1 .*{MAX_LOTS + 1:,} lots are more than the {MAX_LOTS:,}.*choose a larger lot"):
+    """The error names the record and the next step."""
+    with pytest.raises(CapacityError, match=rf"record 1 .*{MAX_LOTS + 1:,} lots exceed the {MAX_LOTS:,}.*choose a larger lot"):
         tape_of([bid(1, 100, 5), rec(action, "B", 100, MAX_LOTS + 1, 1)])
 
 
 def test_a_full_level_is_an_error():
-    """Orders that fit one by one, and not together."""
+    """Orders that fit individually, but not together."""
     with pytest.raises(CapacityError, match=r"lots or .* orders rest at one price \(100 ticks\)"):
         tape_of([bid(1, 100, MAX_LOTS), bid(2, 100, 1)])
 
 
 @pytest.mark.skipif(not JIT, reason="a million rows take minutes without the JIT")
 def test_too_many_orders_at_a_price_are_an_error():
-    """The count of orders has its bits, too."""
+    """The number of orders at a price has a limit too."""
     n = MOST_ORDERS + 1
     rows = turn_flags.rows_adding(np.full(n, 100), np.ones(n, np.int64), np.zeros(n, np.int64))
     from nbtrade.book.kernels import arrays
@@ -138,7 +138,7 @@ def test_too_many_orders_at_a_price_are_an_error():
 
 
 def test_a_tick_found_late_keeps_large_trades_between_ticks():
-    """Rows of one trade are put right together, and it counts once."""
+    """All rows of one trade are corrected, and it counts once."""
     large = [rec("A", "B", 100, 5, 1, ts=1), rec("T", "A", 75, LARGE, 0, ts=2), rec("T", "A", 110, LARGE, 0, ts=3)]
     records = [*large, rec("A", "B", 150, LARGE, 2, ts=4)]
     late, known = resolved(array_of(records), 0, batch=1), resolved(array_of(records), 50)
@@ -146,7 +146,7 @@ def test_a_tick_found_late_keeps_large_trades_between_ticks():
     assert late.resolver.faults() == known.resolver.faults() == {"off_tick_trade": {"count": 2, "first": [1, 2]}}
 
 
-# --- what a lot is -------------------------------------------------------------------------------------------
+# --- the size of a lot -----------------------------------------------------------------------------------------
 def written(folder, lot_units, symbol="BTC"):
     """A tape on disk, from a source whose lots are `lot_units`."""
     array = array_of(
@@ -158,7 +158,7 @@ def written(folder, lot_units, symbol="BTC"):
 
 
 def test_a_tape_says_what_a_lot_is(tmp_path):
-    """200 BTC at 1e-8 on disk, and back."""
+    """200 BTC at 1e-8 are written and read back."""
     tape = written(tmp_path, 10)
     assert (tape.lot, tape.lot_units) == (1e-8, 10)
     assert "lot         1e-08" in tape.info()
@@ -169,17 +169,17 @@ def test_a_tape_says_what_a_lot_is(tmp_path):
 
 @pytest.mark.parametrize("units", [0, -1, 1.0, "1", None, True, 2**63])
 def test_a_lot_that_is_none_is_refused(tmp_path, units):
-    """With its value and the field's name."""
+    """The error has the field's name."""
     folder = shutil.copytree(written(tmp_path, 10).path, tmp_path / "copy.tape")
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["instrument"]["lot_units"] = units
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(TapeError, match=r"instrument\.lot_units is missing or not what it should be"):
+    with pytest.raises(TapeError, match=r"instrument\.lot_units is missing or has a wrong value"):
         open_tape(folder)
 
 
 def test_sessions_of_different_lots_are_refused(tmp_path):
-    """A position cannot go on in another unit."""
+    """A position cannot continue in another unit."""
     (tmp_path / "b").mkdir()
     first, second = written(tmp_path, 10), written(tmp_path / "b", 100)
     with pytest.raises(ValueError, match=r"lots of 1e-07, .* of 1e-08: sessions in sequence need one lot"):
@@ -197,7 +197,7 @@ large_setups = setups.map(lambda config: {**config, "limits": None, "flatten": F
 @settings(max_examples=200 if JIT else 10, deadline=None)
 @given(seed=seeds, unit=st.sampled_from(UNITS), n_events=st.integers(1, 120), accounts=accounts, config=large_setups)
 def test_engine_equals_oracle(seed, unit, n_events, accounts, config):
-    """Fills, orders, looks, samples and totals: an execution of several rows fills each order of ours once."""
+    """Fills, orders, wakes, samples and totals: an execution of several rows fills each own order once."""
     records = Market(seed, unit=unit).make(n_events)
     first, last = records[0].ts_recv, records[-1].ts_recv + 5
     scripts, rules = [script_of(s, first, last, n, unit=OWN_UNIT) for s, n, _ in accounts], [rule for *_, rule in accounts]
@@ -223,7 +223,7 @@ MOST = 2**30  # of an own order
 @pytest.mark.parametrize("lots", [3_000_000_000, LARGE])
 @pytest.mark.parametrize("rule", ["fifo", "optimistic"])
 def test_one_execution_fills_an_order_once(lots, rule):
-    """The third order begins in its first row and ends in its second: one fill, and together they get no more than its lots."""
+    """The third order starts in the first row and ends in the second: one fill, and together they get no more than the traded lots."""
     behind = bid(7, 100, lots, ts=20)
     script = {10: [buy(100, MOST), buy(100, MOST - 5), buy(100, MOST)]}
     given = min(MOST, lots - (2 * MOST - 5))
@@ -232,14 +232,14 @@ def test_one_execution_fills_an_order_once(lots, rule):
 
 
 def test_orders_at_a_better_price_are_first():
-    """Through one price and at the next, the lots of an execution are given once."""
+    """Through one price and at the next, the lots of an execution are allocated once."""
     script = {10: [buy(101, MOST), buy(101, MOST), buy(100, MOST)]}
     records = [*START, bid(7, 100, 3_000_000_000, ts=20), *executed(7, 100, 3_000_000_000, 30), END]
     assert [qty for *_, qty, _ in compared(records, script)] == [MOST, MOST, 3_000_000_000 - 2 * MOST]
 
 
 def test_an_order_behind_a_large_one_waits_for_all_of_it():
-    """Each row of an execution ahead moves it up; it fills when the last lot is gone."""
+    """Each row of an execution ahead moves the order up; it fills when the last lot is gone."""
     records = [*START, bid(7, 100, LARGE, ts=8), *executed(7, 100, LARGE - 1, 30), bid(8, 100, 1, ts=35)]
     script = {10: [buy(100, 3)]}
     assert compared([*records, *executed(8, 100, 1, 40), END], script) == [(0, 100, 1, True)]
@@ -248,7 +248,7 @@ def test_an_order_behind_a_large_one_waits_for_all_of_it():
 
 
 def test_a_snapshot_brings_large_orders_back_ahead():
-    """Their rows are one order each."""
+    """The rows of a chain form one order each."""
     again = [
         rec("R", ts=20, flags=F_SNAPSHOT),
         bid(7, 100, LARGE, ts=20, flags=F_SNAPSHOT),
@@ -263,7 +263,7 @@ def test_a_snapshot_brings_large_orders_back_ahead():
 
 
 def test_what_we_took_adds_up():
-    """More than 2**31 lots taken from one level: the rest of it is there for the next order, and no more."""
+    """More than 2**31 lots taken from one level: only the remainder is available to the next order."""
     level = 3 * MOST + 5
     records = [START[0], ask(2, 102, level, ts=5), *START[2:], END]
     fills = compared(records, {10: [buy(102, MOST)], 20: [buy(102, MOST)], 30: [buy(102, MOST)], 40: [buy_now(7)]})
@@ -282,12 +282,12 @@ def test_a_trade_is_seen_whole(lots):
 
 
 def test_a_cancelled_order_of_ours_at_a_large_level():
-    """Nothing about it depends on how many rows the level took."""
+    """The result does not depend on the number of rows of the level."""
     assert compared([*START, bid(7, 100, LARGE, ts=8), gone(7, 100, LARGE, 30), END], {10: [buy(100, 3)], 25: [cancel(0)]}) == []
 
 
 def test_a_position_that_no_order_can_close_is_an_error():
-    """Rather than a closing order of another size."""
+    """It raises an error instead of closing with an order of another size."""
     records = [START[0], ask(2, 102, LARGE, ts=5), END]
     script = {10: [buy(102, MOST), buy(102, MOST), buy(102, MOST)]}
     with pytest.raises(CapacityError, match=rf"account 0 has {3 * MOST:,} lots at the session's end"):
@@ -311,7 +311,7 @@ def test_features_are_their_formulas(group, seed, unit):
 
 
 def test_large_trades_are_one_trade():
-    """In the tape's rows as in the frame: the count of TRADE rows that begin one."""
+    """In the tape's rows as in the frame: the number of TRADE rows that start a trade."""
     tape = tape_of([*START, rec("T", "B", 102, LARGE, 0, ts=20)])
     e = tape.events
     assert np.count_nonzero((e["kind"] == TRADE) & (e["flags"] & CONTINUED == 0)) == 1
@@ -319,7 +319,7 @@ def test_large_trades_are_one_trade():
 
 
 def test_wide_records_are_records():
-    """Small sizes give the same tape, whichever width they came in."""
+    """Small sizes give the same tape with either width."""
     records = Market(5).make(200)
     array = array_of(records)
     both = array.astype(WIDE).view(np.recarray)

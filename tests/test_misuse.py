@@ -1,4 +1,4 @@
-"""What users get wrong: each is a StrategyError of a few lines that names the user's own line and says in one sentence what is wrong."""
+"""Mistakes of users: each raises a short StrategyError that quotes the offending line and explains the fault in one sentence."""
 
 import linecache
 import math
@@ -21,12 +21,12 @@ def mine(market, account, params, state, features, record):
     if state.n < 3:
         return
 '''
-FIRST = 7  # line of a case's first word
+FIRST = 7  # line number of the first line of a case's body
 
 
 @pytest.fixture(scope="module")
 def tape(tmp_path_factory):
-    """A few seconds."""
+    """A few seconds of a market."""
     return tape_of(synthetic.records(2_000, seed=3, live_orders=100, duration="5s"), tmp_path_factory.mktemp("misuse"))
 
 
@@ -36,7 +36,7 @@ def undecorated(x):
 
 
 def strategy_of(body, *, known=True, file="<cell>"):
-    """The strategy with this body, defined as a notebook's cell defines it; `known`: its source can be looked up."""
+    """A strategy with this body, defined as in a notebook cell; with `known`, its source is available."""
     source = HEAD + "".join(f"    {line}\n" for line in body.split("\n"))
     linecache.cache.pop(file, None)
     if known:
@@ -47,7 +47,7 @@ def strategy_of(body, *, known=True, file="<cell>"):
 
 
 def error_of(tape, body, **options):
-    """The message that this body gets, which is short, and no compiler's."""
+    """The error message for this body; it is short and has no compiler text."""
     with pytest.raises(StrategyError) as caught:
         nt.backtest(tape, strategy_of(body, **options))
     message = str(caught.value)
@@ -55,7 +55,7 @@ def error_of(tape, body, **options):
     assert message.count("\n") <= 3
     for word in ("pipeline", "During:", "intrinsic", "typed(", "Overload", "nbtrade_method", "/numba/"):
         assert word not in message
-    assert caught.value.__cause__ is None  # Numba's text is not printed with it
+    assert caught.value.__cause__ is None  # so Numba's text is not printed
     return message
 
 
@@ -76,10 +76,14 @@ COMPILE = {
     "float for a price": ("account.submit(BID, market.bid_px - 0.5, 1)", ["'px' of submit", "float64", "math.floor"], 0),
     "float for lots": ("state.x = 1.0\naccount.quote(ASK, market.ask_px, state.x)", ["'qty' of quote", "float64"], 1),
     "None for a side": ("account.market(None, 1)", ["'side' of market", "none"], 0),
-    "float for a kind": ("account.submit(BID, market.bid_px, 1, 2.0)", ["'kind' of submit"], 0),
-    "too few arguments": ("account.submit(BID, market.bid_px)", ["submit(side, px, qty, kind=0)"], 0),
+    "float for a kind": ("account.submit(BID, market.bid_px, 1, 2.0)", ["'type' of submit"], 0),
+    "too few arguments": ("account.submit(BID, market.bid_px)", ["submit(side, px, qty, type=LIMIT, tif=GTC, post_only=False)"], 0),
     "too many arguments": ("account.cancel(1, 2)", ["cancel(slot)"], 0),
-    "unknown keyword": ("account.submit(BID, market.bid_px, quantity=1)", ["submit(side, px, qty, kind=0)"], 0),
+    "unknown keyword": (
+        "account.submit(BID, market.bid_px, quantity=1)",
+        ["submit(side, px, qty, type=LIMIT, tif=GTC, post_only=False)"],
+        0,
+    ),
     "string in an integer field": ("state.n = 'abc'", ["'n' is int64", "a string does not fit"], 0),
     "float in an integer field": ("state.n = market.bid_px / 2", ["'n' is int64", "float64"], 0),
     "tuple in a float field": ("state.x = (1, 2)", ["'x' is float64", "does not fit"], 0),
@@ -96,7 +100,7 @@ COMPILE = {
 
 @pytest.mark.parametrize(("body", "words", "line"), COMPILE.values(), ids=COMPILE)
 def test_compile(tape, body, words, line):
-    """What cannot be compiled names what, the file, the line and the line's text."""
+    """Code that cannot be compiled: the error names the cause, the file, the line and its text."""
     message = error_of(tape, body)
     for word in words:
         assert word in message
@@ -111,7 +115,7 @@ RUN = {
     "index, written": ("for i in range(9):\n    state.window[i] = 1.0", "IndexError", 1),
     "index, read": ("state.x = 1.0\nstate.x = state.window[state.n]", "IndexError", 1),
     "loop over capacity": (
-        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.known_leaves",
+        "for slot in range(account.capacity + 1):\n    own = account.order(slot)\n    state.n += own.leaves",
         "IndexError",
         1,
     ),
@@ -123,7 +127,7 @@ RUN = {
 
 @pytest.mark.parametrize(("body", "what", "line"), RUN.values(), ids=RUN)
 def test_run(tape, body, what, line):
-    """What raises names the exception, the line and its text, when and in which account it was, and the state."""
+    """Code that raises: the error names the exception, the line and its text, the time, the account and the state."""
     message = error_of(tape, body)
     assert f"raised {what}" in message
     assert f"In <cell>, line {FIRST + line}\n    {body.splitlines()[line].strip()}" in message
@@ -132,14 +136,14 @@ def test_run(tape, body, what, line):
 
 
 def test_failing_account_of_a_sweep(tape):
-    """In a sweep the account that raised is named, and its own state."""
+    """In a sweep, the error names the account that raised, with that account's state."""
     with pytest.raises(StrategyError, match=r"account 2\)") as caught:
         nt.sweep(tape, strategy_of("state.x = params.y\nstate.x = 1 / (state.x - 7)"), {"y": [1.0, 2.0, 7.0, 8.0]}, workers=1)
     assert "x=7.0" in str(caught.value)
 
 
 def test_moved_function(tape, tmp_path, monkeypatch):
-    """Machine code from the disk names the right line also when the function moved in its file, or a line was put into it."""
+    """Cached machine code names the right line, even after the function moved in its file or got another line."""
     monkeypatch.setenv("NBTRADE_CACHE_DIR", str(tmp_path))
     body = "state.n = 5 // (state.n - 3)"
     for before, inside in (("", ""), ("\n\n\n", ""), ("", "\n    # a remark\n")):
@@ -153,14 +157,14 @@ def test_moved_function(tape, tmp_path, monkeypatch):
 
 
 def test_unknown_source(tape):
-    """A strategy from `exec`, without a source to look up, still gets file and line."""
+    """A strategy from `exec`, without available source, still gets file and line."""
     message = error_of(tape, "state.n = 5 // (state.n - 3)", known=False, file="<string>")
     assert f"In <string>, line {FIRST}\n" in message
     assert "ZeroDivisionError" in message
 
 
 def test_signature():
-    """An unknown argument, and a function that yields, are refused where the strategy is made."""
+    """An unknown argument and a generator function are refused at definition."""
 
     def misspelt(market, acount):
         pass
@@ -179,7 +183,7 @@ def test_signature():
 
 
 def test_unknown_parameter(tape):
-    """An unknown parameter, and a value that does not fit, say which parameters there are."""
+    """The error for an unknown parameter lists the parameters; a value of the wrong type names its parameter."""
     with pytest.raises(StrategyError, match=r"mine has no parameter 'edges'. Its params: edge, y"):
         nt.backtest(tape, strategy_of("pass"), params={"edges": 1})
     with pytest.raises(StrategyError, match="'three' does not fit params 'edge' \\(int64\\): text is not a number"):
@@ -187,12 +191,12 @@ def test_unknown_parameter(tape):
 
 
 def test_other_names_and_arguments(tape):
-    """What is right stays allowed: names inside, keywords, a bool or a small integer as argument."""
+    """Valid code stays allowed: local names, keywords, a bool or a small integer as argument."""
     source = """
 @nt.strategy(wake="100ms", state={"n": "i4", "yes": "?"})
 def mine(state, account, market):
     m, a, s = market, account, state
-    s.n = a.submit(0, m.bid_px - 5, qty=m.bid_px > 0, kind=nt_LIMIT)
+    s.n = a.submit(0, m.bid_px - 5, qty=m.bid_px > 0, type=nt_LIMIT)
     s.yes = a.is_open(s.n)
     a.cancel(s.n)
 """
@@ -222,7 +226,7 @@ for name, (body, what, line) in cases.items():
 
 
 def test_no_jit(tape):
-    """Without the JIT the same mistakes are the same errors."""
+    """Without the JIT, the same mistakes raise the same errors."""
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     command = [sys.executable, "-c", NO_JIT_CODE, str(tape.path)]
@@ -252,7 +256,7 @@ print(result.final_state["n"] == len(result.records) > 3, len(recorder.buffer))
 
 
 def test_second_process_compiles_nothing(tape):
-    """A strategy of a notebook's cell comes from the disk in a second process, also when the cell has another number there."""
+    """A second process loads a notebook cell's strategy from the disk cache, even if the cell has another number there."""
     outs = []
     for cell in ("<ipython-input-1>", "<ipython-input-1>", "<ipython-input-7>"):
         command = [sys.executable, "-c", SECOND_CODE, str(tape.path), cell]
@@ -265,7 +269,7 @@ OUTSIDE = [1, 2]
 
 
 def test_a_list_from_outside(tape):
-    """A global list cannot be compiled: said in words, with the line."""
+    """A global list cannot be compiled: the error explains it, with the line."""
 
     @nt.strategy(params={"n": 0})
     def grows():
@@ -281,7 +285,7 @@ LOOKS = ("market.qty_at(7, 100)", "market.orders_at(-1, 100)", "market.level(2, 
 
 @pytest.mark.parametrize("look", LOOKS)
 def test_no_side(tape, look):
-    """A side that is none is an error with its line; it was a crash."""
+    """An invalid side is an error with its line; it used to crash."""
     message = error_of(tape, f"state.n = {look}")
     assert "raised ValueError: a side is BID or ASK" in message
     assert look in message
@@ -301,14 +305,14 @@ def test_no_side(tape, look):
     ],
 )
 def test_wrong_field(field, words):
-    """A field of no type, or of one that is no number."""
+    """A field without a type, or with a type that is not a number."""
     with pytest.raises(StrategyError, match=words):
         nt.strategy(state={"n": field})(counts.function)
 
 
 @pytest.mark.parametrize("name", ["a b", "class", "_", "__init__", "", 3])
 def test_wrong_name(name):
-    """A name that cannot be written in Python, or is reserved."""
+    """A name that is not a Python identifier, or is reserved."""
     for role in ("params", "state"):
         with pytest.raises(StrategyError, match=r"a name is a Python identifier|is reserved"):
             nt.strategy(**{role: {name: 1}})(counts.function)
@@ -322,7 +326,7 @@ def counts(params, state):
 
 
 def test_a_fraction_does_not_fit_an_integer_field(tape):
-    """NumPy would cut it: a sweep over 0.5 and 1.5 would run 0 and 1."""
+    """NumPy would truncate it: a sweep over 0.5 and 1.5 would run 0 and 1."""
     with pytest.raises(StrategyError, match=r"0\.5 does not fit params 'edge' \(int64\): .* write 1\.0 in params="):
         nt.backtest(tape, counts, params={"edge": 0.5})
     with pytest.raises(StrategyError, match=r"1\.5 does not fit"):
@@ -337,7 +341,7 @@ WRONG = {
     "no strategy": (lambda t: nt.backtest(t, lambda *_: None), TypeError, "made with @nbtrade.strategy"),
     "swapped": (lambda t: nt.backtest(counts, t), TypeError, "made with @nbtrade.strategy"),
     "no data": (lambda _: nt.backtest(None, counts), TypeError, "data is None"),
-    "no day": (lambda t: nt.backtest([t, None], counts), TypeError, "None is no tape"),
+    "no day": (lambda t: nt.backtest([t, None], counts), TypeError, "None is .*give a Tape"),
     "no instruments": (lambda _: nt.backtest({}, counts), ValueError, "dict of tapes is empty"),
     "half an order": (lambda t: nt.backtest(t, counts, max_orders=3.5), ValueError, "max_orders=3.5"),
     "too many orders": (lambda t: nt.backtest(t, counts, max_orders=10**12), ValueError, "1 to 1,000,000"),
@@ -345,7 +349,7 @@ WRONG = {
     "features": (lambda t: nt.backtest(t, counts, features=3), StrategyError, "give a FeatureMatrix"),
     "one value": (lambda t: nt.sweep(t, counts, {"edge": 5}), ValueError, "'edge' is 5: give a list"),
     "text": (lambda t: nt.sweep(t, counts, {"edge": "123"}), ValueError, "give a list"),
-    "instruments": (lambda t: nt.sweep({"a": t}, counts, {"edge": [1]}), TypeError, "is no tape"),
+    "instruments": (lambda t: nt.sweep({"a": t}, counts, {"edge": [1]}), TypeError, "give a Tape"),
     "option": (lambda t: nt.sweep(t, counts, {"edge": [1]}, fes=3), TypeError, "unexpected keyword argument 'fes'"),
     "option of backtest": (lambda t: nt.backtest(t, counts, edge=3), TypeError, "unexpected keyword argument 'edge'"),
     "at_close": (lambda t: nt.sweep(t, counts, {"edge": [1]}, at_close="never"), ValueError, "at_close='never'"),
@@ -354,6 +358,6 @@ WRONG = {
 
 @pytest.mark.parametrize(("call", "error", "words"), WRONG.values(), ids=WRONG)
 def test_wrong_arguments(tape, call, error, words):
-    """Each is named where it is given, before anything runs."""
+    """Each wrong argument raises before anything runs."""
     with pytest.raises(error, match=words):
         call(tape)

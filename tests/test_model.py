@@ -52,7 +52,7 @@ def top10_of_row(row):
 
 
 def is_row_of(row, mbo, changes):
-    """Say whether an MBP-10 row tells of this MBO record; T, F and C of an execution share one T row."""
+    """Return whether an MBP-10 row belongs to this MBO record; T, F and C of an execution share one T row."""
     if row["sequence"] != mbo["sequence"] or row["size"] != mbo["size"]:
         return False
     if row["action"] == "T" and row["side"] != "N":
@@ -61,7 +61,7 @@ def is_row_of(row, mbo, changes):
 
 
 def test_arl_gives_every_expected_mbp10_row_and_no_other_record_moves_the_top_ten(arl):
-    """All 3,928 rows agree on all levels, in order, and what has no row changes nothing up there."""
+    """All 3,928 rows agree on all levels, in order, and records without a row do not change these levels."""
     rows = real.csv_rows(real.real_path(*real.ARL_MBP10))
     book, i_row, before = Book(), 0, None
     for mbo in arl:
@@ -89,7 +89,7 @@ def test_arl_executions_are_found_though_each_of_t_f_and_c_ends_an_event(arl):
 
 
 def test_clx5_ends_with_the_book_of_an_independent_program(clx5):
-    """All 113 levels agree in price, size and count; what the file does not know is counted."""
+    """All 113 levels agree in price, size and count; cancels and modifies of orders from before the file are counted."""
     final = json.loads(real.real_path(*real.CLX5_FINAL).read_text())
     book = book_of(*clx5)
     for side, name in ((BID, "bids"), (ASK, "asks")):
@@ -112,9 +112,9 @@ def test_clx5_is_crossed_at_event_ends_only_in_the_pre_open(clx5):
 
 
 def test_clx5_fills_are_first_in_first_out(clx5):
-    """No order is filled while an earlier one of its queue keeps its place beyond the event.
+    """No order is filled while an earlier order of its queue remains in the queue beyond the event.
 
-    Counted are the F of known orders but the aggressor's own prints: 2,621. An order ahead may also leave
+    This counts the F of known orders, except the aggressor's own prints: 2,621. An order ahead may also leave
     within the event without a fill (46 fills: cancelled against self-trade). The 3 exceptions are
     fills of 2 orders that predate the file and joined by a modify of an unknown id, hence too late.
     """
@@ -149,7 +149,7 @@ def test_esm4_snapshot_and_two_seconds_end_as_published():
 
 
 def test_an_add_goes_to_the_back_of_its_level():
-    """Arrival order is priority order, whatever the ids."""
+    """Arrival order is priority order, regardless of the ids."""
     assert book_of(bid(9, 100, 5), bid(2, 100, 3), bid(5, 99, 1)).queue(BID, 100) == [(9, 5), (2, 3)]
 
 
@@ -172,20 +172,20 @@ def test_an_add_of_a_live_id_replaces_the_old_order_and_is_counted():
     ],
 )
 def test_what_cannot_be_applied_is_counted_and_ignored(record, fault):
-    """Records without an order, a size or a level leave the book as it is."""
+    """Records without an order, a size or a level leave the book unchanged."""
     book = book_of(bid(1, 100, 5), record)
     assert book.queue(BID, 100) == [(1, 5)]
     assert book.faults == fault
 
 
 def test_trades_fills_and_nothings_never_touch_the_book():
-    """T, F and N resolve to no change."""
+    """T, F and N resolve to no changes."""
     for action in "TFN":
         assert last_changes(bid(1, 100, 5), rec(action, "B", 100, 5, 1)) == []
 
 
 def test_a_cancel_takes_at_most_what_is_left():
-    """A larger one removes the order and is counted."""
+    """A larger cancel removes the order and is counted."""
     book = book_of(bid(1, 100, 5), rec("C", "B", 100, 2, 1), bid(2, 100, 1), rec("C", "B", 100, 4, 1))
     assert book.queue(BID, 100) == [(2, 1)]
     assert book.faults == {"over_cancel": 1}
@@ -209,7 +209,7 @@ def test_a_cancel_takes_at_most_what_is_left():
     ],
 )
 def test_a_modify_keeps_its_place_only_if_it_does_not_grow_or_move(size, side, px, filled, changes, queue):
-    """Growth counts against what the event's fills left: an iceberg refill goes to the back."""
+    """Growth is relative to the size left by the event's fills: an iceberg refill goes to the back."""
     fill = rec("F", "B", 100, filled, 1, flags=0)
     records = bid(1, 100, 5), bid(2, 100, 1), fill, rec("M", side, px, size, 1)
     assert last_changes(*records) == changes
@@ -217,14 +217,14 @@ def test_a_modify_keeps_its_place_only_if_it_does_not_grow_or_move(size, side, p
 
 
 def test_a_modify_of_an_unknown_order_adds_it():
-    """It is counted, and rests at the back."""
+    """The modify is counted, and the order rests at the back."""
     book = book_of(bid(1, 100, 5), rec("M", "B", 100, 3, 2))
     assert book.queue(BID, 100) == [(1, 5), (2, 3)]
     assert book.faults == {"unknown_modify": 1}
 
 
 def test_a_cancel_after_a_fill_is_an_execution_as_far_as_the_fill_goes():
-    """What it takes beyond the filled lots is a cancel, and the mark is used up."""
+    """Lots beyond the filled ones are a cancel, and the mark is used up."""
     fill, cancel = rec("F", "B", 100, 2, 1, flags=0), rec("C", "B", 100, 3, 1, flags=0)
     assert last_changes(bid(1, 100, 9), fill, cancel) == [("exec", 2), ("cancel", 1)]
     assert last_changes(bid(1, 100, 9), fill, cancel, cancel) == [("cancel", 3)]
@@ -244,7 +244,7 @@ def test_the_aggressors_own_fill_is_no_fill_of_a_resting_order():
 
 
 def test_reset_and_the_first_snapshot_record_clear_the_book():
-    """A snapshot starts from nothing with or without R; its later records add."""
+    """A snapshot starts from an empty book with or without R; its later records add."""
     assert last_changes(bid(1, 100, 5), ask(2, 102, 3), rec("R")) == [("cancel", 5), ("cancel", 3)]
     snapshot = [bid(i, 100, 1, flags=F_SNAPSHOT) for i in (3, 4)]
     assert book_of(bid(1, 100, 5), *snapshot).queue(BID, 100) == [(3, 1), (4, 1)]
@@ -252,7 +252,7 @@ def test_reset_and_the_first_snapshot_record_clear_the_book():
 
 
 def test_top_of_book_adds_replace_their_side():
-    """One level each way though the ids are equal; an undefined price empties the side."""
+    """One level per side although the ids are equal; an undefined price empties the side."""
     top = [rec("A", side, px, 4, flags=F_TOB | F_LAST) for side, px in (("B", 99), ("A", 101), ("B", 98))]
     book = book_of(bid(1, 100, 5), *top)
     assert (book.levels(BID), book.levels(ASK)) == ([(98, 4, 1)], [(101, 4, 1)])
@@ -262,7 +262,7 @@ def test_top_of_book_adds_replace_their_side():
 
 
 def test_clocks_are_running_maxima_taken_at_the_events_last_record():
-    """Snapshot records carry old event times, so their receive time counts."""
+    """Snapshot records carry old event times, so their receive time is used."""
     times = [(5, 20, F_SNAPSHOT), (7, 20, F_SNAPSHOT | F_LAST), (22, 24, 0), (21, 23, F_LAST), (30, 31, 0)]
     book = book_of(*(rec("N", ts=ts, ts_recv=ts_recv, flags=flags) for ts, ts_recv, flags in times))
     assert book.clocks == [(20, 20), (22, 24)]

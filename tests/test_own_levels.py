@@ -1,7 +1,7 @@
-"""Where our entries are: the bits by which the hot loop finds rows at our levels say what the levels' lists say, at any moment.
+"""Levels with own entries: the filter bits by which the hot loop finds rows at our levels always agree with the levels' lists.
 
-Accounts rest, take, cross themselves and move orders to other prices over several sessions, fed in pieces; prices lie so that levels
-share bits, pages open and close, and books grow and widen on the way.
+Accounts rest, take, cross themselves and replace prices over several sessions, fed in batches. Prices are chosen so that levels share
+bits, pages open and close, and books grow and widen during the run.
 """
 
 import random
@@ -17,21 +17,22 @@ from model_backtest import backtest_days
 from model_cases import rec
 from nbtrade.book.kernels import arrays
 from nbtrade.engine import instrument_state, simulation
+from nbtrade.engine.kernels.records import TAKEN
 from nbtrade.engine.kernels.row_batch import BEST_KEYS, NEAR_SLOTS
 from nbtrade.engine.outcome import result_of
-from nbtrade.schema import ASK, BID, TAKEN
+from nbtrade.schema import ASK, BID
 from nbtrade.tape.book_snapshot import book_arrays
 from random_market import Market, script_of
 from rules import CANCEL_ALL, START, buy, buy_now, gone, sell
 from scripted import play
 from test_random_scripts import assert_equal, seeds, tape_of
 
-GAPS = ((1,), (1, 31, 32, 33), (1, 32, 1024), (1023, 1024, 1025))  # ticks between neighbours: 32 a page, 1,024 all bits again
+GAPS = ((1,), (1, 31, 32, 33), (1, 32, 1024), (1023, 1024, 1025))  # ticks between neighbours: a page has 32, and bits repeat after 1,024
 WAKES = (frozenset({"timer"}), frozenset({"timer", "fill"}), frozenset({"top", "ack"}))
 
 
 def entries_of(orders, head):
-    """Return the indices of a level's list, whose links fit together."""
+    """Return the indices in a level's list, and check its links."""
     found = [head]
     while (o := int(orders["next"][found[-1]])) != head:
         assert int(orders["prev"][o]) == found[-1]
@@ -54,7 +55,7 @@ def levels_of(one):
 
 
 def assert_bits(one):
-    """Assert that bits, their counts, best prices and numbers of entries are what the levels' lists give; return how many levels."""
+    """Check bits, bit counts, best prices and numbers of entries against the levels' lists; return the number of levels."""
     found = levels_of(one)
     counts = np.zeros(BEST_KEYS * 32, np.int64)
     for side, px in found:
@@ -64,7 +65,7 @@ def assert_bits(one):
     assert one.own_filter[:BEST_KEYS].tolist() == [
         sum(1 << bit for bit in np.flatnonzero(word).tolist()) for word in counts.reshape(BEST_KEYS, 32)
     ]
-    is_taken = {level: one.orders["kind"][entries] == TAKEN for level, entries in found.items()}
+    is_taken = {level: one.orders["instructions"][entries] == TAKEN for level, entries in found.items()}
     assert int(one.record["n_taken"]) == sum(int(taken.sum()) for taken in is_taken.values())
     assert int(one.record["n_resting"]) == sum(int((~taken).sum()) for taken in is_taken.values())
     for side in (BID, ASK):
@@ -78,13 +79,14 @@ def spread(market_records, px_of):
 
 
 def spread_script(script, px_of, rng):
-    """Return a script whose prices are the spread market's, with more orders that take."""
+    """Return a script with prices mapped to the spread-out market, and with more taking orders."""
 
     def one(action):
         if action.what not in ("submit", "quote", "replace"):
             return action
-        kind = rng.choice(("ioc", "limit", action.kind)) if action.what == "submit" else action.kind
-        return action._replace(kind=kind, px=px_of[action.px] if action.ref < 0 else action.px * rng.choice((1, 32, 1024)))
+        takes = action.what == "submit" and action.type == "limit" and not action.post_only
+        tif = rng.choice(("ioc", "gtc", action.tif)) if takes else action.tif
+        return action._replace(tif=tif, px=px_of[action.px] if action.ref < 0 else action.px * rng.choice((1, 32, 1024)))
 
     return {ts: [one(action) for action in actions] for ts, actions in script.items()}
 
@@ -94,7 +96,7 @@ def kept(result):
 
 
 def played(tapes, config, flatten, rows):
-    """Run sessions in pieces of so many rows, looking at the bits all the time."""
+    """Run sessions in batches of `rows` rows, checking the bits after each."""
     one = config.simulation([book_arrays(tapes[0])], [tapes[0].tick_units])
     v, earlier = one.instruments[0], []
     for tape in tapes:
@@ -116,7 +118,7 @@ def played(tapes, config, flatten, rows):
     one.close_session(flatten)
     assert_bits(v)
     for result, was in zip(earlier[::2], earlier[1::2], strict=True):
-        assert kept(result) == was  # what was handed over is never written again
+        assert kept(result) == was  # the engine never writes to data that it has handed over
     return one
 
 
@@ -135,7 +137,7 @@ rules_of = st.lists(st.sampled_from(("fifo", "fifo", "optimistic", "conservative
     room=st.sampled_from(((1 << 14, 256), (16, 2), (16, 3))),
 )
 def test_bits_are_those_of_the_levels(seed, rules, gaps, n_days, wakes, flatten, rows, room):
-    """Bits and counts are right after every piece, and all accounts' outcomes are the oracle's."""
+    """Bits and counts are right after every batch, and every account's outcome equals the oracle's."""
     rng = random.Random(seed)
     px_of = dict(zip(range(90, 112), np.cumsum([rng.choice((-500, 64, 9000)), *rng.choices(gaps, k=21)]).tolist(), strict=True))
     days = [spread(Market(seed, crossing=0.1).make(40), px_of)]
@@ -159,10 +161,10 @@ def test_bits_are_those_of_the_levels(seed, rules, gaps, n_days, wakes, flatten,
 
 
 def test_bits_are_cleared_when_the_last_entry_is_gone():
-    """Two accounts take at one level and rest at others, two of which share a bit; then their liquidity goes, and their orders too."""
+    """Two accounts take at one level and rest at others, two of which share a bit; then the taken liquidity and the orders disappear."""
     tape = tape_of([*START, rec("N", ts=20), gone(2, 102, 5, 30, "A"), rec("N", ts=50)])
     scripts = [
-        {10: [buy(102, 2, "ioc"), buy(100, 1), buy(68, 1)], 40: [CANCEL_ALL]},
+        {10: [buy(102, 2, tif="ioc"), buy(100, 1), buy(68, 1)], 40: [CANCEL_ALL]},
         {10: [buy_now(1), sell(103, 1)], 40: [CANCEL_ALL]},
     ]
     config = scripted_engine.setup_of(scripts, wakes=frozenset({"timer"}), interval=10, entry=1)

@@ -1,4 +1,4 @@
-"""The package as a whole: what an import loads, which names are public, who imports whom, and that the README is true."""
+"""The package as a whole: modules loaded by an import, public names, import directions, and a README whose code runs."""
 
 import ast
 import graphlib
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "nbtrade"
 MAX_LINES = 400
 
-# Which room may import which: the package's import rule, and all of it. Modules in the root are rooms of their own.
+# Allowed imports between packages; a module in the root counts as a package. This is the complete rule.
 BASE = {"_numba", "_progress", "_version", "errors", "prices", "schema", "times"}
 MAY_IMPORT = {
     **dict.fromkeys(BASE, BASE),
@@ -31,13 +31,13 @@ MAY_IMPORT = {
     "sweeps": BASE | {"storage", "tape", "feature", "results", "engine"},
     "strategies": {"_numba", "schema", "engine"},
 }
-ENDS = {"__init__", "__main__", "cli", "demo"}  # they may import everything, and nothing may import them
+ENDS = {"__init__", "__main__", "cli", "demo"}  # these may import everything, and nothing may import them
 KERNELS_MAY_IMPORT = {"collections", "ctypes", "functools", "llvmlite", "math", "numba", "numpy", "operator", "typing"}
 HEAVY = ("numpy", "pandas", "numba", "llvmlite", "matplotlib", "tqdm", "databento_dbn", "zstandard")
 
 
 def loaded_after(code):
-    """The top-level modules loaded in a new process after `code`."""
+    """Top-level modules that `code` loads in a new process."""
     code += "; import sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return set(done.stdout.split())
@@ -45,23 +45,23 @@ def loaded_after(code):
 
 # --- imports -----------------------------------------------------------------------------------------------
 def test_import_is_light():
-    """`import nbtrade`, and asking it for its names and version, loads nothing heavy."""
+    """`import nbtrade`, and reading its names and version, loads nothing heavy."""
     loaded = loaded_after("import nbtrade; dir(nbtrade); nbtrade.__version__")
     assert loaded.isdisjoint(HEAVY)
 
 
 def test_command_line_is_light():
-    """The command line's help needs nothing heavy either."""
+    """The command line's help loads nothing heavy either."""
     assert loaded_after("import nbtrade.cli; nbtrade.cli._parser().format_help()").isdisjoint(HEAVY)
 
 
 def test_backtest_needs_neither_plots_nor_bars():
-    """The engine's modules load neither matplotlib nor pandas: a result's frames do, when they are asked for."""
+    """The engine's modules load neither matplotlib nor pandas; a result loads pandas when it makes a frame."""
     assert loaded_after("from nbtrade import backtest, open_tape, strategy").isdisjoint({"matplotlib", "pandas", "tqdm"})
 
 
 def test_public_names():
-    """Every public name exists, is listed by dir, and an unknown one is an AttributeError that names it."""
+    """Every public name exists and is listed by dir; an unknown name raises an AttributeError that quotes it."""
     assert set(nbtrade.__all__) <= set(dir(nbtrade))
     for name in nbtrade.__all__:
         assert getattr(nbtrade, name) is not None
@@ -70,13 +70,13 @@ def test_public_names():
 
 
 def test_public_names_survive_imports():
-    """No module has a public function's name one level down: importing it would put the module in the function's place."""
+    """No module one level down has a public function's name: importing it would replace the function by the module."""
     modules = {path.stem for path in PACKAGE.glob("*.py")} | {path.name for path in PACKAGE.iterdir() if path.is_dir()}
     assert modules & set(nbtrade.__all__) == {"feature", "strategies", "synthetic", "target"} & set(nbtrade.__all__)
 
 
 def imports_of(path, for_types=False):
-    """The modules and names that a file imports when it runs; with `for_types` also those that only type checkers see."""
+    """Modules and names that a file imports at run time; with `for_types`, also those for type checkers only."""
     tree = ast.parse(path.read_text())
     unseen = (
         [] if for_types else [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
@@ -102,7 +102,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_import_directions(path):
-    """Imports go one way: no room imports a room above it."""
+    """Imports go one way: no package imports one above it."""
     part = part_of(path)
     if part in ENDS:
         return
@@ -131,7 +131,7 @@ def module_of(path):
 
 
 def test_no_import_cycles():
-    """No two modules import each other, directly or by a detour; imports inside functions and for type checkers count."""
+    """No two modules import each other, directly or indirectly; imports inside functions and for type checkers count."""
     modules = {module_of(path): path for path in FILES if part_of(path) not in ENDS}
     imports = {}
     for module, path in modules.items():
@@ -154,7 +154,7 @@ def readme_blocks():
 
 
 def test_readme_code_runs(tmp_path, monkeypatch):
-    """The README's blocks of code run one after the other, in an empty folder."""
+    """The README's code blocks run one after another in an empty folder."""
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
     blocks = readme_blocks()
@@ -165,7 +165,7 @@ def test_readme_code_runs(tmp_path, monkeypatch):
 
 
 def test_readme_names_the_commands():
-    """The README has one line each to see the demo and to run the tests, and every subcommand."""
+    """The README names the demo, the test command and every subcommand."""
     text = (ROOT / "README.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("python3 -m venv .venv && ")]
     assert [line.split()[-2:] for line in lines] == [[".venv/bin/nbtrade", "demo"], ["-m", "pytest"]]
@@ -174,6 +174,6 @@ def test_readme_names_the_commands():
 
 
 def test_version_and_changelog():
-    """The version is in one place, and the changelog has a section for what is not released."""
+    """The version is in one place, and the changelog has a section for unreleased changes."""
     assert re.fullmatch(r"\d+\.\d+\.\d+", nbtrade.__version__)
     assert "## [Unreleased]" in (ROOT / "CHANGELOG.md").read_text()

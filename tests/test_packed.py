@@ -99,7 +99,7 @@ def test_the_narrowest_width_fits_and_no_narrower_does(a, b):
 
 
 def test_a_word_in_shared_memory():
-    """What is stored is what is loaded, extremes included."""
+    """Stored words are loaded unchanged, extremes included."""
     words = np.zeros(3, np.int64)
     for value in (0, 1, -1, 2**63 - 1, -(2**63)):
         store_release(words, 1, value)

@@ -1,8 +1,8 @@
-"""Random scripts on random markets: the engine equals the oracle in every fill, order, look and sample.
+"""Random scripts on random markets: the engine equals the oracle in every fill, order, Look and sample.
 
-Markets are small and wild (tests/random_market.py); scripts have actions of all kinds; latencies, wakes, fill rules,
-capacities and limits on risk are drawn too. Several accounts share one pass of the engine and are compared one by one, so
-that K accounts in one pass are K separate runs.
+Markets are small and wild (tests/random_market.py); scripts contain actions of all kinds; latencies, wakes, fill rules, capacities
+and risk limits are random too. Several accounts share one pass of the engine and are compared one by one, which also proves
+that K accounts in one pass equal K separate runs.
 """
 
 import pytest
@@ -78,7 +78,7 @@ def assert_equal(got, expected, about):
 @settings(max_examples=300, deadline=None)
 @given(seed=seeds, n_events=st.integers(1, 120), accounts=accounts, setup=setups)
 def test_engine_equals_oracle(seed, n_events, accounts, setup):
-    """Fills, orders, looks, samples and totals of every account equal the oracle's, whatever is drawn."""
+    """Fills, orders, Looks, samples and totals of every account equal the oracle's."""
     records = Market(seed).make(n_events)
     scripts, rules = scripts_of(accounts, records), [rule for *_, rule in accounts]
     outcomes = scripted_engine.ran([tape_of(records)], scripts, rule=rules, **setup)[0]
@@ -89,7 +89,7 @@ def test_engine_equals_oracle(seed, n_events, accounts, setup):
 @settings(max_examples=100, deadline=None)
 @given(seeds=st.lists(seeds, min_size=2, max_size=3), n_events=st.integers(1, 60), accounts=accounts, setup=setups)
 def test_several_instruments(seeds, n_events, accounts, setup):
-    """The same with several instruments, whose moments come in order of time, and by index at one moment."""
+    """The same with several instruments, which are processed in order of time, and by index at equal times."""
     tapes = [Market(seed).make(n_events) for seed in seeds]
     scripts, rules = scripts_of(accounts, *tapes), [rule for *_, rule in accounts]
     outcomes = scripted_engine.ran([tape_of(records) for records in tapes], scripts, rule=rules, **setup)
@@ -109,7 +109,7 @@ def test_several_instruments(seeds, n_events, accounts, setup):
     gap=st.sampled_from((1, 9, 500)),
 )
 def test_sessions_in_sequence(seeds, n_events, account, setup, gap):
-    """The same over several sessions: orders expire, go on or close the position, and all that is known goes on."""
+    """The same over several sessions: orders expire, continue or close the position, and the account's knowledge carries over."""
     days = days_of(seeds, n_events, gap)
     (seed, n, rule), *_ = account
     script, looks = script_of(seed, days[0][0].ts_recv, days[-1][-1].ts_recv + 5, n), []
@@ -126,7 +126,7 @@ def days_of(seeds, n_events, gap):
 
 
 def interpolated(times, values):
-    """Return the function that is linear between samples and constant beyond them, whole ns."""
+    """Return a function that interpolates linearly between samples, in whole ns; constant beyond them."""
 
     def at(ts):
         if ts <= times[0] or ts >= times[-1]:
@@ -146,7 +146,7 @@ delays_measured = st.lists(
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, accounts=accounts, setup=setups, samples=delays_measured)
 def test_measured_latency(seed, accounts, setup, samples):
-    """The same with latencies interpolated from samples: nothing overtakes."""
+    """The same with latencies interpolated from samples: no message overtakes another."""
     times, entries, responses = (list(column) for column in zip(*sorted(samples), strict=True))
     latency = nt.Latency.measured(times, entries, responses, feed=setup["feed"])
     functions = {"entry": interpolated(times, entries), "response": interpolated(times, responses)}
@@ -156,7 +156,7 @@ def test_measured_latency(seed, accounts, setup, samples):
 @settings(max_examples=60, deadline=None)
 @given(seed=seeds, accounts=accounts, setup=setups, draw=st.integers(0, 2**31))
 def test_random_latency(seed, accounts, setup, draw):
-    """The same with drawn latencies: they depend on the seed and the moment alone."""
+    """The same with random latencies: they depend on the seed and the time only."""
     latency = nt.Latency.random([0, 1, 5, 60], [0, 2, 9, 33], seed=draw, feed=setup["feed"])
     tables = latency.varying.entries, latency.varying.responses
     entry, response = (lambda ts, k=k: int(tables[k][hashed(2 * draw + 1 - k, ts) >> 20]) for k in (0, 1))
@@ -165,7 +165,7 @@ def test_random_latency(seed, accounts, setup, draw):
 
 
 def hashed(seed, ts):
-    """Return 32 bits of a seed and a moment."""
+    """Hash a seed and a time to 32 bits."""
     x = 0
     for word in (seed, ts >> 32, ts):
         x ^= word & 0xFFFFFFFF
@@ -186,7 +186,7 @@ def assert_latency(seed, accounts, setup, latency, functions):
 @settings(max_examples=40, deadline=None)
 @given(seed=seeds, accounts=accounts, setup=setups)
 def test_full_memory(limit, seed, accounts, setup):
-    """The same when logs and rings, or the books' pages, are full all the time."""
+    """The same when logs and rings, or the books' pages, are constantly full."""
     records = Market(seed).make(60)
     scripts, rules = scripts_of(accounts, records), [rule for *_, rule in accounts]
     new_book = arrays.new_book

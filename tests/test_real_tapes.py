@@ -1,4 +1,4 @@
-"""The real files as tapes: every event against the oracle, every number that the vendors or others give."""
+"""Real files as tapes: every event against the oracle, every number published by vendors or others."""
 
 import json
 import os
@@ -20,7 +20,7 @@ needs_jit = pytest.mark.skipif(not JIT, reason="whole files take minutes without
 
 
 def tape_and_records(tmp_path, source, records):
-    """Ingest a file; return what `compare` needs of the tape."""
+    """Ingest a file; return the tape's data in the form that `compare` needs."""
     kept = resolved(array_of(records), 10_000_000 if source != real.ESM4 else 250_000_000)
     tape = ingest(real.real_path(*source), tmp_path / "t.tape", progress=False)
     for name in ("events", "ts_event", "ts_recv", "order_id"):
@@ -30,7 +30,7 @@ def tape_and_records(tmp_path, source, records):
 
 @needs_jit
 def test_clx5_is_the_oracles_book_at_every_event_and_the_third_partys_at_the_end(tmp_path):
-    """All levels of 32,053 events; 113 final levels of an independent program; 172 crossed event ends."""
+    """All levels of 32,053 events; 113 final levels from an independent program; 172 crossed event ends."""
     records = real.dbn_records(real.real_path(*real.CLX5))
     kept, tape = tape_and_records(tmp_path, real.CLX5, records)
     _, replay = assert_lockstep(records, kept, every_queues=500)
@@ -62,7 +62,7 @@ def test_esm4_ends_as_published(tmp_path):
 
 @needs_jit
 def test_arl_is_the_oracles_book_and_gives_every_expected_mbp10_row(tmp_path):
-    """The top ten after every tape row are the vendor's 3,928 rows (one a record), repetitions aside."""
+    """The top ten levels after every tape row match the vendor's 3,928 rows (one per record), ignoring repetitions."""
     rows = real.csv_rows(real.real_path(*real.ARL))
     kept, _tape = tape_and_records(tmp_path, real.ARL, [real.record_of_row(row) for row in rows])
     assert_lockstep([real.record_of_row(row) for row in rows], kept, every_queues=100)
@@ -85,7 +85,7 @@ VERSIONS = sorted((real.ROOT / "dbn_versions").glob("*mbo*.db[nz]*")) if (real.R
 
 @pytest.mark.parametrize("path", [p for p in VERSIONS if p.suffix != ".dbz"], ids=lambda p: p.name)
 def test_every_dbn_version_reads(tmp_path, path):
-    """Versions 1 to 3, raw and zstd: each instrument's records resolve as the oracle says."""
+    """Versions 1 to 3, raw and zstd: each instrument's records resolve as in the oracle."""
     tapes = ingest_all(path, tmp_path, progress=False)
     assert tapes
     for tape in tapes.values():

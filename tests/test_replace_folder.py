@@ -1,4 +1,4 @@
-"""What `replace=True` may remove: a folder with a tape and nothing else. Anything else stays, whole, with an error that says why."""
+"""`replace=True` removes a folder with a tape and nothing else. Any other folder stays untouched, and the error has the reason."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def tape(days, tmp_path):
 
 
 def everything(folder):
-    """Every path below a folder, with what it is."""
+    """Every path below a folder, with its type and content."""
     found = {}
     for at, folders, names in os.walk(folder):
         for name in folders + names:
@@ -55,7 +55,7 @@ def ingest(source, out, **options):
     return nbtrade.ingest(source, out, replace=True, progress=False, **options)
 
 
-# --- what is refused ---------------------------------------------------------------------------------------
+# --- rejections --------------------------------------------------------------------------------------------
 def written(name, data=b"precious"):
     def make(folder):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -104,13 +104,13 @@ REFUSED = {
     "linked manifest": (with_linked_manifest, "'manifest.json'"),
     "folder as column": (with_column_folder, "'live.col'"),
     "no manifest": (without_manifest, "no manifest.json"),
-    "extension": (with_manifest('{"name": "my extension", "manifest_version": 3, "version": "1.0"}'), "not that of a tape"),
-    "resource pack": (with_manifest('{"format_version": 2, "header": {}, "modules": []}'), "not that of a tape"),
+    "extension": (with_manifest('{"name": "my extension", "manifest_version": 3, "version": "1.0"}'), "not a tape's manifest"),
+    "resource pack": (with_manifest('{"format_version": 2, "header": {}, "modules": []}'), "not a tape's manifest"),
     "other maker": (
         with_manifest('{"format_version": 3, "made_by": "webpack", "instrument": 1, "content_hash": "a", "columns": {}}'),
-        "not that of a tape",
+        "not a tape's manifest",
     ),
-    "list": (with_manifest("[1, 2]"), "not that of a tape"),
+    "list": (with_manifest("[1, 2]"), "not a tape's manifest"),
     "cut manifest": (with_manifest('{"format_version": 3, "made_by": "nbtra'), "cannot be read"),
     "deep manifest": (with_manifest("[" * 200_000), "cannot be read"),
     "bytes": (written("manifest.json", b"\xff\xfe\x00"), "cannot be read"),
@@ -119,11 +119,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_folder_with_more_than_a_tape_is_not_replaced(tmp_path, source, tape, case):
-    """The error names what is in the way; every byte below the folder is as before, and nothing else is left behind."""
+    """The error names the obstacle; every byte below the folder is unchanged, and nothing else is left behind."""
     make, words = REFUSED[case]
     make(tape)
     before = everything(tmp_path)
-    with pytest.raises(TapeExists, match=rf"x\.tape is not a tape: it is not replaced\. Reason: .*{words}"):
+    with pytest.raises(TapeExists, match=rf"x\.tape is not a tape, so it was not replaced: .*{words}"):
         ingest(source, tape)
     assert everything(tmp_path) == before
 
@@ -135,7 +135,7 @@ def test_another_programs_folder_stays(tmp_path, source, name):
     written("src/main.js")(folder)
     (folder / "manifest.json").write_text('{"name": "my extension"}')
     before = everything(tmp_path)
-    with pytest.raises(TapeExists, match=r"its manifest\.json is not that of a tape"):
+    with pytest.raises(TapeExists, match=r"its manifest\.json is not a tape's manifest"):
         ingest(source, folder)
     with pytest.raises(TapeExists, match="not replaced"):
         TapeWriter(folder, replace=True)
@@ -143,7 +143,7 @@ def test_another_programs_folder_stays(tmp_path, source, name):
 
 
 def test_files_links_and_the_current_folder_stay(tmp_path, source, tape, monkeypatch):
-    """A file, a link to a tape, to nothing and to a file, an empty folder, the folder that one is in."""
+    """A file, a link to a tape, to nothing and to a file, an empty folder, the current folder."""
     (tmp_path / "file").write_bytes(b"precious")
     (tmp_path / "empty").mkdir()
     for name, where in (("link", tape), ("nothing", tmp_path / "gone"), ("to_file", tmp_path / "file")):
@@ -169,7 +169,7 @@ def test_files_links_and_the_current_folder_stay(tmp_path, source, tape, monkeyp
 
 
 def test_the_source_is_never_removed(tmp_path, source, tape):
-    """Not even one with the name of a tape's file, in a tape's folder or where tapes are built."""
+    """Not even a file with the name of a tape's file, in a tape's folder or where tapes are built."""
     for folder in (tape, tmp_path / ".new.tape.ingesting"):
         folder.mkdir(exist_ok=True)
         inside = folder / "lock"
@@ -205,7 +205,7 @@ def test_what_is_in_the_way_of_the_new_tape_stays(tmp_path, source, left_over):
 
 
 def test_a_linked_building_folder_is_not_followed(tmp_path, source):
-    """Files that have a tape's names behind a link are not ours."""
+    """A symbolic link with the name of the build folder is an error, and its target is unchanged."""
     written("events.col")(tmp_path / "elsewhere")
     (tmp_path / ".x.tape.ingesting").symlink_to(tmp_path / "elsewhere")
     before = everything(tmp_path)
@@ -214,7 +214,7 @@ def test_a_linked_building_folder_is_not_followed(tmp_path, source):
     assert everything(tmp_path) == before
 
 
-# --- what is replaced --------------------------------------------------------------------------------------
+# --- replacements ------------------------------------------------------------------------------------------
 def older(folder):
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 2}))
@@ -281,7 +281,7 @@ def test_a_swap_in_steps_that_fails_is_undone(tmp_path, source, tape, monkeypatc
 
 
 def test_a_swap_in_steps_that_was_killed_is_undone_by_the_next_writer(tmp_path, source, tape):
-    """The old tape, found aside, gets its name back: it is not replaced unasked."""
+    """The old tape, found under the temporary name, is renamed back: it is not replaced without a request."""
     old = nbtrade.open_tape(tape).content_hash
     aside = atomic.aside(tmp_path / ".x.tape.ingesting")
     tape.rename(aside)
@@ -295,7 +295,7 @@ def test_a_swap_in_steps_that_was_killed_is_undone_by_the_next_writer(tmp_path, 
     assert sorted(os.listdir(tmp_path)) == ["new.dbn", "x.tape"]
 
 
-# --- other doors to the same ---------------------------------------------------------------------------------
+# --- other callers -------------------------------------------------------------------------------------------
 def test_ingest_all_replaces_tapes_alone(tmp_path, source):
     """One folder in the way stops it before any tape is replaced."""
     first = nbtrade.ingest_all(source, tmp_path / "all", progress=False)
@@ -321,5 +321,5 @@ def test_the_command_line_says_the_same(tmp_path, source, tape, more):
         [*CLI, "ingest", "new.dbn", "--replace", *more], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "it holds 'notes.txt', which is not part of a tape" in done.stderr
+    assert "it contains 'notes.txt', which is not part of a tape" in done.stderr
     assert everything(tmp_path) == before

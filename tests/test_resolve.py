@@ -32,7 +32,7 @@ steps = st.sampled_from([0, 0, 1, 5])
 
 
 def shot(action, price=px, flags=ends, more=snapshots):
-    """Strategy: one record as a list; ts_event holds the step since the one before, ts_recv the delay."""
+    """Strategy: one record as a list; ts_event holds the step from the previous record, ts_recv the delay."""
     flagged = st.builds(int.__or__, flags, more)
     delay = st.integers(-1, 3)
     return st.builds(lambda *f: [Record(*f)], steps, delay, ids, price, sizes, flagged, st.just(action), sides)
@@ -40,7 +40,7 @@ def shot(action, price=px, flags=ends, more=snapshots):
 
 @st.composite
 def execution(draw):
-    """T, one or two F, and what follows each on CME or XNAS; sizes that leave, refill or exceed the order."""
+    """T, one or two F, and the records that follow on CME or XNAS; sizes that leave, refill or exceed the order."""
     sep = draw(st.sampled_from([0, 0, F_LAST]))
     price, other = draw(px), draw(sides)
     out = [Record(1, 1, draw(ids), price, draw(sizes), sep, "T", other)]
@@ -65,7 +65,7 @@ part = st.one_of(
 
 @st.composite
 def streams(draw):
-    """Strategy: records whose last one ends its event."""
+    """Strategy: records, the last of which ends its event."""
     records = [record for part in draw(st.lists(part, min_size=1, max_size=25)) for record in part]
     ts, out = 100, []
     for record in records:
@@ -77,7 +77,7 @@ def streams(draw):
 @fast
 @given(streams())
 def test_any_stream_gives_the_oracles_changes_levels_queues_clocks_and_faults(records):
-    """Every event of any stream, however broken, resolves as the oracle says."""
+    """Every event of any stream, however broken, resolves as in the oracle."""
     assert_lockstep(records, resolved(array_of(records), TICK))
 
 
@@ -97,7 +97,7 @@ def test_trades_become_rows_in_order_and_change_nothing(records):
 @fast
 @given(streams(), st.sampled_from([1, 2, 7]))
 def test_any_batch_size_gives_the_same_rows_and_faults(records, batch):
-    """Batches are no boundary, whether the tick is given or inferred on the way."""
+    """Batch boundaries make no difference, whether the tick is given or inferred during the run."""
     array = array_of(records)
     for tick in (TICK, 0):
         whole, parts = resolved(array, tick), resolved(array, tick, batch)
@@ -119,7 +119,7 @@ def test_a_prefix_of_the_records_gives_a_prefix_of_the_rows(records, n):
 @fast
 @given(streams(), st.lists(st.integers(1, 40), min_size=4, max_size=60), st.integers(1, 9))
 def test_a_tick_found_late_gives_the_tape_of_the_tick_given(records, off, batch):
-    """Coarse prices first, finer ones and trades between ticks later: the bytes are those of the final tick."""
+    """Coarse prices first, finer prices and trades between ticks later: the bytes match those of the final tick."""
     moved = [
         r if r.price == UNDEF_PRICE or k >= len(off) else r._replace(price=r.price * 100 + off[k] * (25 if r.action == "T" else 50))
         for k, r in enumerate(reversed(records))
@@ -134,7 +134,7 @@ def test_a_tick_found_late_gives_the_tape_of_the_tick_given(records, off, batch)
     assert high[0] == high[1]
 
 
-# --- single rules that the oracle does not decide -------------------------------------------------------
+# --- rules that the oracle does not cover ---------------------------------------------------------------
 
 
 def rec(action, side="B", price=10, size=1, order_id=1, ts=1, flags=F_LAST):
@@ -154,7 +154,7 @@ def test_an_event_without_rows_is_a_mark():
 
 
 def test_data_that_breaks_off_inside_an_event_closes_it():
-    """The open event gets LAST and its clocks, also when it has no row yet."""
+    """The open event gets LAST and its clocks, even if it has no row yet."""
     kept = resolved(array_of([rec("A", flags=0)]), TICK, finish=False)
     assert kept.parts == []
     assert kept.resolver.finish()
@@ -166,7 +166,7 @@ def test_data_that_breaks_off_inside_an_event_closes_it():
 
 
 def test_a_gap_is_counted_once_though_its_record_is_resolved_twice():
-    """A record that first refines the tick is no second fault."""
+    """A record that refines the tick is not counted as a fault again."""
     records = rec("A", price=100), rec("A", price=110, order_id=2, flags=F_LAST | F_GAP)
     kept = resolved(array_of(records), 0, batch=1)
     assert kept.resolver.faults() == {"gap": {"count": 1, "first": [1]}}
@@ -174,7 +174,7 @@ def test_a_gap_is_counted_once_though_its_record_is_resolved_twice():
 
 
 def test_a_record_without_a_size_is_counted():
-    """Databento's 2**32 - 1: no add, no trade's volume; a fill or a cancel is of all of the order."""
+    """Databento's 2**32 - 1: an add is ignored, a trade has no volume; a fill or cancel covers the whole order."""
     array = array_of([rec("A", size=5), rec("A", order_id=2), rec("M"), rec("T", "A"), rec("F"), rec("C")])
     array["size"][1:] = 2**32 - 1
     kept = resolved(array, TICK)
@@ -184,7 +184,7 @@ def test_a_record_without_a_size_is_counted():
 
 
 def test_a_modify_without_a_price_is_counted_and_keeps_the_order():
-    """Unless its size is 0: then the order goes, whatever the price."""
+    """Unless its size is 0: then the order is removed at any price."""
     counts, tape = faults_of(rec("A", size=3), rec("M", price=UNDEF_PRICE, size=2))
     assert (counts, tape.book_at(1).orders["qty"].tolist()) == ({"no_level": 1}, [3])
     counts, tape = faults_of(rec("A", size=3), rec("M", price=UNDEF_PRICE, size=0))
@@ -192,13 +192,13 @@ def test_a_modify_without_a_price_is_counted_and_keeps_the_order():
 
 
 def test_only_an_add_replaces_a_side():
-    """F_TOB on a modify, a cancel or a trade means nothing."""
+    """F_TOB on a modify, a cancel or a trade has no effect."""
     _, tape = faults_of(rec("A", size=5), rec("A", order_id=2), *(rec(a, size=2, order_id=2, flags=F_LAST | F_TOB) for a in "MTFC"))
     assert tape.book_at(1).orders["qty"].tolist() == [5]
 
 
 def test_a_trade_between_ticks_is_rounded_down_flagged_and_counted():
-    """10.5 ticks print at 10."""
+    """10.5 ticks are rounded down to 10."""
     counts, tape = faults_of(rec("T", price=105), rec("T", price=-5))
     assert counts == {"off_tick_trade": 2}
     assert tape.events["px"].tolist() == [10, -1]
@@ -206,7 +206,7 @@ def test_a_trade_between_ticks_is_rounded_down_flagged_and_counted():
 
 
 def test_a_lone_reset_or_trade_in_the_first_batch_does_not_settle_the_tick():
-    """A price of 5,000 after it is no 5e12 ticks of 1e-9."""
+    """A later price of 5,000 is not read as 5e12 ticks of 1e-9."""
     records = rec("R", "N", UNDEF_PRICE, 0, 0), rec("T", price=5_000_005 * 10**6), rec("A", price=5_000 * 10**9)
     kept = resolved(array_of(records), 0, batch=1)
     assert kept.resolver.tick == 5_000 * 10**9
@@ -215,7 +215,7 @@ def test_a_lone_reset_or_trade_in_the_first_batch_does_not_settle_the_tick():
 
 
 def test_an_other_instruments_prices_do_not_settle_the_tick():
-    """A batch may hold several instruments: neither the first tick nor a finer one is theirs."""
+    """Other instruments in a batch affect neither the first tick nor a finer one."""
     mine = array_of([rec("A", price=100), rec("A", price=150, order_id=2)])
     others = [array_of([rec("A", price=7)], 2), array_of([rec("A", price=3)], 1, 9)]
     array = np.concatenate([others[0], mine[:1], others[1], mine[1:], others[0]]).view(np.recarray)
@@ -227,7 +227,7 @@ def test_an_other_instruments_prices_do_not_settle_the_tick():
 @pytest.mark.parametrize("price", [2**31 * TICK, -(2**31) * TICK])
 @pytest.mark.parametrize("action", "AMT")
 def test_a_price_beyond_what_a_row_can_hold_is_an_error_that_names_the_record(action, price):
-    """It is said, not wrapped."""
+    """It raises an error instead of wrapping."""
     with pytest.raises(SourceError, match=r"record 1 \(sequence 1, order 1\).*2\*\*31"):
         resolved(array_of([rec("N"), rec(action, price=price)]), TICK)
 
@@ -239,7 +239,7 @@ def test_a_tick_that_turns_out_too_fine_for_earlier_prices_is_an_error():
 
 
 def test_an_event_longer_than_the_buffers_is_one_event():
-    """70,000 rows before one F_LAST, then an R that removes them all: one clock each, and the same for any batch size."""
+    """70,000 rows before one F_LAST, then an R that removes them all: one clock for each event, and the same for any batch size."""
     n = 70_000 if JIT else 300
     adds = [rec("A", "BA"[k % 2], 10 * (1 + k % 7), 1, k + 1, flags=0) for k in range(n)]
     array = array_of([*adds, rec("N", ts=5), rec("R", "N", UNDEF_PRICE, 0, 0, ts=9)])
@@ -259,7 +259,7 @@ def test_an_event_longer_than_the_buffers_is_one_event():
 @pytest.mark.parametrize("live_orders", [1, 30, 1000])
 @pytest.mark.parametrize("scenario", sorted(synthetic.SCENARIOS))
 def test_a_synthetic_day_is_the_oracles(scenario, live_orders):
-    """Every change of every event; all levels and queues now and then; no fault."""
+    """Every change of every event; all levels and queues occasionally; no fault."""
     array = synthetic.records(6_000, seed=9, live_orders=live_orders, scenario=scenario)
     kept = resolved(array.view(np.recarray), 10_000_000, 1000)
     book, _ = assert_lockstep(records_of(array), kept, every_levels=29, every_queues=401)
@@ -268,14 +268,14 @@ def test_a_synthetic_day_is_the_oracles(scenario, live_orders):
 
 @pytest.fixture(scope="module")
 def long_day():
-    """A day with several checkpoints: (records, tape's sink)."""
+    """A day with several checkpoints: (records, the tape's sink)."""
     array = synthetic.records(420_000, seed=4, live_orders=300).view(np.recarray)
     return array, resolved(array, 10_000_000)
 
 
 @needs_jit
 def test_book_at_any_time_is_the_oracles_queues(long_day):
-    """From a checkpoint and the rows behind it, at 60 random times and around every checkpoint."""
+    """From a checkpoint and the rows after it, at 60 random times and around every checkpoint."""
     array, kept = long_day
     tape, book, rng = kept.tape(), Book(), random.Random(1)
     rows, ends = tape.whole["checkpoints"]["row"], lockstep.Replay(tape).ends

@@ -107,7 +107,7 @@ def test_wrong_arrays_are_refused():
 def test_where_it_comes_from(tape, result):
     """Strategy, parameters, configuration, tape and versions of the run."""
     assert (result.strategy, result.parameters["half_spread"]) == ("market_maker", nt.market_maker.params.initial["half_spread"][0])
-    assert run(tape, half_spread=2).parameters["half_spread"] == 2
+    assert run(tape, params={"half_spread": 2}).parameters["half_spread"] == 2
     c = result.configuration
     assert (c["latency"]["entry"], c["fees"]["maker"], c["fill_rule"], c["max_orders"]) == ("1ms", -0.1, "fifo", 64)
     assert (c["sample"], c["at_close"], c["risk"]["max_order"], c["instrument"]["currency"]) == (10**9, "carry", 0, "USD")

@@ -1,4 +1,4 @@
-"""Results from frames: complete from fills alone, and every contradiction is refused with column and row."""
+"""Results from frames: fills are enough, and every contradiction is refused with column and row."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def result():
 
 # --- from frames -------------------------------------------------------------------------------------------
 def test_a_results_frames_make_it_again(result):
-    """Its own frames give the same frames and, but for counts only the engine has, the same summary."""
+    """A result's frames give the same frames and, except for counts that only the engine has, the same summary."""
     options = {"symbol": result.symbol, "tick": result.tick, "multiplier": 50, "currency": "USD"}
     bid, ask = int(result.market["bid_px"]), int(result.market["ask_px"])
     frames = {name: getattr(result, name) for name in ("fills", "orders", "equity", "records")}
@@ -31,7 +31,7 @@ def test_a_results_frames_make_it_again(result):
 
 
 def test_fills_alone():
-    """Fills are enough; the order of rows, names of sides and kinds of times do not matter."""
+    """Fills are enough; the order of rows, the names of sides and the type of times do not matter."""
     one = nt.Result.from_frames(fills=FILLS, tick=0.25, mid=101.125, multiplier=2)
     assert one.summary["net_pnl"] == pytest.approx((0.5 + 1.125) * 2)
     assert (one.summary["position"], one.summary["realised_pnl"], one.summary["traded_size"]) == (1, 1.0, 3)
@@ -77,7 +77,7 @@ def test_bad_fills(change, words):
 
 
 def test_other_bad_frames():
-    """Missing columns, other things than frames, and contradictions."""
+    """Missing columns, objects that are not frames, and contradictions are refused."""
     for options, words in (
         ({"fills": {"ts": []}}, "no column side, size"),
         ({"fills": 3}, "fills is int"),

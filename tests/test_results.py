@@ -20,7 +20,7 @@ def pair():
 
 # --- several instruments -------------------------------------------------------------------------------------
 def test_results_have_all_that_a_result_has(pair, tape):
-    """Frames with the instrument's name, and the same methods."""
+    """Results has the frames, with the instrument's name, and the methods of a Result."""
     public = {name for name in dir(nt.Result) if not name.startswith("_")}
     inside = public & set(dir(nt.ResultData)) - {"fills", "orders", "equity", "records", "hash", "currency"}
     assert public - inside - {"from_frames"} <= set(dir(nt.Results))
@@ -44,13 +44,13 @@ def test_results_have_all_that_a_result_has(pair, tape):
 
 
 def test_totals_are_sums(pair):
-    """Money of one currency is added."""
+    """Amounts in one currency are added."""
     assert pair.totals["net_pnl"] == pytest.approx(sum(one.summary["net_pnl"] for one in pair.values()))
     assert pair.total_equity["net"].iloc[-1] == pytest.approx(sum(one.equity["net"].iloc[-1] for one in pair.values()))
 
 
 def test_currencies_are_never_added(tape, tmp_path):
-    """Dollars and yen: no totals, with both named; frames, plots and reports show each separately."""
+    """Dollars and yen have no totals, and the error names both; frames, plots and reports show each separately."""
     money = {"A": nt.Instrument(currency="USD"), "B": nt.Instrument(currency="JPY")}
     mixed = run({"A": tape, "B": tape}, both, instrument=money)
     for action in (lambda: mixed.total_equity, lambda: mixed.totals, lambda: mixed.currency):
@@ -63,17 +63,17 @@ def test_currencies_are_never_added(tape, tmp_path):
 
 
 def test_results_are_equal_by_name_and_value(pair, tape):
-    """Equal names and results; another name, one less, or another result is another."""
+    """Results are equal if names and results are; a renamed, missing or different result makes them unequal."""
     again = run({"ES": tape, "../NQ": tape}, both)
     assert (again == pair, again.hash == pair.hash) == (True, True)
     renamed = nt.Results({"ES": again["ES"], "NQ": again["../NQ"]})
-    for other in (renamed, nt.Results({"ES": again["ES"]}), run({"ES": tape, "../NQ": tape}, both, half=2)):
+    for other in (renamed, nt.Results({"ES": again["ES"]}), run({"ES": tape, "../NQ": tape}, both, params={"half": 2})):
         assert other != pair
         assert other.hash != pair.hash
 
 
 def test_plots_and_reports_of_several(pair, tmp_path):
-    """One figure, one page: each instrument's price and position, the PnL of all."""
+    """One figure and one page show the price and position of each instrument, and the PnL of all."""
     pytest.importorskip("matplotlib")
     labels = [axes.get_ylabel() for axes in pair.plot(tmp_path / "pair.png").axes]
     assert labels == ["price", "price", "ES, lots", "../NQ, lots", "PnL, currency"]

@@ -1,4 +1,4 @@
-"""Every rule of the table "situation, what happens", each by its smallest case (tests/rules*.py), on the oracle and on the engine."""
+"""Every rule of the table "situation, what happens" as a minimal case (tests/rules*.py), in the oracle and in the engine."""
 
 import pytest
 
@@ -20,16 +20,16 @@ CASES = rules_orders.CASES + rules_accounts.CASES + rules_fills.CASES + rules_cl
 
 
 def seen(look, name):
-    """Return a field of a look, or of an order (status, left, ahead, behind)."""
+    """Return a field of a `Look`, or of an order in it (status, left, ahead, behind)."""
     if isinstance(name, str):
         return getattr(look, name)
     order = look.orders.get(name)
-    return order and (*order[:2], *order[5:])
+    return order and (*order[:2], *order[5:7])
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_oracle(case):
-    """The oracle does what the rule says."""
+    """The oracle follows the rule."""
     looks = []
     setup = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1, "tick": 1, **case.setup}
     result = backtest(case.all_records, play(case.script, looks), **setup)
@@ -50,7 +50,7 @@ def assert_case(case, fills, orders, looks):
 
 
 def test_situations_are_named_once():
-    """No two rules have one name."""
+    """No two rules have the same name."""
     names = [case.situation for case in CASES]
     assert len(set(names)) == len(names)
 
@@ -66,7 +66,7 @@ def tape_of(records):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_engine(case):
-    """The engine does what the rule says, and whatever else the oracle does."""
+    """The engine follows the rule, and equals the oracle in everything else."""
     setup = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1, **case.setup}
     looks = []
     expected = scripted_engine.expected(backtest(case.all_records, play(case.script, looks), tick=1, **setup), looks)
@@ -76,7 +76,7 @@ def test_engine(case):
 
 
 def measured(setup):
-    """Return a setup for the engine: a latency that is a function becomes measured samples, one a ns."""
+    """Return a setup for the engine: a latency function becomes measured samples, one per ns."""
     times = range(100)
     if not (callable(setup["entry"]) or callable(setup["response"])):
         return setup

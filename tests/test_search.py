@@ -60,7 +60,7 @@ def test_one_search_is_numpys():
 @settings(max_examples=300 if JIT else 30, deadline=None)
 @given(st.lists(any_i8, max_size=50), st.lists(any_i8, max_size=20), st.integers(-(2**70), 2**70))
 def test_any_short_column(values, xs, hint):
-    """Duplicates, ends of int64, nothing to look in or for, hints that are no index."""
+    """Duplicates, limits of int64, no values or no keys, hints that are not an index."""
     values = np.sort(np.array(values, np.int64))
     for side, find in FINDS.items():
         expected = np.searchsorted(values, np.array(xs, np.int64), side).tolist()
@@ -73,7 +73,7 @@ def test_any_short_column(values, xs, hint):
 
 @pytest.mark.parametrize("dtype", ["u4", "u8"])
 def test_every_integer_dtype_and_stride(dtype):
-    """Also what the dtype cannot hold is before or behind all that it can, whatever integer type the question has."""
+    """Keys beyond the dtype sort before or after all of its values, for any integer type of the key."""
     info, rng = np.iinfo(dtype), np.random.default_rng(3)
     whole = np.sort(rng.integers(info.min, info.max, 6000 if JIT else 40, dtype, endpoint=True))
     xs = [int(info.min) - 1, int(info.min), 0, 1, int(info.max), int(info.max) + 1, -(2**80), 2**80, *whole[::99].tolist()]
@@ -133,7 +133,7 @@ def test_packed_columns_are_searched_in_place(bits, signed):
 
 
 def test_columns_are_searched_as_they_are_now(tmp_path):
-    """A Column, a CompactColumn and their readers stand for the values they hold, also after an upgrade."""
+    """A Column, a CompactColumn and their readers are searched like their values, also after an upgrade."""
     values = np.cumsum(np.random.default_rng(6).integers(0, 9, 3000)) + 2**20
     with CompactColumn(tmp_path / "c.col") as compact, Column(tmp_path / "w.col", "i8") as whole:
         reader = CompactColumn.open(tmp_path / "c.col")
@@ -148,7 +148,7 @@ def test_columns_are_searched_as_they_are_now(tmp_path):
 
 
 def test_binary_search_says_the_first_or_none():
-    """The first of equal values; -1 for what is not there, and in an empty column."""
+    """The first of equal values; -1 for missing keys, and in an empty column."""
     values = np.array([1, 3, 3, 3, 9])
     assert [search.binary_search(values, x) for x in (0, 1, 2, 3, 9, 10)] == [-1, 0, -1, 1, 4, -1]
     assert search.binary_search(values, np.array([[3, 4], [9, 1]])).tolist() == [[1, -1], [4, 0]]
@@ -157,7 +157,7 @@ def test_binary_search_says_the_first_or_none():
 
 
 def test_kernels_call_what_python_calls():
-    """A kernel of a user's own finds the rows between two times, near where it was, and by interpolation."""
+    """A user-defined kernel finds the rows between two times, near the previous ones, and by interpolation."""
 
     @kernel
     def rows_within(values, start, stop):
@@ -238,7 +238,7 @@ def test_interpolation_reads_at_most_12_values_more():
 
 
 def test_growing_columns_are_searched_as_they_are_now(tmp_path):
-    """A column stands for its rows, of its writer and of a reader, and of the next look after it has grown."""
+    """A column is searched like its rows: the writer's, a reader's, and after it has grown."""
     with Column(tmp_path / "a", "i8") as column, CompactColumn(tmp_path / "b") as compact:
         readers = column, Column.open(tmp_path / "a"), compact, CompactColumn.open(tmp_path / "b")
         for start in (0, 100, 300, 70_000):

@@ -104,7 +104,7 @@ def test_the_built_in_function_refuses_what_is_not_its_case():
 
 
 def test_the_functions_look_like_pythons():
-    """Name, module, signature and docstring are there, `pickle` gives the same function, and arguments may be named."""
+    """It has a name, module, signature and docstring, `pickle` returns the same function, and arguments may be named."""
     values = np.arange(9)
     for find in (search.lower_bound, search.upper_bound, search.lower_bound_near, search.upper_bound_near):
         near = "near" in find.__name__

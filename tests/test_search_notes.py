@@ -1,4 +1,4 @@
-"""What searches note of an array makes the next ones faster, never wrong: whatever the notes hold and whatever the array has become."""
+"""Notes of earlier searches make the next ones faster, never wrong, for any contents of the notes and any change of the array."""
 
 import bisect
 import subprocess
@@ -14,13 +14,13 @@ from nbtrade.storage.search import search
 from nbtrade.storage.search.kernels import cached_search
 from search_cases import questions, shapes
 
-NOTED = cached_search.EVEN_ABOVE  # values from which on notes are used
+NOTED = cached_search.EVEN_ABOVE  # values above which notes are used
 
 
 @settings(max_examples=60 if JIT else 10, deadline=None)
 @given(st.data())
 def test_notes_of_what_was_there_before_do_no_harm(data):
-    """Arrays one after another in the same memory, of other values, lengths, strides and types, with searches in each and in turns."""
+    """Arrays one after another in the same memory, of other values, lengths, strides and types, with searches in each, also alternating."""
     memory, rng = np.zeros(4 * NOTED, np.int64), np.random.default_rng(data.draw(st.integers(0, 99)))
     views = []
     for _ in range(data.draw(st.integers(2, 6))):

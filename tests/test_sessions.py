@@ -1,4 +1,4 @@
-"""Sessions in sequence: what goes on, what begins anew. Random ones are in tests/test_random_scripts.py."""
+"""Sessions in sequence: state that carries over, and state that starts again. tests/test_random_scripts.py has random sessions."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ SETUP = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 
 
 
 def ran(days, script, **config):
-    """Return the engine's outcome, which is the oracle's."""
+    """Return the engine's outcome, after checking that it equals the oracle's."""
     config = {**SETUP, **config}
     looks = []
     expected = scripted_engine.expected(backtest_days(days, play(script, looks), tick=1, **config), looks)
@@ -37,15 +37,15 @@ TUESDAY = later(MONDAY, 1000)
 
 
 def test_orders_that_rest_arrive_again_behind_the_new_queue():
-    """A good-till-cancelled order has its place anew; a day order has expired."""
-    got = ran([MONDAY, TUESDAY], {10: [buy(100, 2), buy(100, 3, "day")]})
+    """A good-till-cancelled order joins the back of the queue again; a DAY order has expired."""
+    got = ran([MONDAY, TUESDAY], {10: [buy(100, 2), buy(100, 3, tif="day")]})
     assert [order[-2:] for order in got.orders] == [("working", ""), ("cancelled", "expired")]
     tuesday = next(look for look in got.looks if look.ts == 1010)
     assert tuesday.orders[0][-2:] == (5, 0)  # all 5 lots of the new book's queue are ahead, none behind
 
 
 def test_an_execution_of_the_same_row_number_fills_in_each_session():
-    """Lots given out on Monday's row are not missing on Tuesday's row of that number."""
+    """Lots shared out at one of Monday's rows are still available at Tuesday's row with the same number."""
     day = [*START, *executed(1, 100, 5, 30), rec("N", ts=60)]
     behind = {10: [buy(100, 5)], 1010: [buy(101, 5)]}
     first = [*START, bid(4, 100, 5, ts=20), *executed(1, 100, 5, 30), *executed(4, 100, 5, 40), rec("N", ts=60)]
@@ -56,27 +56,27 @@ def test_an_execution_of_the_same_row_number_fills_in_each_session():
 
 
 def test_the_first_top_of_a_session_is_a_change():
-    """Even if it is what Monday's last was."""
+    """Even if it equals Monday's last top of book."""
     got = ran([MONDAY, TUESDAY], {}, wakes=frozenset({"top"}))
     assert [look.ts for look in got.looks] == [5, 1005]
 
 
 def test_reports_between_sessions_wake_nobody():
-    """A fill that is told after Monday's end is known on Tuesday, whose first call has Tuesday's wakes alone."""
+    """A fill reported after Monday's end is known on Tuesday, but Tuesday's first call has only Tuesday's wakes."""
     got = ran([MONDAY, TUESDAY], {60: [buy(102, 1)]}, wakes=frozenset({"timer", "fill", "start"}), entry=0, response=500)
     look = next(look for look in got.looks if look.ts > 100)
     assert (look.ts, look.wake, look.position) == (1005, frozenset({"start"}), 1)
 
 
 def test_trades_after_the_last_wake_count():
-    """Volume, the last trade and the number of events go on from session to session, seen or not."""
+    """Volume, last trade and number of events carry over to the next session, even if no wake saw them."""
     day = [*START, *executed(1, 100, 2, 30), rec("N", ts=60)]
     got = ran([day, TUESDAY], {}, wakes=frozenset({"start"}))
     assert [(look.volume, look.last[:2], look.n_events) for look in got.looks] == [(0, (None, 0), 3), (2, (100, 2), 8)]
 
 
 def test_the_position_is_closed_at_each_end():
-    """With flatten, the closing order has a number of its own, and takes no slot."""
+    """With `flatten`, the closing order has its own id and takes no slot."""
     got = ran([MONDAY, TUESDAY], {10: [buy(102, 3)], 1010: [sell(100, 1)]}, flatten=True, capacity=1)
     assert [fill[:2] + fill[3:] for fill in got.fills] == [
         (0, 11, 102, 3, False),
@@ -94,7 +94,7 @@ def test_a_side_that_is_not_said_is_none():
 
 
 def test_what_is_no_sequence_is_refused():
-    """Out of order, or several instruments."""
+    """Tapes out of order, or of several instruments, are refused."""
     days = [tape_of(MONDAY), tape_of(TUESDAY)]
     with pytest.raises(ValueError, match="in order of time"):
         nt.backtest(days[::-1], nt.market_maker)
@@ -104,7 +104,7 @@ def test_what_is_no_sequence_is_refused():
 
 
 def test_an_empty_session_is_passed_over():
-    """Nothing happens in it: orders and positions go on."""
+    """Nothing happens in it: orders and positions carry over."""
     monday, tuesday = tape_of([*MONDAY[:2], ask(7, 101, 4, ts=7), *MONDAY[2:]]), tape_of(TUESDAY)
     empty = tape_of(later(MONDAY, 500)).between(0, 1)
     script = {10: [buy(101, 1), buy(99, 1)]}
@@ -114,14 +114,14 @@ def test_an_empty_session_is_passed_over():
 
 
 def test_rows_are_counted_once():
-    """Of sessions in sequence all, of a part of a tape its own."""
+    """`n_rows` counts all sessions of a sequence, and only the rows of a part of a tape."""
     days = [tape_of(MONDAY), tape_of(TUESDAY)]
     for data, n in ((days, 8), (days[1].between(1060), 1), ([days[0].between(20), days[1]], 5)):
         assert nt.backtest(data, nt.market_maker).summary["n_rows"] == n
 
 
 def test_many_accounts_close_together(tmp_path):
-    """More positions are closed at a session's end than logs and rings hold at once: each as in a run of its own."""
+    """More positions close at a session's end than logs and rings can hold: each closes as in a separate run."""
 
     day = nt.ingest(nt.synthetic.write_dbn(tmp_path / "day.dbn.zst", 120_000, seed=3), progress=False)
 

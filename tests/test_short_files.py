@@ -1,4 +1,4 @@
-"""Files that are cut short anywhere: an error of ours or the right answer, never a signal. Each sweep has a process of its own."""
+"""Files that are cut short anywhere: an nbtrade error or the right answer, never a signal. Each sweep runs in a separate process."""
 
 import os
 import subprocess
@@ -45,7 +45,7 @@ EXTRA = 0
 
 
 def run(folder, body, lengths=LENGTHS):
-    """The words that a program prints; it must end by itself."""
+    """The words that a program prints; it must not be killed by a signal."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     code = COMMON + textwrap.dedent(body)
     done = subprocess.run(
@@ -95,7 +95,7 @@ def test_a_block_file_cut_anywhere(tmp_path, mirror, base):
 
 @pytest.mark.parametrize("what", ["zeros", "ones", "text", "magic"])
 def test_short_files_of_anything(tmp_path, what):
-    """Zeros are a file still to be made: refused to read, used by a writer. Anything else is refused by both and stays as it is."""
+    """Zeros are an unfinished file: rejected by a reader, completed by a writer. Anything else is rejected by both and stays unchanged."""
     body = f"""
     WHAT = {{"zeros": b"\\0", "ones": b"\\xff", "text": b"hello", "magic": b"NBBLOCKS"}}[{what!r}]
     def opened(mode):
@@ -121,7 +121,7 @@ def test_what_an_empty_file_is_called(tmp_path):
         (b"", BlockFileUnfinished, "it is empty"),
         (bytes(100), BlockFileUnfinished, "100 bytes are zero"),
         (bytes(100_000), BlockFileUnfinished, "first pages of 100,000 bytes are zero"),
-        (b"NBBLOCKS" + bytes(50), CorruptBlock, "cut short"),
+        (b"NBBLOCKS" + bytes(50), CorruptBlock, "its end is missing"),
         (b"PK\3\4 a zip archive", BlockFileError, "not a block file"),
     ):
         (tmp_path / "x.blocks").write_bytes(data)
@@ -175,7 +175,7 @@ def test_what_a_killed_creator_left_is_taken_over(tmp_path):
         assert os.listdir(tmp_path) == ["x.blocks"]
         os.unlink(tmp_path / "x.blocks")
     side.write_bytes(b"my thesis")
-    with pytest.raises(BlockFileError, match="it is another file"):
+    with pytest.raises(BlockFileError, match="is some other file"):
         nbtrade.BlockFile(tmp_path / "x.blocks")
     assert side.read_bytes() == b"my thesis"
 
@@ -237,7 +237,7 @@ def test_columns_cut_anywhere(tmp_path):
 
 
 def test_tapes_with_a_column_cut_anywhere(tmp_path):
-    """Each column at each length: TapeError, as only the whole tape has the manifest's rows. A folder or a pipe is no column either."""
+    """Each column at each length: TapeError, as only the whole tape has the manifest's rows. A folder or a pipe is not a column either."""
     tape = nbtrade.ingest(synthetic.write_dbn(tmp_path / "d.dbn", 1_500, live_orders=50), tmp_path / "x.tape", progress=False)
     assert len(tape)
     body = """

@@ -217,7 +217,7 @@ def test_exchange_reports_a_system_that_cannot(tmp_path, monkeypatch):
 
 
 def test_priority_is_lowered_for_one_thread():
-    """The calling thread becomes nicer; the others stay as they are."""
+    """The calling thread becomes nicer; the others do not change."""
     before, inside = os.getpriority(os.PRIO_PROCESS, 0), []
 
     def work():

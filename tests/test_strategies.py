@@ -1,4 +1,4 @@
-"""The examples of nbtrade.strategies: each does what its module says, within its limits, in sweeps and without the JIT."""
+"""The examples in nbtrade.strategies: each follows its documentation and its limits, in sweeps and without the JIT."""
 
 import math
 import os
@@ -25,14 +25,14 @@ from nbtrade.strategies._queue_joiner import queue_joiner
 from streams import tape_of
 
 SECOND = 1_000_000_000
-START = 1_736_173_800 * SECOND  # a multiple of every wake
+START = 1_736_173_800 * SECOND  # a multiple of every wake interval
 N_LOG, N_COLUMNS = 400, 9
 ONE_BOOK = (avellaneda_stoikov, glft, imbalance_taker, queue_joiner, twap, vwap)
 QUOTERS = (avellaneda_stoikov, glft, queue_joiner)
 
 
 def day(folder, seed, n=20_000):
-    """A tape of 20 seconds on which both clocks are the same."""
+    """A tape of 20 seconds whose two clocks are equal."""
     folder.mkdir()
     records = synthetic.records(n, seed=seed, live_orders=100, duration="20s", start=START, mid=10_000)
     ts = np.maximum.accumulate(np.where(records["flags"] & 32, START, records["ts_event"]))
@@ -53,12 +53,12 @@ def pair(tape, tmp_path_factory):
 
 
 def declared(fields):
-    """Fields as they are declared again."""
+    """Fields as a declaration with their initial values."""
     return {name: fields.initial[name][0] for name in fields.names}
 
 
 def recorded(base):
-    """The strategy, and a log of what it saw and held after each wake."""
+    """Wrap a strategy so that it logs the market, its position and its orders after each wake."""
     inner = numba.njit(base.function)
 
     def recording(market, account, params, state):
@@ -67,7 +67,7 @@ def recorded(base):
             row = state.log[state.n_log]
             row[0], row[1], row[2], row[3] = market.ts - START, market.bid_px, market.ask_px, account.position
             row[4], row[5] = account.open_bid, account.open_ask
-            for slot in range(account.capacity):  # bids and asks that are to stand
+            for slot in range(account.capacity):  # bids and asks without a cancel in flight
                 if account.is_open(slot) and account.order(slot).cancelling == 0:
                     row[6 + account.order(slot).side] += 1
                     row[8] = max(row[8], account.ahead(slot))
@@ -78,7 +78,7 @@ def recorded(base):
 
 
 def log_of(result):
-    """f8[n_wakes, N_COLUMNS]: ns since the start, bid, ask, position, open lots, standing orders by side, the most lots ahead of one."""
+    """f8[n_wakes, N_COLUMNS]: ns since the start, bid, ask, position, open lots, orders by side, the longest queue ahead of one."""
     return result.final_state["log"][: result.final_state["n_log"]]
 
 
@@ -90,7 +90,7 @@ def positions(result):
 # --- all of them -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("strategy", QUOTERS, ids=lambda s: s.name)
 def test_quotes_never_cross_the_touch(tape, strategy):
-    """With no delay and one clock every fill is as maker: no quote was sent at or through the other side."""
+    """Without latency, and with equal clocks, every fill is a maker fill: no quote was sent at or through the other side."""
     result = nt.backtest(tape, strategy)
     assert result.summary["n_fills"] > 5
     assert result.fills["maker"].all()
@@ -101,7 +101,7 @@ def test_quotes_never_cross_the_touch(tape, strategy):
 @pytest.mark.parametrize("delay", ["0ms", "7ms", "170ms"])
 @pytest.mark.parametrize(("qty", "most"), [(1, 1), (2, 3), (3, 7)])
 def test_inventory_stays_within_limits(tape, strategy, delay, qty, most):
-    """The position never exceeds `max_position`, also when messages take longer than the time between wakes."""
+    """The position never exceeds `max_position`, even if latency is longer than the wake interval."""
     result = nt.backtest(tape, strategy, latency=nt.Latency(delay, delay), params={"qty": qty, "max_position": most})
     assert len(result.fills) > 0
     assert np.abs(positions(result)).max() <= most
@@ -147,7 +147,7 @@ print(both["A"].hash, both["B"].hash, both["B"].summary["n_fills"] > 0)
 
 
 def test_no_jit_equals_jit(tape):
-    """Plain Python gives the machine code's results, strategy by strategy."""
+    """Plain Python and compiled code give the same results for every strategy."""
     outs = []
     for disable in ("0", "1"):
         env = {**os.environ, "NUMBA_DISABLE_JIT": disable, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
@@ -163,7 +163,7 @@ def test_no_jit_equals_jit(tape):
 # --- Avellaneda-Stoikov ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("gamma", "sigma", "k", "horizon"), [(0.01, 1.0, 2.5, 30.0), (0.03, 1.5, 3.0, 7.0)])
 def test_avellaneda_stoikov_formula(tape, gamma, sigma, k, horizon):
-    """Reservation price and spread at the last wake of many prefixes are the paper's, computed from what was seen and held."""
+    """Reservation price and spread at the last wake of many prefixes equal the paper's formula, computed from the log."""
     strategy, n_held = recorded(avellaneda_stoikov), 0
     for seconds in range(1, 19, 2):
         values = {"gamma": gamma, "sigma": sigma, "k": k, "horizon": horizon}
@@ -179,7 +179,7 @@ def test_avellaneda_stoikov_formula(tape, gamma, sigma, k, horizon):
 
 
 def test_avellaneda_stoikov_volatility(tape):
-    """The estimated variance is the exponentially weighted mean of squared changes of the mid, in ticks^2 a second."""
+    """The estimated variance is the exponentially weighted mean of squared changes of the mid, in ticks^2 per second."""
     result = nt.backtest(tape, recorded(avellaneda_stoikov), params={"halflife": 3.0})
     log = log_of(result)
     mid, variance = (log[:, 1] + log[:, 2]) / 2, 0.0
@@ -192,7 +192,7 @@ def test_avellaneda_stoikov_volatility(tape):
 
 # --- GLFT --------------------------------------------------------------------------------------------------
 def test_glft_formula_and_grid(tape):
-    """Half spread and skew are the paper's; orders lie on multiples of the step, and no more than `levels` a side are open."""
+    """Half spread and skew equal the paper's; prices are multiples of the step, and at most `levels` orders per side are open."""
     gamma, sigma, a, k, levels, step = 0.1, 1.5, 3.0, 1.7, 3, 4
     result = nt.backtest(
         tape, recorded(glft), params={"gamma": gamma, "sigma": sigma, "A": a, "k": k, "levels": levels, "step": step, "max_position": 50}
@@ -210,14 +210,14 @@ def test_glft_formula_and_grid(tape):
 def test_imbalance_taker_takes(tape):
     """All its orders are immediate-or-cancel, at least `rest` apart, and it only takes."""
     result = nt.backtest(tape, imbalance_taker, latency=nt.Latency("1ms", "1ms"), params={"rest": 0.5, "enter": 0.3})
-    assert set(result.orders["type"]) == {"ioc"}
+    assert set(result.orders["time_in_force"]) == {"ioc"}
     assert not result.fills["maker"].any()
     assert result.orders["sent"].diff().dropna().min().total_seconds() >= 0.5
     assert {"B", "A"} == set(result.fills["side"])
 
 
 def test_imbalance_taker_signal(tape):
-    """The imbalance it acts on is that of the book's best levels."""
+    """It acts on the imbalance of the best bid and ask levels."""
     result = nt.backtest(tape, imbalance_taker, params={"levels": 2})
     rows = tape.book_at(int(tape.ts_recv[-1])).levels(2)
     bids, asks = (rows[[c for c in rows.columns if c.startswith(f"{side}_sz")]].to_numpy().sum() for side in ("bid", "ask"))
@@ -226,7 +226,7 @@ def test_imbalance_taker_signal(tape):
 
 # --- queue joiner ------------------------------------------------------------------------------------------
 def test_joiner_leaves_long_queues(tape):
-    """No order that is known to have more than `max_ahead` lots before it stands after a wake, though some find more when they arrive."""
+    """After a wake no order has more than `max_ahead` lots known to be ahead, though some find more on arrival."""
     result = nt.backtest(tape, recorded(queue_joiner), latency=nt.Latency("80ms", "20ms"), params={"max_ahead": 8, "thin": 0})
     late = result.orders[result.orders["ahead"] > 8]
     assert len(late) > 3
@@ -237,7 +237,7 @@ def test_joiner_leaves_long_queues(tape):
 
 
 def test_joiner_keeps_good_places(tape):
-    """Places near the front are kept against the book's weight, the more the larger `keep_ahead`; with -1 none is."""
+    """Good queue positions are kept against an adverse imbalance: more of them for a larger `keep_ahead`, none for -1."""
     kept = [nt.backtest(tape, queue_joiner, params={"against": 1.5, "keep_ahead": n}).final_state["n_kept"] for n in (-1, 0, 4, 1000)]
     assert kept[0] == 0
     assert kept[0] < kept[2] <= kept[3]
@@ -245,7 +245,7 @@ def test_joiner_keeps_good_places(tape):
 
 
 def test_joiner_stays_at_the_touch(tape):
-    """Every order joined the touch: with no delay and one clock its price was the best one when it left."""
+    """Every order joined the touch: without latency, and with equal clocks, its price was the best price when it was sent."""
     result = nt.backtest(tape, queue_joiner)
     for order in result.orders.iloc[:: max(1, len(result.orders) // 25)].itertuples():
         book = tape.book_at(int(order.sent.value))
@@ -261,7 +261,7 @@ def test_joiner_stays_at_the_touch(tape):
     delay=st.integers(0, 30),
 )
 def test_twap_keeps_its_schedule(tape, total, slices, passive, delay):
-    """Within a slice it never has more than that slice's target, at its end exactly that, and in the end the parent's quantity."""
+    """Executed lots never exceed the slice's target, reach it exactly at the slice's end, and end at the parent's quantity."""
     latency = nt.Latency(f"{delay}ms", f"{delay}ms")
     result = nt.backtest(
         tape,
@@ -282,7 +282,7 @@ def test_twap_keeps_its_schedule(tape, total, slices, passive, delay):
 
 
 def test_twap_is_passive_first(tape):
-    """What trades before `passive` of a slice has passed trades as maker; without a passive part all is taken."""
+    """Fills in the passive part of a slice are maker fills; without a passive part all fills are taker fills."""
     begin, latency = START + SECOND, nt.Latency("1ms", "1ms")
     result = nt.backtest(tape, twap, params={"total": 150, "slices": 5, "duration": 15.0, "passive": 0.1, "begin": begin}, latency=latency)
     into = (result.fills.index.as_unit("ns").asi8 - begin) / 1e9 % 3.0
@@ -296,7 +296,7 @@ def test_twap_is_passive_first(tape):
 @pytest.mark.parametrize("total", [26, -131])
 @pytest.mark.parametrize("curve", [U_CURVE, tuple(range(13)), (0,) * 12 + (1,)])
 def test_vwap_follows_its_curve(tape, total, curve):
-    """At the end of each slice it has the whole lots that the curve's share asks for, in the end the parent's quantity."""
+    """Executed lots at the end of each slice are the curve's share in whole lots, and in the end the parent's quantity."""
     begin = START + SECOND
     result = nt.backtest(
         tape,
@@ -314,7 +314,7 @@ def test_vwap_follows_its_curve(tape, total, curve):
 # --- pairs -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("ratio", [1.0, 0.5, 1.7])
 def test_pairs_are_hedged(pair, ratio):
-    """With no delay the hedge is within half a lot of its target at every sample and at the end."""
+    """Without latency the hedge is within half a lot of its target at every sample and at the end."""
     both = nt.backtest(pair, pairs_hedge, params={"ratio": ratio, "edge": 0.5}, sample="10ms")
     a, b = (both[name].equity["position"].to_numpy() for name in "AB")
     assert len(a) == len(b) > 1000
@@ -326,7 +326,7 @@ def test_pairs_are_hedged(pair, ratio):
 
 @pytest.mark.parametrize("most", [1, 3])
 def test_pairs_with_delay(pair, most):
-    """With delays the first leg stays within its limit, and no fill is hedged twice: the hedge's target follows at a distance."""
+    """With latency the first leg stays within its limit, and no fill is hedged twice: the hedge follows with a lag."""
     both = nt.backtest(pair, pairs_hedge, latency=nt.Latency("130ms", "40ms"), params={"edge": 0.5, "max_position": most})
     held = positions(both["A"])
     assert np.abs(held).max() == most
@@ -335,7 +335,7 @@ def test_pairs_with_delay(pair, most):
 
 
 def test_pairs_as_accounts_of_one_run(pair):
-    """Several parameter sets in one pass over both instruments give what separate runs give."""
+    """Several parameter sets in one pass over both instruments give the results of separate runs."""
     sets = [{"edge": 0.5}, {"edge": 1.5, "ratio": 0.5}]
     config = new_config(pairs_hedge, sets, max_orders=16)
     simulation = run_tapes(list(pair.values()), config)

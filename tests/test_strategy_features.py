@@ -1,4 +1,4 @@
-"""Features inside strategies: the last row known at each wake, by name or by number, shared by all accounts."""
+"""Features in strategies: at each wake the last known row, by name or by number, shared by all accounts."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def tape(tmp_path_factory):
     features={"spread": nt.feature.spread(), "fast": nt.feature.mid().ema("1s"), "imbalance": nt.feature.imbalance()},
 )
 def reading(market, account, state, features):
-    """Adds up what it sees; what can be told from the market record must agree with it."""
+    """Sum the features; those that follow from the market record must agree with it."""
     if features.fast > 0:  # NaN until its window is full
         if features.spread != market.ask_px - market.bid_px:
             raise ValueError("the spread")
@@ -32,7 +32,7 @@ def reading(market, account, state, features):
 
 @pytest.mark.parametrize("feed", [0, 30_000_000])
 def test_features_in_a_strategy(tape, feed):
-    """features.name is the value of the last row known at the wake: the matrix computed at the wakes' moments, less the feed latency."""
+    """features.name is the last value known at the wake: that of a matrix computed at the wakes' times minus the feed latency."""
     latency = nt.Latency(feed=feed)
     state = nt.backtest(tape, reading, latency=latency).final_state
     wakes = np.arange(-(-(int(tape.ts_recv[0]) + feed) // 200_000_000), -(-(int(tape.ts_recv[-1]) + feed) // 200_000_000) + 1) * 200_000_000
@@ -43,7 +43,7 @@ def test_features_in_a_strategy(tape, feed):
 
 
 def test_features_by_number_and_by_name(tape):
-    """A matrix that is given serves by column number, and by name whatever its order; a missing one is said."""
+    """A matrix passed in is read by column number, or by name in any order; a missing name is an error."""
     matrix = nt.features(tape, {"a": nt.feature.mid(), "b": nt.feature.spread()}, sample="100ms")
 
     @nt.strategy(wake="100ms", state={"total": 0.0})
@@ -69,7 +69,7 @@ def test_features_by_number_and_by_name(tape):
 
 @pytest.mark.parametrize("column", [2, -1, 1000])
 def test_no_column_beyond_the_matrix(tape, column):
-    """A number that no column has is an error that says so, and not a number of the next row, which is of later."""
+    """An invalid column number is an error; it must not read the next row, which comes from a later time."""
     matrix = nt.features(tape, {"a": nt.feature.mid(), "b": nt.feature.spread()}, sample="100ms")
 
     @nt.strategy(wake="100ms", params={"column": 0}, state={"total": 0.0})

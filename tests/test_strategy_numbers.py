@@ -1,4 +1,4 @@
-"""Numbers that are no price, size, side, kind or slot: every entry of the account refuses and counts them, with and without the JIT."""
+"""Invalid prices, sizes, sides, kinds and slots: every method of the account refuses and counts them, with and without the JIT."""
 
 import math
 
@@ -65,7 +65,7 @@ NO_NUMBERS = [floors_nan, ceils_nan, rounds_nan, cuts_nan, infinite, constant_na
 
 @pytest.mark.parametrize("strategy", NO_NUMBERS, ids=lambda s: s.name)
 def test_no_number_is_no_order(tape, strategy):
-    """NaN, infinity and an undefined price do not leave: each is a "bad order" of the result. They were orders at price 0."""
+    """NaN, infinity and an undefined price are not sent: each counts as a "bad order". They used to be orders at price 0."""
     result = nt.backtest(tape, strategy)
     assert len(result.orders) == 0
     assert result.refusals["bad order"] == result.summary["n_refused"] > 3
@@ -79,7 +79,7 @@ def quotes_what_may_be_nan(account, state, features):
 
 
 def test_a_quote_without_a_price_is_withdrawn(tape):
-    """A quote whose price becomes NaN does not stay at its last price."""
+    """A quote whose price becomes NaN is cancelled instead of staying at its last price."""
     result = nt.backtest(tape, quotes_what_may_be_nan)
     assert result.summary["n_fills"] == 0
     assert list(result.orders["reason"]) == ["by us"]
@@ -158,7 +158,7 @@ for look in LOOKS:
 
 
 def test_every_entry_with_and_without_the_jit(tape, tmp_path):
-    """Each entry with integers of every width does the same in plain Python as in machine code, and no odd order leaves."""
+    """Each method, with integers of every width, does the same in plain Python and compiled, and sends no invalid order."""
     script = tmp_path / "cases.py"
     script.write_text(CASES)
     compiled, plain = (child.run(script, tape.path, jit=jit) for jit in (True, False))
@@ -170,15 +170,15 @@ def test_every_entry_with_and_without_the_jit(tape, tmp_path):
     assert (got[:, [9, 10, 11]] == 0).all()
     assert (got[:, 0][[0, -1]] == -1).all()
     assert "'bad order': " in compiled[1]
-    assert compiled[1].count("'px'") == 4  # what was sent: two orders (one at -1, which is a price) and two quotes
+    assert compiled[1].count("'px'") == 4  # the orders sent: two orders (one at -1, a valid price) and two quotes
 
 
 def test_floats_are_refused_when_compiled(tape):
-    """A float for a price, a size or a slot is no integer, whatever its value."""
+    """A float is refused as a price, size or slot, even if its value is whole."""
 
     @nt.strategy(wake="1s")
     def floats(account):
         account.submit(nt.BID, math.nan, 1)
 
-    with pytest.raises(StrategyError, match=r"'px' of submit is an integer, and this is float64"):
+    with pytest.raises(StrategyError, match=r"'px' of submit must be an integer, not float64"):
         nt.backtest(tape, floats)

@@ -1,4 +1,4 @@
-"""`print`, and all else that needs the Python interpreter inside a compiled strategy or feature: it works, or is refused with its line."""
+"""`print` and other code that needs the interpreter in a compiled strategy or feature: it works, or is refused with its line."""
 
 # ruff: noqa: T201 - print is the subject
 import ctypes
@@ -119,14 +119,14 @@ def tape(tmp_path_factory):
 
 
 def test_print(tape, tmp_path):
-    """Values, strings, arrays and records print in strategies, helpers and features, when compiled just now and from the cache.
+    """Values, strings, arrays and records print in strategies, helpers and features, freshly compiled or from the cache.
 
-    It was a process that hung for good, Ctrl-C included.
+    The process used to hang, and ignored Ctrl-C.
     """
     script = tmp_path / "cases.py"
     script.write_text(CASES)
     cache = child.new_cache(tmp_path / "cache")
-    nt.features(tape, [nt.feature.mid()])  # the passes' kernels are in the cache that was copied, or are compiled there
+    nt.features(tape, [nt.feature.mid()])  # puts the feature kernels into the cache if the copy lacks them
     for run in ("True", "False"):
         assert child.run(script, tape.path, cache=cache) == [*EXPECTED.splitlines(), f"compiled {run}"]
 
@@ -231,14 +231,14 @@ REFUSED = [
     (formatted, "may not allocate", 'print(f"{market.bid_px}")'),
     (formatted_in_helper, "may not allocate", "print(formats(market.bid_px))"),
     (keyword, "no sep=, end= or file=", 'print(1, 2, sep=",")'),
-    (method_not_called, "print shows values", "print(account.cancel_all)"),
+    (method_not_called, "print needs a value", "print(account.cancel_all)"),
     (reads_input, "'input'", "input()"),
 ]
 
 
 @pytest.mark.parametrize(("strategy", "words", "line"), REFUSED, ids=[case[0].name for case in REFUSED])
 def test_refused(tape, strategy, words, line):
-    """What cannot work inside a strategy is an error with its own line, also where a helper has it."""
+    """Code that cannot work in a strategy is an error with its line, even inside a helper."""
     with pytest.raises(StrategyError) as caught:
         nt.backtest(tape, strategy)
     assert words in str(caught.value)
@@ -247,7 +247,7 @@ def test_refused(tape, strategy, words, line):
 
 
 def test_own_feature_with_objmode():
-    """Own features have the same limit."""
+    """User-defined features have the same limit."""
 
     def leaves(market, state):
         return float(in_python(1))
@@ -257,7 +257,7 @@ def test_own_feature_with_objmode():
 
 
 def test_c_functions_work(tape):
-    """Functions of ctypes, with and without the GIL, stay allowed."""
+    """ctypes functions, with and without the GIL, stay allowed."""
     cosine = ctypes.CDLL(None).cos
     cosine.restype, cosine.argtypes = ctypes.c_double, [ctypes.c_double]
 
@@ -271,7 +271,7 @@ def test_c_functions_work(tape):
 
 
 def test_a_cache_entry_of_another_version_is_compiled_again(tmp_path, monkeypatch):
-    """A cached file that is whole, and not in this version's form, is no error."""
+    """An intact cache file in another version's format is not an error."""
     monkeypatch.setenv("NBTRADE_CACHE_DIR", str(tmp_path))
 
     def plus_one(x):
@@ -308,10 +308,10 @@ def edited(state):
 
 
 def test_two_versions_of_a_helper_from_the_cache(tape, tmp_path):
-    """Two versions, compiled in two processes and loaded by a third, are two functions. Both had one symbol: the second ran the first."""
+    """Two versions, compiled in two processes and loaded by a third, stay distinct. They shared a symbol: the second ran the first."""
     script = tmp_path / "versions.py"
     script.write_text(VERSIONS)
     cache = child.new_cache(tmp_path / "cache")
-    for version in ("30", "31", "32"):  # after the first one all kernels are there: the others number their functions alike
+    for version in ("30", "31", "32"):  # the first run fills the cache: the later ones number their functions alike
         assert child.run(script, tape.path, version, cache=cache) == [f"version {version} 0", version]
     assert child.run(script, tape.path, "31", "32", cache=cache) == ["version 31 0", "31", "version 32 0", "32"]

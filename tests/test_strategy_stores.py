@@ -1,4 +1,4 @@
-"""Stores into anything but the strategy's own state are refused with their line, however they are reached; stores into the state work."""
+"""Stores into anything but the strategy's state are refused with their line, by any route; stores into the state work."""
 
 import pytest
 
@@ -56,24 +56,24 @@ PLAIN_STATE = np.dtype([("position", "i8"), ("x", "f8")], align=True)
 filled = np.zeros(1, PLAIN_STATE).view(np.recarray)
 sets(filled[0]); sets_items(np.zeros(2)); fills(np.zeros(2, np.int64))  # compiled before, for records that can be set
 """
-# lines of the body; the last one is the store, unless another one ends in "# here"
+# lines of the body; the store is the last line, unless another line ends in "# here"
 STORES = {
-    "alias": "a = account\na.free = 10**9",
+    "alias": "a = account\na.position = 10**9",
     "alias of an alias": "a = account\nb = a\nb.position += 1",
-    "alias through a tuple": "t = (account, 1)\nt[0].free = 1",
+    "alias through a tuple": "t = (account, 1)\nt[0].position = 1",
     "unpacked tuple": "a, m = account, market\nm.bid_px = 1",
     "conditional alias": "a = account if market.bid_px > 0 else account.on(0)\na.cash = 1",
     "alias in a branch": "a = account\nif market.bid_px > 5:\n    a = account.on(0)\na.cash -= 5",
     "loop variable": "for a in (account, account):\n    a.n_open = 0",
-    "through a function's result": "first((account, 1)).free = 1",
-    "other instrument": "account.on(0).free = 3",
+    "through a function's result": "first((account, 1)).position = 1",
+    "other instrument": "account.on(0).position = 3",
     "other market": "market.on(0).bid_px = 1",
     "market's alias": "m = market\nm.ask_qty *= 2",
     "order": "account.order(account.submit(0, market.bid_px - 9, 1)).px = 5",
     "order's alias": "o = account.order(0)\no.leaves = 5",
     "order, augmented": "account.order(0).requested_px += 5",
     "order of another instrument": "account.on(0).order(0).status = 5",
-    "item by name": "a = account\na['free'] = 5",
+    "item by name": "a = account\na['position'] = 5",
     "item by number": "a = account\na[0] = 5",
     "item of an order": "account.order(0)['px'] = 5",
     "array": "account.refusals[0] = 1",
@@ -88,7 +88,7 @@ STORES = {
     "array, sorted": "account.refusals[:].sort()",
     "array, reshaped": "account.refusals.reshape(2, 5)[0, 0] = 1",
     "setattr": "setattr(account, 'free', 1)",
-    "inner function": "def inner(r):\n    r.free = 1  # here\ninner(account)",
+    "inner function": "def inner(r):\n    r.position = 1  # here\ninner(account)",
     "feature": "features.m = 1.0",
     "feature's alias": "g = features\ng.m += 1.0",
     "feature by name": "features['m'] = 1.0",
@@ -196,14 +196,14 @@ def tape(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=[True, False], ids=["JIT", "no JIT"])
 def messages(request, tape, tmp_path_factory):
-    """(JIT or not, name of a store -> the message that it gets): all in one process, which a store of the worst kind would crash."""
+    """(with JIT or not, {name of a store: its error message}): all in one process, because the worst stores would crash it."""
     script = tmp_path_factory.mktemp("stores") / "cases.py"
     script.write_text(HELPERS + f"STORES = {STORES!r}\nFEATURE_STORES = {FEATURE_STORES!r}\n" + RUN)
     return request.param, dict(eval(line) for line in child.run(script, tape.path, jit=request.param, timeout=300))
 
 
 def store_line(body):
-    """(number from 0, text) of the line that stores."""
+    """(number from 0, text) of the line with the store."""
     lines = body.split("\n")
     at = next((i for i, line in enumerate(lines) if line.endswith("# here")), len(lines) - 1)
     return at, lines[at].strip()
@@ -214,7 +214,7 @@ WORDS = ("cannot be set", "read-only", "readonly", "setattr'")
 
 @pytest.mark.parametrize("name", STORES)
 def test_a_store_is_refused(messages, name):
-    """The message says what cannot be set, and names the line: the helper's where a helper stores."""
+    """The message names the field that cannot be set and the line, which is the helper's if a helper stores."""
     jit, found = messages
     message = found[name]
     assert any(word in message for word in WORDS), message
@@ -225,14 +225,14 @@ def test_a_store_is_refused(messages, name):
 
 @pytest.mark.parametrize("name", FEATURE_STORES)
 def test_a_store_of_an_own_feature_is_refused(messages, name):
-    """Own features cannot change what other features see."""
+    """User-defined features cannot change the input of other features."""
     _, found = messages
     assert any(word in found[name] for word in WORDS), found[name]
 
 
 @pytest.mark.parametrize("jit", [True, False])
 def test_the_state_can_be_set(tape, tmp_path, jit):
-    """Stores into the state work in the strategy and in helpers, also where it has the fields of a record of the engine's."""
+    """Stores into the state work in the strategy and in helpers, even if its fields are named like those of an engine record."""
     script = tmp_path / "allowed.py"
     script.write_text(HELPERS + "tape = nt.open_tape(sys.argv[1])\n" + ALLOWED)
     lines = child.run(script, tape.path, jit=jit)

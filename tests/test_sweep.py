@@ -1,4 +1,4 @@
-"""Many accounts, days and instruments: what they share changes nothing for any of them."""
+"""Many accounts, days and instruments in one run: sharing it does not change any of their results."""
 
 import signal
 import subprocess
@@ -27,7 +27,7 @@ def tape(tmp_path_factory):
 
 @nt.strategy(wake=("50ms", "fill", "trade"), params={"seed": 1}, state={"rng": 0, "n": 0})
 def noisy(market, account, params, state):
-    """All that can happen, at random: every kind of order, replaces, cancels."""
+    """Act at random: every kind of order, replaces, cancels."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
         return
     if state.n == 0:
@@ -38,9 +38,9 @@ def noisy(market, account, params, state):
     draw = nt.uniform(state)
     px = touch + int(6 * nt.uniform(state)) - 3
     if draw < 0.3:
-        account.submit(side, px, 1 + int(3 * nt.uniform(state)), nt.POST_ONLY if draw < 0.1 else nt.LIMIT)
+        account.submit(side, px, 1 + int(3 * nt.uniform(state)), post_only=draw < 0.1)
     elif draw < 0.4:
-        account.submit(side, px, 5, nt.IOC if draw < 0.35 else nt.FOK)
+        account.submit(side, px, 5, tif=nt.IOC if draw < 0.35 else nt.FOK)
     elif draw < 0.7:
         account.replace(int(8 * nt.uniform(state)), px, 1 + int(4 * nt.uniform(state)))
     elif draw < 0.9:
@@ -50,7 +50,7 @@ def noisy(market, account, params, state):
 
 
 def hashes(tapes, values, latency=LATENCY, **options):
-    """The result hashes of accounts that run together."""
+    """Result hashes of accounts that run together."""
     config = new_config(noisy, values, latency=latency, sample="1s", max_orders=8, **options)
     simulation = run_tapes(tapes, config)
     return [result_of(simulation, config, "", tapes[0].tick_units, v, k).hash for v in range(len(tapes)) for k in range(len(values))]
@@ -61,7 +61,7 @@ def hashes(tapes, values, latency=LATENCY, **options):
     "latency", [LATENCY, nt.Latency.random([1e5, 1e6, 3e7], [2e5, 2e6], seed=5, feed="1ms")], ids=["constant", "random"]
 )
 def test_together_is_alone(tape, latency):
-    """Accounts of one pass have byte for byte the results of runs of their own, whatever the latency, fill rule and wakes."""
+    """Accounts in one pass have the same result bytes as in separate runs, for any latency, fill rule and wakes."""
     values = [{"seed": seed} for seed in range(7)]
     rules = ["fifo", "optimistic", "conservative", "fifo", "fifo", "optimistic", "fifo"]
     together = hashes([tape], values, latency, fill_rule=rules)
@@ -82,7 +82,7 @@ def test_another_process_says_the_same(tape):
 
 # --- sweeps ------------------------------------------------------------------------------------------------
 def test_sweep_is_a_backtest_of_each(tape):
-    """Each row of the table is the summary of a backtest with those parameters."""
+    """Each row of the table equals the summary of a backtest with its parameters."""
     table = nt.sweep(tape, nt.market_maker, GRID, latency=LATENCY, sample="1s", progress=False)
     assert len(table) == 18
     for row in table.to_dict("records")[::4]:
@@ -95,14 +95,14 @@ def test_sweep_is_a_backtest_of_each(tape):
 
 @pytest.mark.parametrize(("workers", "block"), [(1, 1000), (2, 1000), (3, 5)])
 def test_threads_and_blocks_change_nothing(tape, workers, block):
-    """The table does not depend on how the work is shared out."""
+    """The table does not depend on how the work is split."""
     options = {"latency": LATENCY, "progress": False}
     expected = nt.sweep(tape, nt.market_maker, GRID, workers=1, block=1, **options)
     assert nt.sweep(tape, nt.market_maker, GRID, workers=workers, block=block, **options).equals(expected)
 
 
 def test_several_tapes(tape):
-    """Days are runs of their own: one row for each tape and set."""
+    """Each day is a separate run: one row per tape and parameter set."""
     first, second = halves(tape)
     table = nt.sweep([first, second], nt.market_maker, [{"half_spread": 1.0}, {"half_spread": 2.0}], progress=False)
     assert list(table["half_spread"]) == [1.0, 2.0, 1.0, 2.0]
@@ -110,7 +110,7 @@ def test_several_tapes(tape):
 
 
 def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
-    """Rows kept in a BlockFile are not run again; another tape, set, fee or strategy is another row."""
+    """Rows stored in a BlockFile are not run again; a different tape, set, fee or strategy is a new row."""
     store, options = tmp_path / "sweep.blocks", {"latency": LATENCY, "sample": "1s", "progress": False}
     small = nt.sweep(tape, nt.market_maker, {"half_spread": [1.0, 2.0]}, store=store, **options)
     ran = []
@@ -129,7 +129,7 @@ def test_a_sweep_goes_on(tape, tmp_path, monkeypatch):
 
 
 def test_bad_grids(tape):
-    """An empty grid, an unknown field and an unknown rule are said before anything runs."""
+    """An empty grid, an unknown field and an unknown rule are errors before anything runs."""
     with pytest.raises(ValueError, match="has no values"):
         nt.sweep(tape, nt.market_maker, {"half_spread": []})
     with pytest.raises(ValueError, match="space is empty"):
@@ -141,7 +141,7 @@ def test_bad_grids(tape):
 
 
 def test_ctrl_c_stops_a_sweep(tape):
-    """SIGINT ends a sweep that would take minutes, with KeyboardInterrupt and no thread left behind."""
+    """SIGINT stops a sweep that would take minutes: it raises KeyboardInterrupt and leaves no thread running."""
     code = (
         "import sys, threading, nbtrade as nt\n"
         "tape = nt.open_tape(sys.argv[1])\n"
@@ -164,7 +164,7 @@ def test_ctrl_c_stops_a_sweep(tape):
 
 @nt.strategy(wake="200ms", params={"seed": 1}, state={"sent": 0})
 def resting(market, account, params, state):
-    """One lot at the touch of either side every 40 wakes, left alone until it fills."""
+    """Place one lot at each touch every 40 wakes, and leave it until it fills."""
     state.sent += 1
     if state.sent % 40 == params.seed and market.bid_px < market.ask_px < UNDEF_PRICE:
         account.submit(BID, market.bid_px, 1)
@@ -172,7 +172,7 @@ def resting(market, account, params, state):
 
 
 def test_fill_rules_bound_each_other(tape):
-    """Order by order: what fills when last in the queue fills in FIFO, and what fills in FIFO fills when first; no later."""
+    """Order by order: a conservative fill implies a FIFO fill, and that an optimistic fill, at the same time or earlier."""
     filled = {}
     for rule in ("conservative", "fifo", "optimistic"):
         orders = nt.backtest(tape, resting, fill_rule=rule, max_orders=2000).orders
@@ -191,7 +191,7 @@ def halves(tape):
 
 @nt.strategy(wake="100ms", params={"half": 1})
 def both(market, account, params):
-    """The same quotes on two instruments."""
+    """Quote the same on two instruments."""
     for i in range(2):
         m, a = market.on(i), account.on(i)
         if m.bid_px != UNDEF_PRICE and m.ask_px != UNDEF_PRICE:
@@ -201,14 +201,14 @@ def both(market, account, params):
 
 @nt.strategy(wake="100ms", params={"half": 1})
 def single(market, account, params):
-    """The same on one."""
+    """Quote the same on one instrument."""
     if market.bid_px != UNDEF_PRICE and market.ask_px != UNDEF_PRICE:
         account.quote(BID, market.bid_px - params.half, 1 if account.position < 5 else 0)
         account.quote(ASK, market.ask_px + params.half, 1 if account.position > -5 else 0)
 
 
 def test_two_instruments_are_two_backtests(tape, tmp_path):
-    """Instruments that a strategy treats apart have the results of runs of their own."""
+    """Instruments that a strategy trades independently have the results of separate runs."""
     path = nt.synthetic.write_dbn(tmp_path / "other.dbn.zst", 100_000, seed=8, mid=300_000, duration="152s")
     other = nt.ingest(path, progress=False)
     tapes = {"one": tape, "two": other}
@@ -224,7 +224,7 @@ def test_two_instruments_are_two_backtests(tape, tmp_path):
 
 
 def test_each_instrument_has_its_money(tape):
-    """Fees, limits and multipliers by name are those of runs of their own; one for all is the same for each."""
+    """Fees, limits and multipliers by name equal those of separate runs; a single value applies to each instrument."""
     tapes = {"one": tape, "two": tape}
     money = {
         "fees": {"one": nt.Fees(maker=0.5), "two": nt.Fees(maker=-0.1)},
@@ -245,7 +245,7 @@ def test_each_instrument_has_its_money(tape):
 
 
 def test_days_carry_position_and_state(tape):
-    """Two sessions in sequence: positions, cash and state go on; with "flatten" each session ends without a position."""
+    """Two sessions in sequence: positions, cash and state carry over; with "flatten" each session ends without a position."""
     days = list(halves(tape))
     carried = nt.backtest(days, nt.market_maker, latency=LATENCY)
     first = nt.backtest(days[0], nt.market_maker, latency=LATENCY)
@@ -261,7 +261,7 @@ def test_days_carry_position_and_state(tape):
 
 
 def positions_before_close(days):
-    """The position at the end of the first session, and of the second if it began flat."""
+    """The position at the end of the first session, and at the end of the second if it started flat."""
     first = nt.backtest(days[0], nt.market_maker, latency=LATENCY).summary["position"]
     flat = nt.backtest(days, nt.market_maker, latency=LATENCY, at_close="flatten")
     closing = flat.fills[flat.fills["order_id"].isin(flat.orders.index[flat.orders["type"] == "market"])]
@@ -271,12 +271,12 @@ def positions_before_close(days):
 
 
 def test_day_orders_expire(tape):
-    """A DAY order that still rests when its session ends is cancelled as expired; a LIMIT order goes on."""
+    """A DAY order that still rests when its session ends is cancelled as expired; a LIMIT order continues."""
 
     @nt.strategy(wake="1s", state={"sent": 0})
     def far(market, account, state):
         if state.sent == 0 and market.bid_px != UNDEF_PRICE:
-            account.submit(BID, market.bid_px - 3000, 1, nt.DAY)
+            account.submit(BID, market.bid_px - 3000, 1, tif=nt.DAY)
             account.submit(BID, market.bid_px - 3000, 1)
             state.sent = 1
 
@@ -286,9 +286,9 @@ def test_day_orders_expire(tape):
     assert orders["arrived"][1].value >= halves(tape)[1].ts_recv[0]  # sent again in the second session
 
 
-# --- what a result says ------------------------------------------------------------------------------------
+# --- results -----------------------------------------------------------------------------------------------
 def test_explain_tells_the_queue(tape):
-    """An order's life: lots ahead go down by each change to what they were when it filled, and the fills are the result's."""
+    """An order's history: each change moves lots ahead toward their value at the fill, and its fills are those of the result."""
     result = nt.backtest(tape, resting, latency=LATENCY, max_orders=2000)
     orders = result.orders
     for order_id in [*orders.index[orders["filled"] > 0][:30], *orders.index[orders["filled"] == 0][:5]]:
@@ -307,7 +307,7 @@ def test_explain_tells_the_queue(tape):
 
 
 def test_average_price_and_realised(tape):
-    """Fills' average price and realised profit are those of average-cost accounting, and of the account's own fields."""
+    """Average price and realised profit match average-cost accounting of the fills, and the account's fields."""
     result = nt.backtest(tape, nt.market_maker, latency=nt.Latency(), instrument=nt.Instrument(multiplier=50))
     position, cost, realised = 0, 0.0, 0.0
     for fill in result.fills.itertuples():
@@ -327,7 +327,7 @@ def test_average_price_and_realised(tape):
 
 
 def test_fee_schedule_and_sales(tape):
-    """Tiers by a function of the fills, and fees on sales, reach fills, equity and summary."""
+    """Tiers from a function of the fills, and fees on sales, appear in fills, equity and summary."""
     fees = nt.Fees(schedule=lambda fills: np.where(fills["traded"] <= 10, 0.3, 0.1) * fills["size"])
     result = nt.backtest(tape, nt.market_maker, latency=LATENCY, fees=fees)
     qty = result.fills["size"].to_numpy()
@@ -344,16 +344,16 @@ def test_bad_terms():
     """Latencies, limits, lots and rules out of range are refused with their values."""
     for make, words in (
         (lambda: nt.Latency(entry="-1ms").delays(), "delays cannot be negative"),
-        (lambda: nt.Latency.random([], [1]), "needs values"),
+        (lambda: nt.Latency.random([], [1]), "needs at least one value"),
         (lambda: nt.Latency.measured([1, 1], [1, 2], [1, 2]), "ascending times"),
-        (lambda: nt.Risk(max_order=-1).limits(1.0), "not negative"),
+        (lambda: nt.Risk(max_order=-1).limits(1.0), "limits cannot be negative"),
     ):
         with pytest.raises(ValueError, match=words):
             make()
 
 
 def test_uniform_and_normal():
-    """Draws repeat with their seed, differ between seeds, and have the moments they should."""
+    """Draws repeat for the same seed, differ between seeds, and have the right mean and variance."""
 
     @nt.strategy(wake="1ms", params={"seed": 0}, state={"rng": 0, "n": 0, "sums": "(4,)f8"})
     def drawing(params, state):

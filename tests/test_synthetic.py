@@ -28,7 +28,7 @@ class Replay:
     def __init__(self):
         self.orders = {}  # id -> [side, price, size]
         self.queues = {"B": defaultdict(dict), "A": defaultdict(dict)}  # side -> price -> ids in queue order
-        self.hits = {}  # id -> size, price and side of the F that waits for its C or M
+        self.hits = {}  # id -> size, price and side of an F that its C or M has yet to explain
         self.trade = None  # aggressor side, id, lots still to be explained by F
         self.n_lots = {"T": 0, "F": 0}
 
@@ -131,7 +131,7 @@ def test_opening(day):
 
 
 def test_mix(day):
-    """Adds and cancels are about 42 % each, modifies 6 %, trades and fills the rest."""
+    """Adds and cancels are about 42 % each, modifies 6 %, the others trades and fills."""
     _, records = day
     share = np.bincount(records["action"][1001:], minlength=128) / (N - 1001)
     assert 0.38 < share[ord("A")] < 0.46 and 0.38 < share[ord("C")] < 0.46
@@ -140,7 +140,7 @@ def test_mix(day):
 
 
 def test_times(day):
-    """Clocks never run back, one event has one ts_event, and the feed is tens of microseconds late."""
+    """Clocks never run backwards, an event has one ts_event, and the feed is tens of microseconds late."""
     _, records = day
     live = records[1001:]
     ts, late = live["ts_event"], live["ts_recv"] - live["ts_event"]
@@ -153,7 +153,7 @@ def test_times(day):
 
 
 def test_records_are_well_formed(day):
-    """Constant fields are those of an MBO record on the market's tick."""
+    """Constant fields have the values of an MBO record with the market's tick."""
     _, records = day
     assert np.all(records["length"] == RECORD.itemsize // 4) and np.all(records["rtype"] == 160)
     assert np.all(records["instrument_id"] == 1) and np.all(records["publisher_id"] == 1)
@@ -161,7 +161,7 @@ def test_records_are_well_formed(day):
 
 
 def test_scenarios(day):
-    """Stub quotes stand at 0.01 and 199,999.99; outliers are a tenth of the records, mostly at unique prices."""
+    """Stub quotes are at 0.01 and 199,999.99; outliers are a tenth of the records, mostly at unique prices."""
     scenario, records = day
     far = records[np.abs(records["price"] // 10_000_000 - 500_000) > 5_000][1:]
     if scenario == "ordinary":
@@ -180,7 +180,7 @@ def test_scenarios(day):
 @needs_jit
 @pytest.mark.parametrize("live_orders", [1, 30, 10_000, 100_000])
 def test_live_orders(live_orders):
-    """The number of live orders stays near what was asked for."""
+    """The number of live orders stays near the requested one."""
     market = market_module._Market(3 * live_orders + 20_000, live_orders=live_orders)
     while market.n_left:
         market.fill(np.empty(min(8192, market.n_left), RECORD))
@@ -190,13 +190,13 @@ def test_live_orders(live_orders):
 
 @pytest.mark.parametrize("n_records", [1, 2, 10, 60, 1001, 1002, 1300])
 def test_few_records(n_records):
-    """Any number of records is exactly that many, and the last one closes its event."""
+    """The array has exactly the requested number of records, and the last one closes its event."""
     records = synthetic.records(n_records)
     assert len(records) == n_records and records["flags"][-1] & 128
 
 
 def test_seed():
-    """The same seed gives the same bytes, another seed gives others."""
+    """The same seed gives the same bytes, another seed gives different ones."""
     one, again, other = (synthetic.records(5_000, seed=s).tobytes() for s in (7, 7, 8))
     assert one == again != other
 
@@ -211,7 +211,7 @@ def test_batch_sizes(batch):
 
 @needs_jit
 def test_duration():
-    """A day lasts about as long as asked, busier at its ends than in its middle."""
+    """A day lasts about as long as requested, and is busier at its ends than in the middle."""
     records = synthetic.records(300_000, duration="6.5h", start="2025-01-06T09:30:00-05:00")
     assert records["ts_recv"][0] == np.datetime64("2025-01-06T14:30", "ns").astype("i8")
     hours = (records["ts_event"][1001:] - records["ts_recv"][0]) / 3.6e12
@@ -230,7 +230,7 @@ def test_volatility():
 
 @pytest.mark.parametrize("suffix", [".dbn", ".dbn.zst"])
 def test_write_dbn(tmp_path, suffix):
-    """A written file holds the records byte for byte, for zstandard and for databento_dbn."""
+    """A written file has the same records, byte for byte, for zstandard and for databento_dbn."""
     path = synthetic.write_dbn(tmp_path / f"day{suffix}", 3_000, symbol="TEST", seed=4, instrument_id=77)
     assert os.listdir(tmp_path) == [path.name]
     header, body = body_of(path)
@@ -249,7 +249,7 @@ def test_write_dbn(tmp_path, suffix):
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_interrupted_write(tmp_path, monkeypatch, error):
-    """An interrupted write leaves nothing behind, and an older file as it was."""
+    """An interrupted write leaves no files behind, and an older file unchanged."""
     path = tmp_path / "day.dbn.zst"
     path.write_bytes(b"older")
     real = market_module._batches
@@ -278,13 +278,13 @@ def test_interrupted_write(tmp_path, monkeypatch, error):
     ],
 )
 def test_bad_parameters(options):
-    """A parameter out of its range is a ValueError that shows its value."""
+    """A parameter out of range raises a ValueError that shows its value."""
     with pytest.raises(ValueError, match=str(next(iter(options.values())))):
         synthetic.records(**({"n_records": 10} | options))
 
 
 def test_bad_name(tmp_path):
-    """A file name without a DBN suffix is refused before anything is written."""
+    """A file name without a DBN suffix is rejected before anything is written."""
     with pytest.raises(ValueError, match=r"day\.csv"):
         synthetic.write_dbn(tmp_path / "day.csv", 10)
     with pytest.raises(ValueError, match="batch is 0"):
@@ -305,6 +305,6 @@ def test_without_jit():
 
 @needs_jit
 def test_event_bound():
-    """No event is longer than the kernel reserves."""
+    """No event is longer than the kernel's reserve."""
     ends = np.flatnonzero(synthetic.records(200_000)["flags"] & 128)
     assert np.diff(ends).max() <= market_model.MAX_EVENT

@@ -1,4 +1,4 @@
-"""A tape as its users see it: opening, bounds, slices, frames, prices, damage; the files and searches below it."""
+"""A tape from its users' view: opening, bounds, slices, frames, prices, damage; and the files and searches below it."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def copy(tape, tmp_path):
     return shutil.copytree(tape.path, tmp_path / "copy.tape")
 
 
-# --- looking at it ---------------------------------------------------------------------------------------
+# --- reading a tape --------------------------------------------------------------------------------------
 
 
 def test_a_tape_opens_as_it_was_written(tape):
@@ -54,7 +54,7 @@ def test_a_tape_opens_as_it_was_written(tape):
 
 
 def test_clocks_never_run_backwards_and_an_event_has_one_time(tape):
-    """The searches rely on it, and `between` never cuts an event."""
+    """The searches rely on this, and `between` never splits an event."""
     assert np.all(np.diff(tape.ts_recv) >= 0)
     assert np.all(np.diff(tape.ts_event) >= 0)
     inside = (tape.events["flags"][:-1] & LAST) == 0
@@ -96,7 +96,7 @@ def test_bounds_take_any_way_to_say_a_time(tape):
 
 
 def test_bounds_work_inside_a_kernel(tape):
-    """The functions that Python calls are the ones that a kernel calls."""
+    """Python and kernels use the same search functions."""
 
     @numba.njit
     def rows_within(values, start, stop):
@@ -143,7 +143,7 @@ def test_a_part_replays_from_the_book_before_it(tape):
 
 
 def test_book_at_shows_levels_and_orders_in_the_fields_names(tape):
-    """Levels are sums over the orders; frames are best first and in queue order; before the first event all is empty."""
+    """Levels are sums over the orders; frames list the best price first, in queue order; before the first event the book is empty."""
     book = tape.book_at(int(tape.ts_recv[-1]))
     levels, orders = book.levels(), book.to_df()
     assert len(orders) == tape.manifest["counts"]["live_at_end"]
@@ -173,7 +173,7 @@ def test_to_df_has_the_fields_names_currency_and_times(tape):
 
 
 def test_info_says_where_what_and_how_many(tape):
-    """Source, instrument, tick and how it came, counts, content hash."""
+    """Source, instrument, tick and its origin, counts, content hash."""
     text = tape.info()
     for part in (str(tape.path), "day.dbn", "TEST (id 1", "0.01 (inferred", f"{N:,} read", tape.content_hash, "faults      none"):
         assert part in text
@@ -205,7 +205,7 @@ def edited(folder, **changes):
 
 @pytest.mark.parametrize("name", sorted(COLUMNS))
 def test_a_missing_or_short_or_long_column_is_named(copy, name):
-    """The message has the file, its size and what the manifest says."""
+    """The message has the file, its size and the expected number of rows."""
     path = copy / f"{name}.col"
     data = path.read_bytes()
     for damaged in (data + b"x", data[:-1]):
@@ -228,7 +228,7 @@ def test_a_missing_or_short_or_long_column_is_named(copy, name):
 
 @pytest.mark.parametrize("name", ROW_COLUMNS)
 def test_audit_looks_at_every_byte(copy, name):
-    """A flipped bit in any column is said, by the column's name, before a replay could go astray."""
+    """A flipped bit in any column is reported by the column's name, before a replay could access invalid memory."""
     open_tape(copy).audit()
     with open(copy / f"{name}.col", "r+b") as file:
         rows = open_tape(copy).whole[name].view(np.uint8)
@@ -241,15 +241,15 @@ def test_audit_looks_at_every_byte(copy, name):
 
 
 def test_a_column_of_another_tape_is_noticed(copy, tmp_path):
-    """Rows of the right kind, and not as many as the manifest says."""
+    """Rows of the right kind, but a number that differs from the manifest."""
     path = synthetic.write_dbn(tmp_path / "short.dbn", 1000, seed=1, live_orders=50)
     shutil.copy(ingest(path, progress=False).path / "ts_recv.col", copy)
-    with pytest.raises(TapeError, match=r"ts_recv\.col has [\d,]+ rows, the manifest says [\d,]+\. .* ingest the source again"):
+    with pytest.raises(TapeError, match=r"ts_recv\.col has [\d,]+ rows, the manifest has [\d,]+\. .* ingest the source again"):
         open_tape(copy)
 
 
 def test_a_tapes_columns_are_columns(tape):
-    """Whoever knows nothing of tapes opens each as a Column, and has the same rows."""
+    """A program without any code for tapes can open each file as a Column, with the same rows."""
     for name, rows in tape.whole.items():
         column = Column.open(tape.path / f"{name}.col")
         assert column.dtype == COLUMNS[name]
@@ -258,28 +258,28 @@ def test_a_tapes_columns_are_columns(tape):
 
 @pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
 def test_an_older_format_is_refused(copy, version):
-    """With what to do about it: rows of format 2 do not say which of them turn a level, so an engine would go astray on them."""
+    """The error gives the next step: rows of format 2 lack the flags for turning levels, so an engine would compute wrong books."""
     with pytest.raises(TapeError, match=rf"format {version}, .*Ingest the source again, with replace=True \(--replace\)"):
         open_tape(edited(copy, format_version=version))
 
 
 def test_a_newer_format_is_refused(copy):
-    """It says both versions and what to do, even when nothing else is as expected."""
-    with pytest.raises(TapeError, match=f"format {FORMAT_VERSION + 1}, this nbtrade reads {FORMAT_VERSION}. Upgrade"):
+    """It shows both versions and the next step, even if everything else is unexpected."""
+    with pytest.raises(TapeError, match=f"format {FORMAT_VERSION + 1}; this version of nbtrade reads format {FORMAT_VERSION}. Upgrade"):
         open_tape(edited(copy, format_version=FORMAT_VERSION + 1, columns=None))
 
 
 def test_what_is_not_a_tape_is_said(tape, tmp_path, copy):
-    """No folder, a file, a folder without or with another manifest, a manifest cut short."""
-    with pytest.raises(TapeError, match=r"no manifest.json. Is the name right"):
+    """Not a folder, a file, a folder without a manifest or with another one, a truncated manifest."""
+    with pytest.raises(TapeError, match=r"no manifest.json. Check the name"):
         open_tape(tmp_path / "nothing")
     (tmp_path / "file.dbn").write_bytes(b"DBN")
     with pytest.raises(TapeError, match=r"nbtrade.ingest"):
         open_tape(tmp_path / "file.dbn")
     for text, message in (
         ((tape.path / "manifest.json").read_text()[:50], "cannot be read"),
-        ("{}", "not that of a tape"),
-        ("[]", "not that of a tape"),
+        ("{}", "not a tape's manifest"),
+        ("[]", "not a tape's manifest"),
     ):
         (copy / "manifest.json").write_text(text)
         with pytest.raises(TapeError, match=message):
@@ -294,7 +294,7 @@ def test_what_is_not_a_tape_is_said(tape, tmp_path, copy):
 
 @pytest.mark.parametrize("swap", [atomic.exchange, atomic._exchange_in_two_steps])
 def test_exchange_swaps_two_folders(tmp_path, swap):
-    """Each name stands for what the other stood for, and nothing else is left."""
+    """Each name refers to the other's former content, and no other file is left."""
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "who").write_text(name)
@@ -304,7 +304,7 @@ def test_exchange_swaps_two_folders(tmp_path, swap):
 
 
 def test_exchange_with_nothing_is_an_error(tmp_path):
-    """And the folder that is there stays."""
+    """The existing folder remains."""
     (tmp_path / "a").mkdir()
     with pytest.raises(FileNotFoundError):
         atomic.exchange(tmp_path / "a", tmp_path / "b")
@@ -312,7 +312,7 @@ def test_exchange_with_nothing_is_an_error(tmp_path):
 
 
 def test_a_book_lives_in_a_block_file(tape, tmp_path):
-    """A checkpoint of one's own: dtype, order and every byte come back, in another process's mapping too."""
+    """A user-defined checkpoint: dtype, order and every byte are preserved, in another process's mapping too."""
     ts = int(tape.ts_recv[len(tape) // 2])
     orders = tape.book_at(ts).orders
     with BlockFile(tmp_path / "x.blocks") as blocks:

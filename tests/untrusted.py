@@ -1,6 +1,6 @@
-"""Wrong headers with right checksums, tried in a process of its own: `python untrusted.py WHAT FOLDER SEED`.
+"""Wrong headers with right checksums, tried in a separate process: `python untrusted.py WHAT FOLDER SEED`.
 
-Whoever writes a wrong file can compute its checksums, so every mutation here does. What comes out must be an error of ours, or values
+The author of a wrong file can compute its checksums, so every mutation here does. The outcome must be an nbtrade error, or values
 that are the original's bytes. Anything else ends the program: another error with a traceback, a crash with a signal.
 """
 
@@ -101,7 +101,7 @@ def _head(rng, name):
 def _whole(kind, expected):
     with kind.open("x.col") as column:
         n = len(column)
-        assert n <= len(expected) * 8  # another count is another file; it lies in this one
+        assert n <= len(expected) * 8  # another count is another file; it fits into this one
         got = column.array[: len(expected)]
         if column.width == "u24" if kind is CompactColumn else got.dtype == expected.dtype:  # else it is another file, too
             assert (got == expected[:n]).all()

@@ -1,0 +1,1 @@
+"""Numba infrastructure: compilation and disk cache, records, pointers, tracebacks of compiled code."""

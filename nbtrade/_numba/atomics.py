@@ -1,7 +1,7 @@
-"""A word that one process stores and others load, through a shared mapping: what was written before the store is seen after the load.
+"""A word that one process stores and others load, through shared memory: writes before the store are visible after the load.
 
-`store_release` and `load_acquire` are plain moves on x86-64 (its memory order has it so) and fenced ones elsewhere. An int64 that
-lies at a multiple of 8 bytes is read and written whole. Called from Python they cost about 0.2 us, nearly all of it Numba's
+`store_release` and `load_acquire` are plain moves on x86-64 (its memory order guarantees this) and use fences elsewhere. An int64 at an
+address that is a multiple of 8 is read and written atomically. Called from Python they cost about 0.2 us, nearly all of it Numba's
 dispatch.
 """
 
@@ -51,11 +51,11 @@ _store_word = _store if JIT else _store_plain
 
 @kernel
 def load_acquire(words, i):
-    """words[i], and all that was written before it was stored. words: i8[n], shared, 8-byte aligned."""
+    """words[i]; everything written before it was stored is visible. words: i8[n], shared, 8-byte aligned."""
     return _load_word(words, i)
 
 
 @kernel
 def store_release(words, i, value):
-    """words[i] = value, after all that was written before. words: i8[n], shared, 8-byte aligned; changed."""
+    """words[i] = value, after everything written before. words: i8[n], shared, 8-byte aligned; changed."""
     _store_word(words, i, value)

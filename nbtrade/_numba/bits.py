@@ -1,6 +1,6 @@
 """Count zeros in an int64 word: one machine instruction each.
 
-Words hold 32 bits in an int64, so that no shift ever reaches the sign and plain Python gives the same result.
+Words hold 32 bits in an int64, so no shift ever reaches the sign and plain Python gives the same result.
 """
 
 from llvmlite import ir
@@ -38,6 +38,6 @@ def _leading_zeros(word: int) -> int:
     return 64 - int(word).bit_length()
 
 
-# Zero words are undefined for both: the callers test first.
+# Undefined for zero words: callers test first.
 trailing_zeros = _count_trailing if JIT else _trailing_zeros
 leading_zeros = _count_leading if JIT else _leading_zeros

@@ -1,19 +1,20 @@
-"""Numba's only switches: `kernel`, `helper`, and a disk cache that can be trusted.
+"""Compile with Numba: `kernel`, `helper`, and a disk cache that never returns stale code.
 
 Numba's own `cache=True` keys an entry on the function's own source file. Change a constant in another
-module, or a helper in another notebook cell, and it returns the old machine code: a wrong answer without a
-word. Here an entry is keyed on a fingerprint of everything the machine code was made from: bytecode,
-constants, default arguments, globals and closures of the function and of all it calls, the overloaded
-methods it may use, the argument types, the processor, and the versions of Python, Numba and llvmlite. Whatever
-the fingerprint does not understand is not cached: slower, never wrong.
+module, or a helper in another notebook cell, and it returns the old machine code: silently, a wrong
+answer. Here the key of an entry is a fingerprint of everything that determines the machine code: bytecode,
+constants, default arguments, globals and closures of the function and of all functions it calls, the overloaded
+methods it may use, the argument types, the processor, and the versions of Python, Numba and llvmlite. If the
+fingerprint does not understand something, the function is not cached: slower, never wrong.
 
     kernel   entry point called from Python: releases the GIL, cached on disk
     helper   small function used inside kernels: always inlined, never cached on its own
 
-The cache lies in $NBTRADE_CACHE_DIR, else ~/.cache/nbtrade. A file that cannot be read or written means a
-compile, not an error. Numba is pinned to the range this was tested with, because the cache uses its internals.
+The cache is in $NBTRADE_CACHE_DIR, by default ~/.cache/nbtrade. A file that cannot be read or written causes a
+compile, not an error. Numba is pinned to the tested range, because the cache uses its internals.
 """
 
+import enum
 import hashlib
 import itertools
 import os
@@ -34,9 +35,11 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.dispatcher import Dispatcher
 from numba.extending import _Intrinsic, intrinsic
 
+from nbtrade._numba import codes as _codes  # noqa: F401  how compiled code reads the public codes
+
 JIT = not numba.config.DISABLE_JIT
-ENTRY_FORMAT = 3  # of a file in the cache
-MAX_VERSIONS = 8  # entries of one function kept on disk; older ones are stale edits
+ENTRY_FORMAT = 3  # of a cache file
+MAX_VERSIONS = 8  # entries per function kept on disk; older ones are stale edits
 
 # Methods added to record types with `overload_method`: name -> the functions that implement it.
 RECORD_METHODS: dict[str, list[Any]] = {}
@@ -45,9 +48,10 @@ TRUSTED_MODULES = {"numpy", "math", "numba", "builtins", "operator", "llvmlite"}
 
 
 def _number_functions() -> None:
-    """Numba numbers functions from 1 in each process, and the number is what tells the symbols of two versions of one function apart.
+    """Give functions numbers that are unique across processes. Numba counts from 1 in each, and the number distinguishes symbols.
 
-    Two versions compiled in two processes, both loaded from the disk by a third, had one symbol: the second ran the first one's helpers.
+    When a third process loaded two versions of a function from disk, compiled in two processes with one symbol, the second version
+    ran the first one's helpers.
     """
     bytecode.FunctionIdentity._unique_ids = itertools.count(int.from_bytes(os.urandom(6), "little") << 15)
 
@@ -57,7 +61,7 @@ os.register_at_fork(after_in_child=_number_functions)
 
 
 class Unfingerprintable(Exception):
-    """Something the fingerprint cannot vouch for: the function is compiled anew in each process."""
+    """Something that the fingerprint does not support: the function is compiled again in each process."""
 
 
 def cache_dir() -> Path:
@@ -108,7 +112,7 @@ class _Fingerprint:
     def function(self, function: Any) -> None:
         if id(function) in self.seen:
             return
-        self.seen[id(function)] = function  # holds it, so that its id is not used again
+        self.seen[id(function)] = function  # keeps a reference, so that its id is not reused
         self.put("function", function.__module__, function.__qualname__)
         self.code(function.__code__, function.__globals__)
         self.value(function.__defaults__, ())
@@ -122,6 +126,15 @@ class _Fingerprint:
             options = getattr(value, "targetoptions", {})
             self.put("options", sorted((k, repr(v)) for k, v in options.items()))
             self.function(inner)
+        elif isinstance(value, enum.EnumType):
+            self.put("enumeration", value.__module__, value.__qualname__, len(value.__members__))
+            members: dict[str, Any] = dict(value.__members__)
+            for name, member in members.items():  # aliases too
+                self.put(name)
+                self.value(member.value, ())
+        elif isinstance(value, enum.Enum):
+            self.put("member", value.__module__, type(value).__qualname__, value.name)
+            self.value(value.value, ())
         elif value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.generic)):
             self.put(type(value).__name__, value)
         elif isinstance(value, (tuple, frozenset)):
@@ -140,7 +153,7 @@ class _Fingerprint:
             self.named(value)
 
     def module(self, module: pytypes.ModuleType, names: tuple[str, ...]) -> None:
-        """A module used as `module.name`: every name the code uses that the module has."""
+        """A module used as `module.name`: every name in the code that the module has."""
         self.put("module", module.__name__)
         if module.__name__.split(".")[0] not in TRUSTED_MODULES:
             for name in names:
@@ -149,7 +162,7 @@ class _Fingerprint:
                     self.value(getattr(module, name), names)
 
     def named(self, value: Any) -> None:
-        """A builtin, a ufunc or a class of a trusted package: its name says it all."""
+        """A builtin, a ufunc or a class of a trusted package: its name identifies it."""
         home = getattr(value, "__module__", None) or type(value).__module__
         name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
         if name is None or home.split(".")[0] not in TRUSTED_MODULES:
@@ -158,7 +171,7 @@ class _Fingerprint:
 
 
 def fingerprint(function: Any) -> str | None:
-    """Hash of all that the machine code of `function` is made from; None when that is not known."""
+    """Hash of everything that determines the machine code of `function`; None if that is not known."""
     stamp = _Fingerprint()
     stamp.put(sys.version, numba.__version__, llvmlite.__version__, np.__version__, platform.machine())
     try:
@@ -172,13 +185,13 @@ def fingerprint(function: Any) -> str | None:
 # Numba gives each function an "environment": a Python object with the constants that boxing needs, such as the dtype of a record.
 # Machine code finds it through a global pointer. Numba sets that pointer for dispatchers only, and a C callback's environment is
 # collected after the compile. `print` of a value then finds NULL or freed memory, and returns an error without releasing the GIL:
-# the process hangs for good. So `EntryPoint` sets the pointers of all functions in its machine code and keeps what they point to.
-ENVIRONMENT, REFERENCED = 2, 8  # places in CompileResult._reduce()
+# the process hangs forever. So `EntryPoint` sets the pointers of all functions in its machine code and keeps the objects alive.
+ENVIRONMENT, REFERENCED = 2, 8  # positions in CompileResult._reduce()
 ENVIRONMENT_PREFIX = "_ZN08NumbaEnv"
 
 
 def _environment(name: str, consts: list[Any]) -> Any:
-    """The live environment of this name, else a new one. (Numba's own pickling would import the module that defines the function.)"""
+    """The existing environment with this name, else a new one. (Numba's own pickling would import the module that defines the function.)"""
     env = environment.lookup_environment(name)
     if env is None:
         env = environment.Environment({})
@@ -190,7 +203,7 @@ def _environment(name: str, consts: list[Any]) -> Any:
 
 def environments(compiled: Any) -> list[Any]:
     """The environments of all functions in the machine code of a CompileResult."""
-    if compiled.referenced_envs:  # loaded from the disk
+    if compiled.referenced_envs:  # loaded from disk
         return list(compiled.referenced_envs)
     names = {one.name for one in compiled.library._final_module.global_variables if one.name.startswith(ENVIRONMENT_PREFIX)}
     return [_environment(name, []) for name in sorted(names | {compiled.fndesc.env_name})]
@@ -219,15 +232,15 @@ class _Cache(caching.NullCache):
 
     def __init__(self, function: Any, options: str) -> None:
         self.function = function
-        self.options = options  # how it is compiled, where not as a kernel
-        self.stamp: str | bool | None = False  # False: not taken yet (callees may still be undefined)
+        self.options = options  # compile options, unless it is a kernel
+        self.stamp: str | bool | None = False  # False: not computed yet (callees may still be undefined)
 
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         if self.stamp is False:
             self.stamp = fingerprint(self.function)
         if self.stamp is None:
             return None
-        names = [f"{type(one).__name__} {one}" for one in getattr(sig, "args", sig)]  # a subclass of Record has its name
+        names = [f"{type(one).__name__} {one}" for one in getattr(sig, "args", sig)]  # a subclass of Record has the same text
         key = repr((ENTRY_FORMAT, self.stamp, self.options, names, codegen.magic_tuple())).encode()
         name = "".join(c if c.isalnum() else "_" for c in self.function.__qualname__)[-60:]
         return cache_dir() / f"{name}-{hashlib.sha256(key).hexdigest()[:32]}.nbc"
@@ -259,7 +272,7 @@ class _Cache(caching.NullCache):
         parts[ENVIRONMENT] = parts[REFERENCED] = None
         try:
             payload = serialize.dumps((parts, data.fndesc.env_name, held))
-        except (pickle.PicklingError, TypeError, AttributeError):  # a constant of one process, such as an open file
+        except (pickle.PicklingError, TypeError, AttributeError):  # a constant of this process, such as an open file
             return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -285,21 +298,21 @@ def _noinline(typingctx):  # type: ignore[no-untyped-def]
     return numba.types.void(), codegen
 
 
-# Called at the top of a kernel: LLVM will not inline it into its callers. A hot loop inlined into a large function shares
-# its registers with everything there: the engine's took 12 ns a row inlined, 7 not inlined.
+# Call it at the top of a kernel: LLVM will not inline that into its callers. A hot loop inlined into a large function competes
+# with everything there for registers: the engine's took 12 ns a row inlined, 7 not inlined.
 noinline = _noinline if JIT else (lambda: None)
 
 
 def as_record_array(array: np.ndarray) -> np.ndarray:
-    """A structured array as kernels take it: as it is, and without the JIT as a recarray, so that `row.px` works there too.
+    """A structured array in the form that kernels take: unchanged, or a recarray without the JIT, so that `row.px` works there too.
 
-    (A recarray costs microseconds at each look from Python, which adds up over thousands of batches.)
+    (A recarray costs microseconds per access from Python, which adds up over thousands of batches.)
     """
     return array if JIT or array.dtype.names is None else array.view(np.recarray)
 
 
 def use_cache(compiled: Any, function: Any, options: str = "") -> None:
-    """Give a dispatcher or a C callback the fingerprinted disk cache."""
+    """Attach the fingerprinted disk cache to a dispatcher or a C callback."""
     compiled._cache = _Cache(function, options)
 
 
@@ -317,10 +330,10 @@ def helper(function: Any) -> Any:
 
 
 def entry_point(compiled: Any, *argument_types: Any, nogil: bool = False) -> Any:
-    """The C function behind a kernel for one signature: calling it takes 150 ns with an array, through the dispatcher 400.
+    """The C function behind a kernel for one signature: a call takes 150 ns with an array, 400 through the dispatcher.
 
-    Nothing looks at the arguments' types: the caller makes sure that an array has the dtype and the dimensions. A read-only array type
-    takes writable arrays too, layout "A" any strides. Unless `nogil`, the GIL is kept: giving it up takes 50 ns.
+    The arguments' types are not checked: the caller makes sure that an array has the right dtype and dimensions. A read-only array type
+    accepts writable arrays too, layout "A" any strides. Unless `nogil`, the GIL is kept: releasing it takes 50 ns.
     """
     if not JIT:
         return compiled
@@ -331,7 +344,7 @@ def entry_point(compiled: Any, *argument_types: Any, nogil: bool = False) -> Any
 
 
 def c_function(function: Any, n_arguments: int) -> Any:
-    """Compile a C function of so many 64-bit integers that returns one; its address is `.address`, good as long as this object lives.
+    """Compile a C function of n 64-bit integers that returns one; its address is `.address`, valid as long as this object exists.
 
     It may call Python's own C functions when it is called with the GIL.
     """

@@ -1,12 +1,12 @@
-"""Arrays as bare addresses: one machine word each where a Numba array is seven.
+"""Arrays as bare addresses: one machine word each, where a Numba array takes seven.
 
-The engine keeps the addresses of all its arrays in one record for each instrument. A kernel gets that record and takes from it what it
-needs, so a call passes two or three words and not a hundred: passing 17 arrays cost 50 ns a call, several times a wake.
+The engine keeps the addresses of all its arrays in one record per instrument. A kernel receives that record and reads the addresses it
+needs, so a call passes two or three words instead of a hundred: passing 17 arrays cost 50 ns a call, several times a wake.
 
-    levels = levels_at(instrument.levels_at)      levels[i].qty += 1      as with an array, but no length and no negative index
+    levels = levels_at(instrument.levels_at)      levels[i].qty += 1      like an array, but without a length or negative indices
 
-Whoever owns the arrays keeps them alive and the addresses right. Without the JIT an address stands for the array that was registered
-for it (`array_address`), so that indices are checked there.
+The owner of the arrays keeps them alive and the addresses valid. Without the JIT an address maps to the array registered
+for it (`array_address`), so indices are checked in that mode.
 """
 
 import operator
@@ -46,12 +46,12 @@ class PointerModel(PrimitiveModel):
 
 
 def _registered(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array, or the same bytes as items of another dtype."""
+    """The array, or the same bytes viewed as another dtype."""
     return array if dtype.names is None or array.dtype.names == dtype.names else as_record_array(np.asarray(array).view(dtype))
 
 
 def pointer_to(dtype: np.dtype, item: Any = None) -> Any:
-    """A function (address) -> something to index that has items of `dtype`. item : its Numba type, if it has methods"""
+    """A function (address) -> an object with items of `dtype`. item : its Numba type, if it has methods"""
     if not JIT:
         return lambda address: _registered(ARRAYS[int(address)], dtype)
     kind = Pointer(item or (record_type(dtype) if dtype.names else numpy_support.from_dtype(dtype)))
@@ -76,7 +76,7 @@ def array_address(array: np.ndarray) -> int:
 
 @intrinsic
 def copy_bytes(typingctx, target, source, n):  # type: ignore[no-untyped-def]
-    """Copy n bytes from one address to another; so many that the compiler knows it in line, others by the C library's memcpy."""
+    """Copy n bytes from one address to another: inline if n is a constant, else by the C library's memcpy."""
 
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         target, source = (builder.inttoptr(address, ir.IntType(8).as_pointer()) for address in args[:2])

@@ -1,4 +1,4 @@
-"""Ask the processor to load a cache line before it is needed: by address, or an item of an array by its index."""
+"""Prefetch a cache line before it is needed: by address, or an item of an array by its index."""
 
 from typing import Any
 
@@ -35,7 +35,7 @@ prefetch_line_to_write = _prefetch(1)
 
 @helper
 def prefetch_lines(address, n):
-    """Start loading the n bytes from there on."""
+    """Start loading n bytes at an address."""
     for line in range(0, n, 64):
         prefetch_line(address + line)
 

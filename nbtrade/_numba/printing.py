@@ -1,6 +1,6 @@
 """`print` of an array inside compiled strategies and features: Numba boxes arrays only where it may allocate, and a strategy may not.
 
-    print(state.window)  ──>  array_text(address, dtype, shape, strides)  ──>  NumPy's own text
+    print(state.window)  ──>  array_text(address, dtype, shape, strides)  ──>  NumPy's text
 
 Numba's own lowering handles everything else. Importing this module registers the lowering.
 """
@@ -60,4 +60,4 @@ def _print_array(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @lower_builtin("print_item", types.Callable)
 def _print_callable(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    raise TypingError("nbtrade: print shows values, and this is a function or method: call it")
+    raise TypingError("nbtrade: print needs a value, but got a function or method: call it")

@@ -1,6 +1,6 @@
-"""What a compiled function uses from outside: globals, closures and members of modules, also those of the functions that it calls.
+"""Names that a compiled function uses from outside: globals, closures and members of modules, including those of functions it calls.
 
-Read from the bytecode, before anything is compiled. A name that is only computed at run time (getattr, a table of functions) is not seen.
+They are read from the bytecode, before anything is compiled. Names computed at run time (getattr, a table of functions) are not found.
 """
 
 import dis
@@ -24,12 +24,12 @@ class Use(NamedTuple):
 
 
 def plain(value: Any) -> Any:
-    """The Python function behind a compiled one; anything else as it is."""
+    """The Python function behind a compiled one; any other value unchanged."""
     return getattr(value, "py_func", value)
 
 
 def reached(function: Callable[..., Any], seen: set[int] | None = None) -> Iterator[Use]:
-    """Every name from outside that a function uses, and that the functions it calls use."""
+    """Every outside name that a function uses, including those used by the functions it calls."""
     seen = set() if seen is None else seen
     function = plain(function)
     if id(function) in seen or not isinstance(function, pytypes.FunctionType):
@@ -42,7 +42,7 @@ def reached(function: Callable[..., Any], seen: set[int] | None = None) -> Itera
 
 
 def _names(code: pytypes.CodeType) -> list[str]:
-    """Names in the code, and in functions that are defined in it."""
+    """Names in the code, and in functions defined inside it."""
     inner = [name for one in code.co_consts if isinstance(one, pytypes.CodeType) for name in _names(one)]
     return [*code.co_names, *code.co_freevars, *inner]
 
@@ -59,22 +59,22 @@ def _values(names: list[str], scope: dict[str, Any]) -> Iterator[tuple[str, Any]
 
 
 def needs_python(function: Callable[..., Any]) -> tuple[str, Callable[..., Any], int] | None:
-    """(what, the function that has it, line) of code that runs in the interpreter; None if there is none.
+    """(reason, the function that contains it, line) of code that runs in the interpreter; None if there is none.
 
-    An exception in it cannot leave compiled code: at best it ends the run without a line, at worst it keeps the GIL for good.
+    An exception there cannot leave compiled code: at best it ends the run without a line, at worst it holds the GIL forever.
     """
     for use in [Use(function, function.__name__, None), *reached(function)]:
         if use.value is numba.objmode:
-            what = "numba.objmode runs the Python interpreter inside compiled code. `print` works without it; do the rest outside"
+            what = "numba.objmode runs the Python interpreter inside compiled code. `print` works without it; move the rest outside"
             return what, use.function, line_of(use)
         if isinstance(use.value, CFunc):
-            what = f"{use.name!r} is a C callback (numba.cfunc), whose errors cannot leave it. Make it a function with @numba.njit"
+            what = f"{use.name!r} is a C callback (numba.cfunc), whose errors cannot propagate. Make it a function with @numba.njit"
             return what, use.function, line_of(use)
     return None
 
 
 def line_of(use: Use) -> int:
-    """The first line of the function that has the name."""
+    """The first line of the function that uses the name."""
     code = use.function.__code__
     lines = (i.positions.lineno for i in dis.get_instructions(code) if i.positions and i.argval == use.name)
     return next((line for line in lines if line), code.co_firstlineno)

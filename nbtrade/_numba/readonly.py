@@ -1,14 +1,15 @@
 """Records that users' functions read and cannot change: the market, the account, an order, params, named features.
 
     engine      plain record of ACCOUNT      reads and writes
-    strategy    AccountType, the same bytes  reads; a store does not compile, and has methods (_numba/records.py)
+    strategy    AccountType, the same bytes  reads; a store does not compile; has methods (_numba/records.py)
 
-The type decides, so an alias, a tuple, a condition, a loop variable or a helper function changes nothing: each compiles for the type that
-it gets. Array fields are read-only arrays, and so are their slices. `method` casts to the plain record before nbtrade's own code runs.
-Without the JIT a class with the same fields raises at the store. Weak case: whoever takes an address from a record and makes a pointer of
-it can write anywhere, as in C.
+The type decides, so an alias, a tuple, a condition, a loop variable or a helper function makes no difference: each is compiled for the
+type it receives. Array fields are read-only arrays, and so are their slices. `method` casts to the plain record before nbtrade's code runs.
+Without the JIT a class with the same fields raises at the store. Weak case: code that takes an address from a record and makes a pointer
+from it can write anywhere, as in C.
 """
 
+import difflib
 import operator
 from typing import Any
 
@@ -20,9 +21,19 @@ from numba.core.imputils import lower_setattr_generic
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global
 from numba.extending import intrinsic, register_model
 
-from nbtrade._numba.records import record_type
+from nbtrade._numba.jit import JIT
+from nbtrade._numba.records import PUBLIC_METHODS, record_at, record_type
 
 CANNOT = "cannot be set: only fields of state and record can"
+
+
+def unknown(role: str, name: str, fields: list[str]) -> str:
+    """What is wrong with `role.name`, and which names there are."""
+    methods = PUBLIC_METHODS.get(role, [])
+    close = difflib.get_close_matches(name, [*methods, *fields], 1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    more = f" Methods: {', '.join(methods)}." if methods else ""
+    return f"{role} has no field or method {name!r}.{hint} Fields: {', '.join(fields) or 'none'}.{more}"
 
 
 class ReadOnlyArray(types.Array):
@@ -43,9 +54,15 @@ class ReadOnlyNested(types.NestedArray):
 
 
 class ReadOnlyRecord(types.Record):
-    """A record that cannot be set. role : what messages call it"""
+    """A record that cannot be set. role : its name in error messages"""
 
     role = "this record"
+
+    def typeof(self, key: Any) -> Any:
+        """Type of a field. Raises TypingError that lists the fields and methods."""
+        if key not in self.fields:
+            raise TypingError(f"nbtrade: {unknown(self.role, str(key), list(self.fields))}")
+        return super().typeof(key)
 
     def can_convert_to(self, typingctx: Any, other: Any) -> Any:
         """Never: a record of the same fields might be writable."""
@@ -55,6 +72,12 @@ class ReadOnly(np.record):
     """The same without the JIT."""
 
     role = "this record"
+
+    def __getattribute__(self, name: str) -> Any:
+        try:
+            return super().__getattribute__(name)
+        except AttributeError:
+            raise AttributeError(unknown(self.role, name, list(self.dtype.names or ()))) from None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise TypeError(f"{self.role}.{name} {CANNOT}")
@@ -90,24 +113,43 @@ class _SetItem(AbstractTemplate):
 
 
 class _NoWayAround(AttributeTemplate):
-    """Views of an array that would forget that it is read-only."""
+    """Views of an array that would lose the read-only flag."""
 
     def resolve_flat(self, array: Any) -> Any:
-        raise TypingError(f"nbtrade: this array {CANNOT}; .flat is not for reading only: use indices")
+        raise TypingError(f"nbtrade: this array {CANNOT}; .flat would allow writing: use indices")
 
     def resolve_ctypes(self, array: Any) -> Any:
-        raise TypingError(f"nbtrade: this array {CANNOT}; .ctypes is not for reading only")
+        raise TypingError(f"nbtrade: this array {CANNOT}; .ctypes would allow writing: use indices")
 
 
 for array_class in (ReadOnlyArray, ReadOnlyNested):
     infer_getattr(type("_NoWayAround", (_NoWayAround,), {"key": array_class}))
 
 
-@intrinsic
-def engine_record(typingctx, record):  # type: ignore[no-untyped-def]
-    """A strategy's record as the engine's own, which can be set: the same pointer."""
+def view_dtype(dtype: np.dtype, names: dict[str, str]) -> np.dtype:
+    """The same bytes with only some fields. names : name in the view -> in `dtype`"""
+    fields = [dtype.fields[name] for name in names.values()]  # type: ignore[index]
+    layout: Any = {
+        "names": list(names),
+        "formats": [field[0] for field in fields],
+        "offsets": [field[1] for field in fields],
+        "itemsize": dtype.itemsize,
+    }
+    return np.dtype(layout, align=True)
 
-    def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
-        return builder.bitcast(args[0], context.get_value_type(signature.return_type))
 
-    return record_type(record.dtype)(record), codegen
+def engine_record(dtype: np.dtype) -> Any:
+    """A function (a strategy's view of a record of `dtype`) -> the engine's own record at that place, which can be set."""
+    if not JIT:
+        at = record_at(dtype, None)
+        return lambda view: at(view.__array_interface__["data"][0])
+    whole = record_type(dtype)
+
+    @intrinsic
+    def cast(typingctx, view):  # type: ignore[no-untyped-def]
+        def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
+            return builder.bitcast(args[0], context.get_value_type(whole))
+
+        return whole(view), codegen
+
+    return cast

@@ -5,7 +5,7 @@ market, account, params, state, features and record. On the strategy's side thes
 are subclasses of Numba's Record type, so that they may have methods (`account.quote(...)`), which are inlined, and cannot be set
 (_numba/readonly.py).
 
-Without the JIT the same addresses become NumPy views, and the methods those of the record class.
+Without the JIT the same addresses become NumPy views, and the methods belong to the record class.
 """
 
 import ctypes
@@ -17,10 +17,13 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.datamodel.models import RecordModel
-from numba.extending import intrinsic, overload_method, register_model
+from numba.extending import intrinsic, overload_attribute, overload_method, register_model
 from numba.np import numpy_support
 
 from nbtrade._numba.jit import JIT, RECORD_METHODS
+
+PUBLIC_METHODS: dict[str, list[str]] = {}  # market, account, ... -> names of the methods that a strategy may call
+PUBLIC_FIELDS: dict[str, list[str]] = {}  # -> fields that are computed when they are read
 
 
 def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
@@ -31,7 +34,7 @@ def record_type(dtype: np.dtype, cls: type = types.Record) -> Any:
 
 
 def record_model(cls: type) -> type:
-    """Decorator of a subclass of Numba's Record, to hang methods on: it is a record in memory."""
+    """Decorator for a subclass of Numba's Record, so that it can have methods: in memory it is a record."""
     register_model(cls)(RecordModel)
     return cls
 
@@ -52,7 +55,7 @@ def record_at(dtype: np.dtype, numba_type: Any, python_class: type = np.record) 
 
 
 def floats_at() -> Any:
-    """A function (address) -> something to index that gives f8: a bare pointer, for kernels; an array for plain Python."""
+    """A function (address) -> an object whose items are f8: a bare pointer for kernels, an array for plain Python."""
     if not JIT:
         return lambda address: _python_array(address, 1, np.dtype("f8"), np.record)
     pointer = types.CPointer(types.float64)
@@ -79,22 +82,22 @@ def _python_array(address: int, n: int, dtype: np.dtype, python_class: type) -> 
 
 def _python_record(address: int, dtype: np.dtype, python_class: type) -> Any:
     array = _python_array(address, 1, dtype, python_class)
-    array.flags.writeable = not hasattr(python_class, "role")  # those of _numba/readonly.py cannot be set, nor can their array fields
+    array.flags.writeable = not hasattr(python_class, "role")  # records of _numba/readonly.py and their array fields are read-only
     return array[0]
 
 
 def _as_integer(method: str, value: Any) -> Any:
-    """The argument, when it is an integer. Without the JIT: what `_check_integers` is with it."""
+    """Return the argument if it is an integer. Does without the JIT what `_check_integers` does with it."""
     if not isinstance(value, (int, np.integer, np.bool_)):
         raise TypeError(
-            f"{method}: {value!r} is no integer. Prices are ticks, quantities lots, sides BID or ASK: int(), math.floor or math.ceil"
+            f"{method}: {value!r} is not an integer. Prices are ticks, quantities lots, sides BID or ASK: use int, math.floor or math.ceil"
         )
-    whole = int(value)  # NumPy's narrow integers would overflow in what follows
-    return whole if -(2**63) <= whole < 2**63 else -(2**63)  # no number, as machine code has it
+    whole = int(value)  # NumPy's narrow integers would overflow in later arithmetic
+    return whole if -(2**63) <= whole < 2**63 else -(2**63)  # the result of machine code for an invalid number
 
 
 def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
-    """Numba must not cut a float price off, or compile the engine's kernels once more for it."""
+    """Numba must neither truncate a float price nor compile the engine's kernels again for it."""
     for name, kind in zip(names, kinds, strict=True):
         plain = (
             getattr(kind, "value", kind)
@@ -105,11 +108,11 @@ def _check_integers(method: str, names: tuple[str, ...], *kinds: Any) -> None:
         )
         if not isinstance(plain, (types.Integer, types.Boolean, int)):
             advice = (
-                "int(), math.floor or math.ceil make it one"
+                "convert it with int(), math.floor or math.ceil"
                 if isinstance(plain, types.Float)
                 else "prices are ticks, quantities lots, sides BID or ASK"
             )
-            raise numba.core.errors.TypingError(f"nbtrade: the argument {name!r} of {method} is an integer, and this is {plain}: {advice}")
+            raise numba.core.errors.TypingError(f"nbtrade: the argument {name!r} of {method} must be an integer, not {plain}: {advice}")
 
 
 def _python_method(inner: Any, name: str, inside: Any) -> Any:
@@ -122,20 +125,21 @@ def _python_method(inner: Any, name: str, inside: Any) -> Any:
 def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
     """Decorator: make a helper the method `name` of a strategy's record, with and without the JIT.
 
-    inside : a function (the strategy's record) -> the engine's, on which the helper works
+    inside : a function (the strategy's record) -> the engine's record, which the helper takes
     """
 
     def attach(function: Any) -> Any:
         inner = getattr(function, "py_func", function)
         names = inner.__code__.co_varnames[1 : inner.__code__.co_argcount]
         RECORD_METHODS.setdefault(name, []).append(inner)
+        PUBLIC_METHODS.setdefault(python_class.role, []).append(name)
         setattr(python_class, name, _python_method(inner, name, inside))
         if JIT:
-            # the overload must have the function's own signature: an argument list written out, not *args
+            # the overload must have the same signature as the function: an explicit argument list, not *args
             defaults = inner.__defaults__ or ()
             required = names[: len(names) - len(defaults)]
-            listed = ", ".join([*required, *(f"{n}={d!r}" for n, d in zip(names[len(required) :], defaults, strict=True))])
-            # each argument as int64: an i4 field or a bool would compile the kernels behind it once more
+            listed = ", ".join([*required, *(f"{n}={int(d)}" for n, d in zip(names[len(required) :], defaults, strict=True))])
+            # each argument as int64: an i4 field or a bool would compile the kernels behind it again
             passed = ", ".join([*(f"int64({n})" for n in required), *names[len(required) :]])
             typed = f"nbtrade_method_{name}"
             scope: dict[str, Any] = {
@@ -155,8 +159,27 @@ def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
     return attach
 
 
+def computed_field(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
+    """Decorator: make a helper (the engine's record) -> integer the field `name` of a strategy's record."""
+
+    def attach(function: Any) -> Any:
+        inner = getattr(function, "py_func", function)
+        RECORD_METHODS.setdefault(name, []).append(inner)
+        PUBLIC_FIELDS.setdefault(python_class.role, []).append(name)
+        setattr(python_class, name, property(lambda self: inner(inside(self))))
+        if JIT:
+
+            def typed(self):  # type: ignore[no-untyped-def]
+                return lambda self: function(inside(self))
+
+            overload_attribute(numba_class, name, inline="never", jit_options={"_nrt": False, "forceinline": True})(typed)
+        return function
+
+    return attach
+
+
 # --- calling a strategy ---------------------------------------------------------------------------
-PYTHON_STRATEGIES: dict[int, Any] = {}  # without the JIT: made-up address -> function
+PYTHON_STRATEGIES: dict[int, Any] = {}  # without the JIT: artificial address -> function
 
 
 def _calling(n: int) -> Any:

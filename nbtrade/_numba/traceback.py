@@ -1,17 +1,17 @@
-"""A strategy's function behind a call that never raises, and that knows the user's line when it would have.
+"""Call a strategy's function so that it never raises, and report the line of the user's code on which it would have.
 
     engine ── function pointer ──> entry(6 addresses) ── call ──> the user's function
                                         │                             │ raises: return code = 1 + line
                         0, or 1 and  <──┘ <───────────────────────────┘
                         state["_"] = line << 48 | address of Numba's description of the exception
 
-Numba's compiled functions return a code: 0, or what raised. It has one code for all exceptions and forgets where most of them (division by
-zero, an index out of range, whatever a called function raises) came from. Here the function is lowered with a calling convention that
-puts the line into the code (counted from the function's first, so that machine code from the disk is right wherever the function stands in
-its file), which costs nothing as long as nothing is raised. Arrays in the state check their indices: out of range is an error
-like any other. (Neighbouring state, and worse, would be overwritten otherwise.)
+Numba's compiled functions return a code: 0, or an error. All exceptions share one code, and the origin of most of them (division by
+zero, an index out of range, exceptions of called functions) is lost. Here the function is lowered with a calling convention that
+puts the line into the code (counted from the function's first line, so that machine code from the disk stays correct if the function moves
+within its file), at no cost unless an exception occurs. Arrays in the state check their indices: out of range is an error
+like any other. (Otherwise neighbouring state, or worse, would be overwritten.)
 
-Uses Numba's internals, for which Numba is pinned; tests/test_misuse.py holds it. Lines beyond 32,767 are not told apart.
+Uses Numba's internals, for which Numba is pinned; tests/test_misuse.py checks this. Lines beyond 32,767 share one number.
 """
 
 import copy
@@ -47,7 +47,7 @@ OPTIONS = {
 
 
 class _LineCallConv(CPUCallConv):
-    """Return codes of exceptions say the line that is being lowered."""
+    """Puts the line being lowered into the return codes of exceptions."""
 
     def __init__(self, context: Any, lower: Any) -> None:
         super().__init__(context)
@@ -97,9 +97,9 @@ class _LineLower(Lower):
 
 
 def _float_to_integer(builder: Any, convert: Any, value: Any, kind: Any, name: str = "") -> Any:
-    """LLVM's conversion, which is undefined for what does not fit: here NaN and the like become the lowest integer on every machine.
+    """LLVM's conversion, which is undefined for values out of range: here NaN and the like become the lowest integer on every machine.
 
-    (It is what x86 makes of them; ARM makes NaN 0, and LLVM makes anything of a constant: an order at price 0, once.)
+    (x86 does the same; on ARM NaN becomes 0, and for a constant LLVM may return anything: an order at price 0, once.)
     """
     limit = ir.Constant(value.type, 2.0 ** (kind.width - 1))
     fits = builder.and_(builder.fcmp_ordered(">=", value, builder.fneg(limit)), builder.fcmp_ordered("<", value, limit))
@@ -120,7 +120,7 @@ def _kind(value: Any) -> str:
 
 @register_pass(mutates_CFG=True, analysis_only=False)
 class _LineLowering(typed_passes.BaseNativeLowering):
-    """Lowering, and no machine code yet: that is made once, of the whole entry."""
+    """Lowering without machine code, which is generated once, for the whole entry."""
 
     _name = "nbtrade_lowering"
 
@@ -145,7 +145,7 @@ class _LineCompiler(compiler.CompilerBase):
 
 
 class TracedFunction:
-    """A strategy's function, to be compiled once, and all that the disk cache's key must know of it (`_pyfunc`, `targetoptions`).
+    """A strategy's function, compiled once, with everything that the disk cache's key depends on (`_pyfunc`, `targetoptions`).
 
     argument_types : Numba's types of its arguments     trace_offset : bytes from the state's address to its field for the trace
     """
@@ -203,7 +203,7 @@ class _ExcInfo(ctypes.Structure):
 
 
 def exception_of(trace: int) -> tuple[str, int]:
-    """(the exception as text, line counted from the function's first) of the trace that a failed call left in the state."""
+    """(the exception as text, line counted from the function's first line) of the trace that a failed call stored in the state."""
     info = _ExcInfo.from_address(trace & ((1 << ADDRESS_BITS) - 1))
     exception, arguments, _ = pickle.loads(ctypes.string_at(info.data, info.n))
     words = ", ".join(str(one) for one in arguments or ())

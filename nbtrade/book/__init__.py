@@ -1,0 +1,1 @@
+"""The order book that all other parts share: levels in pages, best prices, order counts."""

@@ -28,7 +28,7 @@ from nbtrade.engine.strategy_features import feature_rows
 from nbtrade.results.result import Result
 from nbtrade.results.results import Results
 from nbtrade.results.run_info import Session
-from nbtrade.schema import TIMER
+from nbtrade.schema import FillRule, Wake
 from nbtrade.tape.book_snapshot import book_arrays
 from nbtrade.tape.tape import Tape, open_tape
 
@@ -88,7 +88,7 @@ def backtest(
     fees: Fees | Mapping[str, Fees] | None = None,
     risk: Risk | Mapping[str, Risk] | None = None,
     instrument: Instrument | Mapping[str, Instrument] | None = None,
-    fill_rule: str = "fifo",
+    fill_rule: str | FillRule = "fifo",
     sample: str | int = "1s",
     max_orders: int = 64,
     start: Any = None,
@@ -237,7 +237,7 @@ def _check_span(simulation: Simulation, tape: Tape) -> None:
     run = simulation.run
     for name, step, limit in (
         ("sample", int(run["sample"][0]), MAX_SAMPLES),
-        ("wake", int(run["interval"][0]) if run["wakes"][0] & TIMER else 0, MAX_WAKES),
+        ("wake", int(run["interval"][0]) if run["wakes"][0] & Wake.TIMER else 0, MAX_WAKES),
     ):
         if step and span // step > limit:
             first, last = (np.datetime64(int(tape.ts_recv[i]), "ns") for i in (0, -1))

@@ -10,11 +10,20 @@ from nbtrade.book.kernels import arrays
 from nbtrade.engine.models import Fees, Instrument, Latency, Risk
 from nbtrade.engine.simulation import Simulation
 from nbtrade.engine.strategy import Strategy
-from nbtrade.schema import FILL_RULES, PRICE_SCALE
+from nbtrade.schema import FILL_RULES, PRICE_SCALE, FillRule
 from nbtrade.times import ns_of
 
 MAX_ORDERS = 10**6
 MODELS = {"latency": Latency, "fees": Fees, "risk": Risk, "instrument": Instrument}
+
+
+def fill_rule_of(rule: str | FillRule) -> FillRule:
+    """The code of a fill rule, given as such or by name. Raises ValueError for anything else."""
+    if isinstance(rule, FillRule):
+        return rule
+    if rule not in FILL_RULES:
+        raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
+    return FillRule(FILL_RULES.index(rule))
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class RunConfig:
     fees: Any = field(default_factory=Fees)
     risk: Any = field(default_factory=Risk)
     instrument: Any = field(default_factory=Instrument)
-    fill_rule: str | Sequence[str] = "fifo"  # one, or one for each account
+    fill_rule: str | FillRule | Sequence[str | FillRule] = "fifo"  # one, or one for each account
     sample: int = 1_000_000_000
     max_orders: int = 64
     keep_log: bool = True
@@ -51,12 +60,9 @@ class RunConfig:
 
     def limits(self, tick_units: int) -> dict[str, Any]:
         """ACCOUNT fields of one instrument that are not zero at the beginning."""
-        rules = [self.fill_rule] if isinstance(self.fill_rule, str) else self.fill_rule
-        for rule in rules:
-            if rule not in FILL_RULES:
-                raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
+        rules = [self.fill_rule] if isinstance(self.fill_rule, (str, FillRule)) else self.fill_rule
         tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
-        rule_codes = np.array([FILL_RULES.index(rule) for rule in rules])
+        rule_codes = np.array([int(fill_rule_of(rule)) for rule in rules])
         return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
 
     def all_limits(self, tick_units: Sequence[int]) -> dict[str, Any]:

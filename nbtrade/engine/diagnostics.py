@@ -1,12 +1,12 @@
-"""What is wrong with a strategy and where: one sentence and the user's own line, whatever Numba's text looks like.
+"""Errors in a user's strategy: one sentence that explains the fault, and the offending line of the strategy.
 
-    when it is made       the signature
-    before it is compiled the bytecode's own words: fields and methods that do not exist, writes to what is not the state's
-    when it is compiled   Numba's error, searched for what it is about
-    when it runs          the exception and line that _numba/traceback.py found
+    at definition          the signature
+    before compilation     names in the bytecode: unknown fields and methods, writes to anything but state and record
+    during compilation     Numba's error, searched for its cause
+    at run time            the exception and line found by _numba/traceback.py
 
-A message is one sentence with the strategy's name, then file and line, and the line itself where the file (or the notebook's cell) is
-known. Numba's own error, a page of compiler text, is not shown: it is the exception's __context__.
+A message is one sentence with the strategy's name, then file and line, and the line's text if the source (a file or a notebook cell) is
+available. Numba's error, a page of compiler text, is not shown; it remains the exception's __context__.
 """
 
 import difflib
@@ -22,12 +22,12 @@ import numba
 
 from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
-from nbtrade._numba.readonly import CANNOT
+from nbtrade._numba.readonly import CANNOT, unknown
+from nbtrade._numba.records import PUBLIC_METHODS
 from nbtrade.engine.arguments import ARGUMENTS
 from nbtrade.engine.declaration import HIDDEN
-from nbtrade.engine.kernels.market import MARKET, MarketRecord
-from nbtrade.engine.kernels.records import ACCOUNT
-from nbtrade.engine.kernels.shown import AccountRecord
+from nbtrade.engine.kernels.market import MARKET_VIEW
+from nbtrade.engine.kernels.shown import ACCOUNT_VIEW
 from nbtrade.errors import StrategyError
 
 Declared = Mapping[str, Sequence[str]]  # names of the fields of params, state and record
@@ -36,21 +36,7 @@ NO_MEMORY = (
     "makes a list, dict, set, string or array, and a strategy may not allocate memory. Use an array field of the state: "
     'state=dict(window="(100,)f8")'
 )
-# fields of an account that are worth a look (the others are the engine's)
-ACCOUNT_FIELDS = [
-    "position",
-    "cash",
-    "n_open",
-    "open_bid",
-    "open_ask",
-    "average_px",
-    "realised",
-    "n_orders",
-    "reject_reason",
-    "n_refused",
-    "capacity",
-]
-# what Numba says (a regular expression) -> what it means
+# pattern in Numba's error (a regular expression) -> explanation
 EXPLANATIONS = [
     (r"nbtrade: ([^\n]*)", "{0}."),
     (r"print\(\) function implementation does not support keyword", "print takes values only here: no sep=, end= or file=."),
@@ -60,7 +46,7 @@ EXPLANATIONS = [
         "{0!r} is {1}, which cannot be used here: a plain function needs @numba.njit, data belong in fields of the state.",
     ),
     (r"NRT required|<class 'str'>|zeros\(|ones\(|empty\(|unicode_type.*NRT", "the line " + NO_MEMORY + "."),
-    (r"Exception matching is limited", 'a strategy can only say "except Exception", no exception of its own.'),
+    (r"Exception matching is limited", 'a strategy can only use "except Exception", not a specific exception.'),
     (r"opcode \((\w+)\)", "this Python cannot be compiled ({0}): imports, classes, and globals that are set belong outside a strategy."),
     (r"The '([^']*)' construct is not supported", "{0!r} is Python that cannot be compiled."),
     (r"Unknown attribute '(\w+)' of type", "there is no field or method {0!r}."),
@@ -79,7 +65,7 @@ EXPLANATIONS = [
 
 
 def source_line(function: Callable[..., Any], line: int) -> str:
-    """File and line, and below it the line's own text where it is known."""
+    """File and line number, and below them the line's text if it is available."""
     file = function.__code__.co_filename
     while linecache.getline(file, line).strip().startswith("@") and line < function.__code__.co_firstlineno + 9:  # its decorators
         line += 1
@@ -91,9 +77,9 @@ def _place_in(file: str, line: int) -> str:
     return f"{file}, line {line}" + (f"\n    {text}" if text else "")
 
 
-# --- when it is made ----------------------------------------------------------------------------------------
+# --- at definition ------------------------------------------------------------------------------------------
 def check_signature(function: Callable[..., Any]) -> None:
-    """Raise StrategyError for an argument that there is not, and for a function that yields."""
+    """Raise StrategyError for an unknown argument, and for a generator or async function."""
     name, parameters = function.__name__, inspect.signature(function).parameters.values()
     where = source_line(function, function.__code__.co_firstlineno)
     for one in parameters:
@@ -107,11 +93,11 @@ def check_signature(function: Callable[..., Any]) -> None:
         raise StrategyError(f"{name} yields or is async: its body would never run. A strategy is a plain function.\nIn {where}")
 
 
-# --- when it is compiled --------------------------------------------------------------------------------------
+# --- compilation ----------------------------------------------------------------------------------------------
 def check_names(function: Callable[..., Any], declared: Declared) -> None:
-    """Raise StrategyError for an unknown field or method of the arguments, and for a write to what cannot be set.
+    """Raise StrategyError for an unknown field or method of an argument, and for a write to a read-only one.
 
-    declared : fields of params, state and record
+    declared : names of the fields of params, state and record
     """
     found = needs_python(function)
     if found:
@@ -120,7 +106,9 @@ def check_names(function: Callable[..., Any], declared: Declared) -> None:
     for line, role, attribute, is_write in _attributes(function, set(inspect.signature(function).parameters)):
         fields, methods = known_names(role, declared)
         if attribute not in fields + methods:
-            raise _not_compiled(function, _unknown(role, attribute, fields, methods, declared), line)
+            elsewhere = [other for other in declared if attribute in declared[other] and attribute != HIDDEN]
+            hint = f" It is a field of {elsewhere[0]}." if elsewhere else ""
+            raise _not_compiled(function, unknown(role, attribute, fields) + hint, line)
         if is_write and role not in ("state", "record"):
             raise _not_compiled(function, f"{role}.{attribute} {CANNOT}.", line)
 
@@ -135,25 +123,15 @@ def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyErr
 
 def known_names(role: str, declared: Declared) -> tuple[list[str], list[str]]:
     """Fields and methods of an argument."""
-    fields = {"market": MARKET.names, "account": ACCOUNT.names, **declared}[role] or ()
-    record = {"market": MarketRecord, "account": AccountRecord}.get(role)
-    return [f for f in fields if f != HIDDEN], [m for m in RECORD_METHODS if m in vars(record)] if record else []
-
-
-def _unknown(role: str, attribute: str, fields: list[str], methods: list[str], declared: Declared) -> str:
-    close = difflib.get_close_matches(attribute, [*methods, *fields], 1)
-    shown = ACCOUNT_FIELDS if role == "account" else [f for f in fields if not f.endswith("_at")]
-    elsewhere = [other for other in declared if attribute in declared[other] and attribute != HIDDEN]
-    hint = f" It is a field of {elsewhere[0]}." if elsewhere else f" Did you mean {close[0]!r}?" if close else ""
-    more = f" Methods: {', '.join(methods)}." if methods else ""
-    return f"{role} has no field or method {attribute!r}.{hint} Fields: {', '.join(shown) or 'none'}.{more}"
+    fields = {"market": MARKET_VIEW.names, "account": ACCOUNT_VIEW.names, **declared}[role] or ()
+    return [f for f in fields if f != HIDDEN], PUBLIC_METHODS.get(role, [])
 
 
 def _attributes(function: Callable[..., Any], roles: set[str]) -> Iterator[tuple[int, str, str, bool]]:
-    """(line, argument, attribute, is it set) for every such word in the bytecode."""
+    """(line, argument, attribute, True if written) for every use of an argument's attribute in the bytecode."""
     roles = roles - {"features"}
     code, line, before, is_copied = function.__code__, function.__code__.co_firstlineno, "", False
-    set_later = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"}  # the argument's name means something else then
+    set_later = {i.argval for i in dis.get_instructions(code) if i.opname == "STORE_FAST"}  # reassigned names are skipped
     for i in dis.get_instructions(code):
         line = (i.positions.lineno if i.positions else None) or line
         if i.opname in {"LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"} and before in roles and before not in set_later:
@@ -166,11 +144,11 @@ def _attributes(function: Callable[..., Any], roles: set[str]) -> Iterator[tuple
 
 
 def compile_error(error: BaseException, function: Callable[..., Any], declared: Declared) -> StrategyError:
-    """What a user needs of Numba's error."""
+    """Convert Numba's error to a StrategyError with the cause and the line."""
     text = str(error)
     if CANNOT in text:
         return _refused(function, *_store(text))
-    if isinstance(error, KeyError):  # Numba's records raise it as it is, for an unknown field
+    if isinstance(error, KeyError):  # Numba's record types raise a bare KeyError for an unknown field
         word = str(error.args[0])
         fields = (f"{role}: {', '.join(f for f in declared[role] if f != HIDDEN) or 'none'}" for role in declared)
         what = f"there is no field {word!r}. Fields of {'; '.join(fields)}."
@@ -181,7 +159,7 @@ def compile_error(error: BaseException, function: Callable[..., Any], declared: 
 
 
 def _store(text: str) -> tuple[str, str]:
-    """(sentence, place) of a store into what cannot be set: in the strategy, or in a function of the user's that it calls."""
+    """(sentence, file and line) of a store into a read-only field: in the strategy, or in a user's function that it calls."""
     lines = re.search(r"nbtrade: ([^\n]*)", text)
     assert lines is not None
     places = re.findall(r"During: [^\n]* at ([^\n]+) \((\d+)\)", text[lines.end() :])
@@ -190,12 +168,12 @@ def _store(text: str) -> tuple[str, str]:
 
 
 def _explanation(text: str) -> tuple[str, str]:
-    """(sentence, the word that it is about)."""
+    """(sentence, the name that it is about or "")."""
     method = re.search(r"nbtrade_method_(\w+)", text)
     if method and "nbtrade: " not in text:
         names = inspect.signature(RECORD_METHODS[method[1]][0]).parameters.values()
-        listed = ", ".join(str(p) for p in list(names)[1:])
-        return f"{method[1]} is called with other arguments than it has: {method[1]}({listed}).", method[1]
+        listed = ", ".join(_text_of(p) for p in list(names)[1:])
+        return f"{method[1]} is called with wrong arguments; its signature is {method[1]}({listed}).", method[1]
     for pattern, sentence in EXPLANATIONS:
         found = re.search(pattern, text)
         if found:
@@ -209,10 +187,17 @@ def _explanation(text: str) -> tuple[str, str]:
     return lines[0] if lines else "for a reason that Numba does not give.", ""
 
 
+def _text_of(parameter: inspect.Parameter) -> str:
+    """A parameter as in a signature, a code by its name."""
+    if parameter.default is parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={getattr(parameter.default, 'name', parameter.default)}"
+
+
 def _line_of(error: BaseException, text: str, function: Callable[..., Any], word: str) -> int:
-    """The user's line: where the error says, else where the word is, else where the function begins."""
+    """The offending line: from the error if it names one, else the first line that uses `word`, else the function's first."""
     file = re.escape(function.__code__.co_filename)
-    shown = re.escape(os.path.relpath(function.__code__.co_filename))  # Numba shows some by the working folder
+    shown = re.escape(os.path.relpath(function.__code__.co_filename))  # Numba gives some paths relative to the working folder
     lines = re.findall(rf'(?:File "(?:{file}|{shown})", line |{file} \(|{file}:)(\d+)', text)
     loc = getattr(error, "loc", None)
     if loc is not None and loc.filename == function.__code__.co_filename:
@@ -226,9 +211,9 @@ def _line_of(error: BaseException, text: str, function: Callable[..., Any], word
     return next((n for n in named if n), first)
 
 
-# --- when it runs ---------------------------------------------------------------------------------------------
+# --- run time -------------------------------------------------------------------------------------------------
 def runtime_error(function: Callable[..., Any], what: str, line: int, when: str, state: dict[str, Any]) -> StrategyError:
-    """A strategy raised."""
+    """The error for an exception that a strategy raised."""
     values = ", ".join(f"{name}={value}" for name, value in state.items() if name != HIDDEN)
     return StrategyError(
         f"strategy {function.__name__} raised {what}\nIn {source_line(function, line)}\n"

@@ -1,6 +1,6 @@
-"""One instrument in a run: the arrays behind an INSTRUMENT_STATE record, and how they are fed, drained and grown.
+"""One instrument in a run: the arrays behind an INSTRUMENT_STATE record, and the methods that fill, drain and grow them.
 
-Kernels reach everything through the record's addresses, so whoever replaces an array sets its address again: `_point`.
+Kernels reach all arrays through the addresses in the record, so code that replaces an array must update its address: `_set_address`.
 """
 
 from dataclasses import dataclass
@@ -24,26 +24,26 @@ RING = 1 << 12
 
 
 def new_records(dtype: np.dtype, n: int = 1) -> np.ndarray:
-    """Zeroed records as kernels take them."""
+    """Zeroed records in the form that kernels accept."""
     return as_record_array(np.zeros(n, dtype))
 
 
 def own_records(n: int) -> np.ndarray:
-    """OWN[1 + n]: what stands for no order, behind which no row is, and n orders."""
+    """OWN[1 + n]: entry 0 means "no order" and compares as behind every row; n orders follow."""
     entries = new_records(records.OWN, 1 + n)
     entries[0]["next"], entries[0]["stamp"], entries[0]["joined"] = -1, AFTER_ALL_ROWS, AFTER_ALL_ROWS
     return entries
 
 
 def new_log(dtype: np.dtype, n: int) -> np.ndarray:
-    """Room for n records that are written before they are read, in full: their dtypes have no gaps."""
+    """Uninitialised memory for n records: kernels write each in full before it is read (the dtypes have no gaps)."""
     return as_record_array(np.empty(n, dtype))
 
 
 def hand_over(array: np.ndarray, n: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """(the n records of a log, plain; the log to go on with): a fairly full one is given away with its records.
+    """(the n records of a log as a plain array, the log to write to next).
 
-    To copy them takes memory that was never used, which costs 2 us a page.
+    A log at least a quarter full is handed over as is; otherwise its records are copied. A copy goes to fresh memory: 2 us a page.
     """
     if 4 * n < len(array):
         return copy_of(array[:n]), array
@@ -51,7 +51,7 @@ def hand_over(array: np.ndarray, n: int, dtype: np.dtype) -> tuple[np.ndarray, n
 
 
 def concatenated(parts: list[np.ndarray], dtype: np.dtype) -> np.ndarray:
-    """Arrays of one dtype as one, a single one as it is; as bytes: see copy_of."""
+    """Concatenate arrays of one dtype, as bytes (see copy_of); a single array is returned without a copy."""
     if len(parts) == 1:
         return parts[0].view(np.ndarray)
     return np.concatenate([np.zeros(0, np.uint8), *(part.view(np.uint8) for part in parts)]).view(dtype)
@@ -63,15 +63,15 @@ def copy_of(array: np.ndarray) -> np.ndarray:
 
 
 def power_of_two(n: int) -> int:
-    """The least power of two >= n."""
+    """The smallest power of two >= n, at least 2."""
     return 1 << max(n - 1, 1).bit_length()
 
 
 @dataclass(frozen=True)
 class Delays:
-    """Latencies as the kernels take them, ns.
+    """Latencies in the kernels' form, ns.
 
-    kind : CONSTANT, RANDOM (entries and responses are N_QUANTILES quantiles), or MEASURED (at `times`)
+    kind : CONSTANT, RANDOM (`entries` and `responses` are N_QUANTILES quantiles), or MEASURED (sampled at `times`)
     """
 
     feed: int = 0
@@ -87,8 +87,8 @@ class Delays:
 class InstrumentState:
     """The arrays of one instrument with k accounts.
 
-    one      : INSTRUMENT_STATE[1], of the run         accounts : ACCOUNT[k] of this instrument
-    book     : Book before the first row    slots    : order slots of an account; it has one more, to close its position
+    one      : INSTRUMENT_STATE[1], part of the run's array    accounts : ACCOUNT[k] on this instrument
+    book     : Book before the first row                       slots    : order slots per account; one more closes its position
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class InstrumentState:
         self.batch_buffers = np.zeros(BATCH_ROWS, np.int32), np.zeros(BATCH_ROWS, np.int64)
         self._set_address("i_levels_at", self.batch_buffers[0])
         self._set_address("changes_at", self.batch_buffers[1])
-        self.rows_before = self.first_row = 0  # rows of sessions before; the first row's number in the tape
+        self.rows_before = self.first_row = 0  # rows of earlier sessions; the first row's number in the tape
         self._set_orders()
         self._set_delays()
         for name, dtype in LOGS.items():
@@ -119,7 +119,7 @@ class InstrumentState:
 
     # --- setting up --------------------------------------------------------------------------------
     def start_session(self, book: arrays.Book) -> None:
-        """Begin with the first row of a tape whose book before that is `book`."""
+        """Start at the first row of a new tape; `book` is the book before that row."""
         self.rows_before, self.first_row = self.n_rows(), 0
         self.exchange_book = book
         self.local_book = book if self.one_book else arrays.copied(book)
@@ -139,7 +139,7 @@ class InstrumentState:
             "top_ask_qty",
         ):
             r[name] = 0
-        r["top_bid"] = r["top_ask"] = arrays.NO_KEY  # the first top is a change
+        r["top_bid"] = r["top_ask"] = arrays.NO_KEY  # so that the first top counts as a change
         r["candidate"] = records.NEVER
         self._set_book_addresses()
 
@@ -195,7 +195,7 @@ class InstrumentState:
 
     # --- rows --------------------------------------------------------------------------------------
     def feed(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, base_row: int) -> None:
-        """Rows at hand: the first is tape row `base_row`, and they begin with the first that either clock still needs."""
+        """Set the buffered rows: the first is tape row `base_row`, the first row that either clock still needs."""
         r = self.record
         shift = base_row - int(r["base_row"])
         for name in ("exchange_row", "local_row", "scan_row"):
@@ -206,7 +206,7 @@ class InstrumentState:
             self._set_address(name, array)
 
     def resend_orders(self, ts: int) -> None:
-        """In a new session: orders that worked in the last one are new orders that arrive at `ts`, before what was under way."""
+        """At the start of a session: resend working orders as new orders that arrive at `ts`, ahead of the messages in flight."""
         gateway.deliver_all(self.records)
         r, own = self.record, self.orders
         r["n_taken"], r["free_taken"] = 0, self.n_slots
@@ -225,11 +225,11 @@ class InstrumentState:
         r["m_head"], r["m_tail"] = 0, n
 
     def n_rows(self) -> int:
-        """Rows that the exchange's clock has passed, of all sessions."""
+        """Rows that the exchange's clock has passed, over all sessions."""
         return self.rows_before + int(self.record["base_row"] + self.record["exchange_row"]) - self.first_row
 
     def n_passed(self) -> int:
-        """Rows that neither clock needs any more."""
+        """Buffered rows that neither clock needs any more."""
         return int(
             min(
                 self.record["exchange_row"],
@@ -238,9 +238,9 @@ class InstrumentState:
             )
         )
 
-    # --- room --------------------------------------------------------------------------------------
+    # --- capacity ----------------------------------------------------------------------------------
     def drain(self) -> None:
-        """Move what the logs hold out of the kernels' way."""
+        """Move the contents of the logs to Python, so that kernels write from the start again."""
         for name, dtype in LOGS.items():
             n = int(self.record[f"n_{name}"])
             if n:
@@ -250,7 +250,7 @@ class InstrumentState:
                 self._set_log(name, log)
 
     def make_room(self) -> None:
-        """Drain the logs, then grow whatever could still not take the most that one row may cause."""
+        """Drain the logs, then grow every array too small for the worst case of a single row."""
         self.drain()
         r, sides = self.record, self.exchange_book.sides
         worst_case = 2 * int(r["n_resting"]) + int(sides["n_levels"].sum()) + 8
@@ -281,12 +281,12 @@ class InstrumentState:
         old, self.entries = self.orders, own_records(self.n_slots + n)
         self.orders[: len(old)] = old
         self.orders["next"][len(old) :] = np.arange(len(old) + 1, len(self.orders) + 1)
-        # the free list's last entry of old pointed one past the end: exactly at the first new one
+        # the last entry of the old free list points one past its end: that is the first new entry
         self.record["taken_capacity"] = n
         self._set_order_addresses()
 
     def widen(self, px_min: int, px_max: int) -> None:
-        """Make the books take prices px_min..px_max."""
+        """Widen the books to prices px_min..px_max."""
         words, _, sides = self.own_bits
         own = arrays.widened(self.exchange_book._replace(words=words, sides=sides), px_min, px_max)
         self.exchange_book = arrays.widened(self.exchange_book, px_min, px_max)
@@ -305,10 +305,10 @@ class InstrumentState:
 
     # --- results -----------------------------------------------------------------------------------
     def log(self, name: str) -> np.ndarray:
-        """One log as an array: "fills" FILL[], "done" OWN[]."""
+        """One log as an array: "fills" is FILL[], "done" is OWN[]."""
         return concatenated(self.logs[name], LOGS[name])
 
     def open_orders(self) -> np.ndarray:
-        """Orders neither filled, cancelled nor rejected: OWN[]."""
+        """Orders that are not filled, cancelled or rejected: OWN[]."""
         own = self.orders[: self.n_slots]
         return own[np.flatnonzero((own["state"] == records.SENT) | (own["state"] == records.WORKING))].view(np.ndarray)

@@ -1,9 +1,9 @@
-"""From a finished run to results: the border at which the engine's records become plain data.
+"""Results of a finished run: converts the engine's records to plain data.
 
     Simulation, Setup ──> Outcome ──> result(v, k): Result of account k on instrument v
                                  └──> rows(): metrics of all accounts, for the table of a sweep
 
-Logs of several accounts are sorted by account once. Fees become amounts here: of each fill, at each sample, in total.
+Logs of several accounts are sorted by account once. Fees are computed here: for each fill, at each sample, and in total.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ def result_of(simulation: Simulation, config: RunConfig, symbol: str = "", tick_
 
 
 def orders_of(parts: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarray:
-    """ORDER[n] by id. parts : (OWN[], numbers of the account's rows in it; None: all)"""
+    """ORDER[n], sorted by id. parts : (OWN[], the account's row numbers in it; None: all rows)"""
     whole = [(rows, np.arange(len(rows)) if numbers is None else numbers) for rows, numbers in parts]
     ids = np.concatenate([rows["id"][numbers] for rows, numbers in whole])
     at = np.empty(len(ids), np.int64)
@@ -54,14 +54,14 @@ def orders_of(parts: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> np.ndarr
 
 
 def fees_of_fills(fees: Fees, fills: np.ndarray, tick_lot: float) -> np.ndarray:
-    """Fee of each fill by rates: f8[n]. fills : FILL[n]"""
+    """Fee of each fill from fee rates: f8[n]. fills : FILL[n]"""
     maker, sold, qty = fills["maker"] != 0, fills["side"] == ASK, fills["qty"].astype(np.int64)
     value = np.abs(fills["px"].astype(np.int64)) * qty * tick_lot
     return fees.of(qty * maker, qty * ~maker, value * maker, value * ~maker, qty * sold, value * sold)
 
 
 class _ByAccount:
-    """The rows of a log, account by account."""
+    """The rows of a log, grouped by account."""
 
     def __init__(self, rows: np.ndarray, account: np.ndarray, n: int) -> None:
         self.rows = rows
@@ -74,7 +74,7 @@ class _ByAccount:
         return self.order[self.bounds[k] : self.bounds[k + 1]]
 
     def of(self, k: int) -> np.ndarray:
-        """Rows of account k, which is number 0 in its own result."""
+        """Rows of account k, renumbered to account 0 for its own result."""
         rows = self.rows[self.numbers(k)]
         rows["account"] = 0
         return rows
@@ -83,7 +83,7 @@ class _ByAccount:
 class Outcome:
     """One instrument of a finished run.
 
-    setup : of the run; fees, risk and instrument may be tuples of one for each instrument
+    config : of the run; fees, risk and instrument may be tuples with one entry per instrument
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Outcome:
             account["fees"] = float(scheduled.sum())
             fill_fees: Later = scheduled
             sample_fees = up_to(fills["ts"], np.cumsum(scheduled), samples["ts"])
-        else:  # functions of a few arrays: the simulation is not kept
+        else:  # these functions hold a few arrays, so the simulation can be freed
             fill_fees, sample_fees = partial(fees_of_fills, self.config.fees, fills, self.tick_lot), self._fees_of(samples)
         return Result(
             fill_rows=fills,
@@ -127,7 +127,7 @@ class Outcome:
         )
 
     def rows(self) -> list[dict[str, metrics.Number]]:
-        """Metrics of every account: totals; with samples those of samples; and users' own."""
+        """Metrics of every account: of totals, of samples if the run has any, and user-defined."""
         by_schedule, sampled = self.config.fees.schedule is not None, bool(self.config.sample)
         needed = by_schedule or sampled or metrics.USER_METRICS
         results = [self.result(k) for k in range(self.n_accounts)] if needed else []
@@ -143,7 +143,7 @@ class Outcome:
     # --- totals and logs ---------------------------------------------------------------------------------
     @cached_property
     def totals(self) -> np.ndarray:
-        """TOTALS[k] of all accounts; fees by rates, 0 where a schedule says what a fill costs."""
+        """TOTALS[k] of all accounts; fees from rates, 0 when a schedule sets them."""
         out = np.zeros(self.n_accounts, TOTALS)
         public_totals(self.instrument.accounts, as_record_array(out))
         if self.config.fees.schedule is None:
@@ -174,7 +174,7 @@ class Outcome:
         return _ByAccount(samples, samples["account"], self.n_accounts)
 
     def records(self, k: int) -> np.ndarray:
-        """(ts, fields)[n] that account k recorded, by time: the same for every instrument, because one strategy trades them all."""
+        """(ts, fields)[n] that account k recorded, by time: the same for every instrument, because one strategy trades all of them."""
         names = self.simulation.strategy.recorded
         rows = self._split_records.of(k) if self.n_accounts > 1 else self.simulation.recording.rows()
         return named_rows(rows, names)
@@ -185,7 +185,7 @@ class Outcome:
         return _ByAccount(rows, rows["account"], self.n_accounts)
 
     def _own_orders(self, k: int) -> list[tuple[np.ndarray, np.ndarray | None]]:
-        """(OWN[], numbers of account k's rows in it; None: all), finished and open orders."""
+        """[(OWN[], account k's row numbers in it; None: all rows)] for finished and for open orders."""
         if self.n_accounts == 1:
             return [(self.instrument.log("done"), None), (self.instrument.open_orders(), None)]
         return [(log.rows, log.numbers(k)) for log in self._split_orders]
@@ -197,14 +197,14 @@ class Outcome:
 
     # --- fees --------------------------------------------------------------------------------------
     def _fees_of(self, rows: Any) -> np.ndarray:
-        """Fees f8[n] by rates, of TOTALS[n] or SAMPLE[n]."""
+        """Fees f8[n] from rates, for TOTALS[n] or SAMPLE[n]."""
         fees = self.config.fees
         rates = {"maker_value": fees.maker_rate, "taker_value": fees.taker_rate, "sell_value": fees.sell_rate}
         maker, taker, sold = (rows[name] * self.tick_lot if rate else 0.0 for name, rate in rates.items())
         return fees.of(rows["maker_qty"], rows["taker_qty"], maker, taker, rows["sell_qty"], sold)
 
     def _scheduled_fees(self, fills: np.ndarray) -> np.ndarray:
-        """Fee of each fill by the schedule: f8[n]. Raises ValueError for an answer that is not one number for each fill."""
+        """Fee of each fill from the schedule: f8[n]. Raises ValueError unless it returns one finite number per fill."""
         schedule: Any = self.config.fees.schedule
         frame = fills_frame(fills, TickSize.of_units(self.tick_units, self.symbol))
         answer = np.asarray(schedule(frame.assign(traded=frame["size"].cumsum())), np.float64)
@@ -217,7 +217,7 @@ class Outcome:
             )
         return answer
 
-    # --- where it comes from -----------------------------------------------------------------------
+    # --- how the run was set up --------------------------------------------------------------------
     def _info(self, k: int) -> RunInfo:
         config, instrument = self.config, self.config.instrument
         return RunInfo(
@@ -235,7 +235,7 @@ class Outcome:
 
     @cached_property
     def _configuration(self) -> dict[str, Any]:
-        """What all accounts of the run share."""
+        """The configuration shared by all accounts of the run."""
         config = self.config
         fees = {**vars(config.fees)}
         if config.fees.schedule is not None:
@@ -253,7 +253,7 @@ class Outcome:
 
 
 def _latency(latency: Latency) -> dict[str, Any]:
-    """Latencies in ns; those that vary have their averages."""
+    """Latencies in ns; averages for random and measured ones."""
     values = {"entry": latency.entry, "response": latency.response, "feed": latency.feed}
     if latency.varying is None:
         return values

@@ -1,7 +1,7 @@
-"""One run of the engine: its records, and the loop that feeds it rows, drains its logs and grows what is full.
+"""One run of the engine: its records, and the loop that feeds it rows, drains its logs and grows full arrays.
 
-The kernel stops by itself with a status; nothing in it allocates. Rows come as views of a tape, or in pieces from a source that is
-being decoded: both clocks' passes keep their place in the rows at hand.
+The kernel allocates nothing: it returns a status when it needs more rows or room. Rows are views of a tape, or batches from a source that
+is being decoded; each clock has a cursor into the buffered rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,18 +24,18 @@ MOST_CLOSED = 2**31 - 1  # lots of an own order are an i4
 
 
 def shares_book(strategy: Strategy, feed: int) -> bool:
-    """True when one book serves both clocks: the market does not wake, and few rows are on their way to us between two timers."""
+    """True when both clocks can share one book: only timers and reports wake, and the feed latency is under half of the interval."""
     return strategy.wakes & records.BY_MARKET == 0 and 2 * feed < strategy.interval
 
 
 class Simulation:
     """Records of one run of k accounts over one or more instruments.
 
-    params  : PARAMS[k]: one record per account   books : a Book for each instrument, before its first row
-    delays  : latencies                           sample : ns between samples, 0 for none
-    slots   : order slots of an account           keep_log : keep fills and orders
-    limits  : ACCOUNT fields -> values, scalar or [k]: fill rule, lot, risk
-    recorded : bool[k]: accounts whose recorded rows are kept; None: all
+    params   : PARAMS[k], one record per account   books    : for each instrument the Book before its first row
+    delays   : latencies                           sample   : ns between samples, 0 for none
+    slots    : order slots per account             keep_log : keep fills and orders
+    limits   : ACCOUNT fields -> values, scalar or [k]: fill rule, lot, risk limits
+    recorded : bool[k], accounts whose recorded rows are kept; None: all
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Simulation:
         self.instrument_records = new_records(records.INSTRUMENT_STATE, len(books))
         self.samples = new_log(schema.SAMPLE, max(LOG_ROWS, 2 * len(self.accounts)))
         self.sample_log: list[np.ndarray] = []
-        self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns of a matrix that was not given
+        self.no_features = np.full(4096, np.nan)  # for a strategy that reads columns although no matrix was passed
         self._set_accounts(limits or {})
         self.instruments = [
             InstrumentState(self.instrument_records[v : v + 1], self.accounts_of(v), book, slots, delays, self.one_book, keep_log)
@@ -118,7 +118,7 @@ class Simulation:
         return run
 
     def set_features(self, ts: np.ndarray, matrix: np.ndarray) -> None:
-        """The rows of the feature matrix f8[n, m] become known at local times ts i8[n]."""
+        """Set the feature matrix f8[n, m]; row i becomes known at local time ts[i]. ts : i8[n], ns"""
         self.features = np.ascontiguousarray(ts, np.int64), np.ascontiguousarray(matrix, np.float64)
         run = self.run
         self.no_features = np.full(self.features[1].shape[1], np.nan)
@@ -128,7 +128,7 @@ class Simulation:
 
     # --- running -----------------------------------------------------------------------------------
     def go(self, final: bool, advance: Callable[[int], object] = lambda rows: None) -> None:
-        """Run as far as the rows at hand tell. Call with `final` at the end. Raises StrategyError, CapacityError."""
+        """Advance until the buffered rows are exhausted; `final=True` ends the run. Raises StrategyError, CapacityError."""
         while True:
             before = self.n_rows()
             status = event_loop.run(self.run, final)
@@ -148,20 +148,20 @@ class Simulation:
         return sum(instrument.n_rows() for instrument in self.instruments)
 
     def feed(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, base_row: int, final: bool) -> int:
-        """Run on rows of the one instrument; returns how many of them neither clock needs any more.
+        """Run on the next rows of a single instrument; returns how many of them neither clock needs any more.
 
-        events : EVENT[n], ts_event, ts_recv : i8[n]; the first is tape row `base_row`, and they begin with the first row that the
-        last call's answer left over. Call with `final` at the end.
+        events : EVENT[n], ts_event, ts_recv : i8[n]; the first is tape row `base_row`: the first row that the previous call still
+        needed. Pass `final=True` with the last batch.
         """
         self.instruments[0].feed(events, ts_event, ts_recv, base_row)
         self.go(final)
         return self.instruments[0].n_passed()
 
     def close_session(self, flatten: bool) -> None:
-        """DAY orders expire, and positions are closed if asked for. Raises CapacityError for one larger than an order can be."""
+        """Expire DAY orders; with `flatten` also close positions. Raises CapacityError for a position that one order cannot close."""
         if flatten:
             self._check_positions()
-        end = int(self.run["end_ts"][0])  # NEVER when there was no row: then no order works and no position is open
+        end = int(self.run["end_ts"][0])  # NEVER when the session had no row: then no order is working and no position is open
         for instrument in self.instruments:
             closed = self.n_accounts if flatten else 0
             step = 0
@@ -180,9 +180,9 @@ class Simulation:
             )
 
     def next_session(self, books: Sequence[arrays.Book], first_ts: int) -> None:
-        """Go on with other tapes: open orders are sent again and arrive when we see what is captured at `first_ts`, in the back.
+        """Continue with the next session's tapes: open orders are sent again, to the back of the queue.
 
-        Reports that were under way arrive now, and wake nobody.
+        They arrive when we receive the row captured at `first_ts`. Reports in flight arrive now, and wake no account.
         """
         self._note_remaining_trades()
         self.run["started"] = self.run["ended"] = 0
@@ -191,7 +191,7 @@ class Simulation:
         for instrument, book in zip(self.instruments, books, strict=True):
             instrument.start_session(book)
             instrument.resend_orders(first_ts + instrument.delays.feed)
-        self.accounts["shared_row"], self.accounts["wake_bits"] = -1, 0  # rows are counted anew
+        self.accounts["shared_row"], self.accounts["wake_bits"] = -1, 0  # row numbers start again at 0
 
     def _check_params(self) -> None:
         if self.params.tobytes() != self.given_params:
@@ -204,12 +204,12 @@ class Simulation:
             )
 
     def _note_remaining_trades(self) -> None:
-        """Trades and events after the session's last wake are seen too."""
+        """Count the trades and events after the session's last wake as well."""
         for instrument in self.instruments:
             market.note_remaining_trades(instrument.records)
 
     def _raise_strategy_error(self) -> None:
-        """Say what the strategy raised, on which line, at which wake and account, and the state that it left."""
+        """Raise a StrategyError with the strategy's exception, line, wake, account and state."""
         k, ts = int(self.run["failed_account"][0]), int(self.market["ts"][0])
         state = dict(zip(self.states.dtype.names, self.states[k].tolist(), strict=True))
         what, line = traceback.exception_of(state[HIDDEN])
@@ -217,9 +217,9 @@ class Simulation:
         function = self.strategy.function
         raise diagnostics.runtime_error(function, what, function.__code__.co_firstlineno + line, when, state)
 
-    # --- room --------------------------------------------------------------------------------------
+    # --- capacity ----------------------------------------------------------------------------------
     def drain(self) -> None:
-        """Move what the logs hold out of the kernels' way."""
+        """Move the contents of all logs to Python, so that kernels write from the start again."""
         for instrument in self.instruments:
             instrument.drain()
         n = int(self.run["n_samples"][0])

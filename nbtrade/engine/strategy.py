@@ -21,20 +21,20 @@ from nbtrade.engine.declaration import Fields, record_names
 from nbtrade.engine.kernels.market import TRADE_FIELDS
 from nbtrade.engine.kernels.records import WAKES
 from nbtrade.engine.strategy_compile import compile_strategy
-from nbtrade.schema import TIMER
+from nbtrade.schema import Wake
 from nbtrade.times import ns_of
 
-Wake = str | int | Iterable[str | int]
+Wakes = str | int | Iterable[str | int]
 
 
-def _wakes(wake: Wake) -> tuple[int, int]:
+def _wakes(wake: Wakes) -> tuple[int, int]:
     """(bits of engine/kernels/records.py, timer interval in ns)."""
     wakes, interval = 0, 0
     for one in (wake,) if isinstance(wake, (str, int)) else wake:
         if one in WAKES:
             wakes |= WAKES[str(one)]
             continue
-        wakes |= TIMER
+        wakes |= int(Wake.TIMER)
         interval = ns_of(one)
         if interval <= 0:
             raise ValueError(f"wake={one!r}: the interval of a timer is more than 0 ns")
@@ -81,7 +81,7 @@ class Strategy:
     def __init__(
         self,
         function: Callable[..., None],
-        wake: Wake,
+        wake: Wakes,
         params: Mapping[str, Any],
         state: Mapping[str, Any],
         record: Iterable[str],
@@ -118,6 +118,10 @@ class Strategy:
         StrategyError
             For an unknown parameter, and for a value that does not fit.
         """
+        return self.with_params(params)
+
+    def with_params(self, params: Mapping[str, Any]) -> "Strategy":
+        """As `with_`, of a dict."""
         other = object.__new__(Strategy)
         other.__dict__.update(self.__dict__)
         other.params = self.params.changed(params)
@@ -151,7 +155,7 @@ class Strategy:
 
 def strategy(
     *,
-    wake: Wake = "100ms",
+    wake: Wakes = "100ms",
     params: Mapping[str, Any] | None = None,
     state: Mapping[str, Any] | None = None,
     record: Iterable[str] = (),

@@ -40,8 +40,7 @@ def compile_strategy(
         address = id(entry)
         PYTHON_STRATEGIES[address] = partial(_call_python, function, entry, views_of)
         return address, entry
-    trace_offset = int(state.fields[HIDDEN][1])  # type: ignore[index]
-    traced = TracedFunction(function, tuple(views_of[name][1] for name in names), trace_offset)
+    traced = TracedFunction(function, tuple(views_of[name][1] for name in names), int(state.fields[HIDDEN][1]))  # type: ignore[index]
     entry = shim(function.__name__, names, views_of, traced_call(traced, names), __name__)
     callback: Any = EntryPoint(entry, ((types.int64,) * len(ARGUMENTS), types.int64), {}, {"nopython": True, "_nrt": False})
     use_cache(callback, entry)

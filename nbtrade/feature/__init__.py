@@ -1,14 +1,12 @@
-"""The built-in features: `nbtrade.feature.spread()`, `nbtrade.feature.ofi(levels=5).ema("1s")`, and so on.
+"""Built-in features: `nbtrade.feature.spread()`, `nbtrade.feature.ofi(levels=5).ema("1s")`, and others.
 
-Prices and distances are in ticks, sizes in lots, times in seconds. What is undefined is NaN: prices of an empty side, windows that are not
-full yet, quotients by 0. Each is a Level (a value that holds) or a Flow (what events bring), see nbtrade/feature/expression.py; side is
-BID or ASK (0 or 1). tests/model_features.py has every one of them again, slowly, from its formula.
+Prices and distances are in ticks, sizes in lots, times in seconds. Undefined values are NaN: prices of an empty side, windows that are not
+full yet, quotients by 0. A feature is a Level (a value that holds) or a Flow (an amount per event), see nbtrade/feature/expression.py; side
+is BID or ASK (0 or 1). tests/model_features.py computes each of them a second time, slowly, from its formula.
 """
 
-from nbtrade.feature.book_features import (
-    ask_px,
+from nbtrade.feature.depth_features import (
     ask_qty,
-    bid_px,
     bid_qty,
     cost_to_fill,
     depth,
@@ -17,39 +15,19 @@ from nbtrade.feature.book_features import (
     imbalance,
     mean_age,
     mean_size,
-    microprice,
-    mid,
     qty_at,
-    session,
     slope,
-    spread,
-    time_of_day,
-    time_since_quote,
-    time_since_trade,
-    weighted_mid,
 )
-from nbtrade.feature.flow_features import (
-    adds,
-    amihud,
-    bipower,
-    cancel_to_add,
-    cancel_to_trade,
-    cancels,
-    effective_spread,
-    kyle_lambda,
+from nbtrade.feature.flow_features import adds, cancel_to_add, cancel_to_trade, cancels, modifies, ofi, refilled, refills, sweeps, swept
+from nbtrade.feature.impact_features import amihud, bipower, effective_spread, kyle_lambda, realised_spread, realised_volatility, roll
+from nbtrade.feature.own_features import own
+from nbtrade.feature.price_features import ask_px, bid_px, microprice, mid, spread, weighted_mid
+from nbtrade.feature.time_features import session, time_of_day, time_since_quote, time_since_trade
+from nbtrade.feature.trade_features import (
     last_px,
     last_qty,
-    modifies,
-    ofi,
-    realised_spread,
-    realised_volatility,
-    refilled,
-    refills,
-    roll,
     run_length,
     signed_volume,
-    sweeps,
-    swept,
     trade_imbalance,
     trade_sign,
     trade_value,
@@ -57,7 +35,6 @@ from nbtrade.feature.flow_features import (
     volume,
     vpin,
 )
-from nbtrade.feature.own_features import own
 
 __all__ = [
     "adds",

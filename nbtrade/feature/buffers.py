@@ -1,4 +1,4 @@
-"""The memory of one pass of a feature set: what the compiled function points to, made once, grown between two calls.
+"""The memory of a feature pass: arrays that the compiled function points to, allocated once, grown between two calls.
 
 rings f8[...]   | tables | ring of window 0 | ring of window 1 | ... | ring of pairs 0 | ...
 """
@@ -12,11 +12,11 @@ from nbtrade.feature.codegen import Program
 from nbtrade.feature.kernels.rolling import PAIRS, WINDOW
 from nbtrade.feature.kernels.snapshot import MARKET_SNAPSHOT, PLAN, WIDTH, at
 
-UNDEFINED_AT_START = ("last_px", "last_qty", "last_sign", "last_trade", "last_quote", "mid_before")  # NaN at the beginning
+UNDEFINED_AT_START = ("last_px", "last_qty", "last_sign", "last_trade", "last_quote", "mid_before")  # initially NaN
 
 
 class FeatureBuffers:
-    """Arrays of a set. `plan` is what the function gets; `t0` (ns since the epoch) is when the pass begins."""
+    """The arrays of a feature set. `plan` is passed to the function; `t0` (ns since the epoch) is the start of the pass."""
 
     def __init__(self, program: Program, t0: int) -> None:
         self.snapshot = np.zeros(MARKET_SNAPSHOT.itemsize // 8)
@@ -77,7 +77,7 @@ class FeatureBuffers:
             self.plan[name] = getattr(self, name).ctypes.data
 
     def grow(self) -> None:
-        """Double the rings that are full."""
+        """Double the size of full rings."""
         parts = [self.rings]
         n = len(self.rings)
         for w in self.windows:

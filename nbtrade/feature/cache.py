@@ -1,8 +1,8 @@
-"""Matrices kept in a BlockFile by what they are made of: the second request is a memory map.
+"""Feature matrices cached in a BlockFile by the hash of their inputs: a repeated request is a memory map.
 
     name = hash(tape's content, its rows, features, sample, users' functions, version)  ->  {values, ts}
 
-`MatrixCache` is all that the rest knows: `get(name)` and `put(name, arrays)`.
+The interface to the other modules is `MatrixCache`: `get(name)` and `put(name, arrays)`.
 """
 
 import contextlib
@@ -20,30 +20,30 @@ from nbtrade.feature.sampling import Sampling
 from nbtrade.storage.blockfile.blockfile import BlockFile
 from nbtrade.tape.tape import Tape
 
-VERSION = 1  # of the formulas: a change of any of them is another number
+VERSION = 1  # of the formulas: increase it when any of them changes
 
 
 class MatrixCache:
-    """Named sets of arrays in a BlockFile: blocks "features/NAME/KEY"."""
+    """Named sets of arrays in a BlockFile, as blocks "features/NAME/KEY"."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
 
     def get(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of `name`, views of the file; None when they are not there. A file still to be made has none."""
+        """The arrays of `name`, as views of the file; None if they are missing, or the file has not been created yet."""
         with contextlib.suppress(FileNotFoundError, BlockFileUnfinished), BlockFile(self.path, mode="r") as blocks:
             keys = blocks.list(f"features/{name}/")
             return {key.rsplit("/", 1)[1]: blocks.get(key) for key in keys} or None
         return None
 
     def put(self, name: str, arrays: dict[str, np.ndarray]) -> None:
-        """Keep arrays under `name`: all of them, or none. Left out while another process writes the file: the next request does it."""
+        """Store all arrays under `name`, or none. Skipped while another process writes the file: a later request stores them."""
         with contextlib.suppress(BlockFileLocked), BlockFile(self.path) as blocks:
             blocks.put_many({f"features/{name}/{key}": array for key, array in arrays.items()})
 
 
 def name_of(tape: Tape, columns: list[Expression], sampling: Sampling, extra: Any = "") -> str | None:
-    """The name of a matrix; None when a user's own function can't be told from others."""
+    """The name of a matrix; None if a user-defined function cannot be identified across processes."""
     functions = [fingerprint(function) for column in columns for function in _own_functions(column)]
     if None in functions:
         return None
@@ -57,7 +57,7 @@ def _own_functions(e: Expression) -> list[Any]:
 
 
 def stable_key(e: Expression) -> str:
-    """A node's key without what differs between processes; own functions are told apart by their fingerprints."""
+    """A node's key without anything that differs between processes; user-defined functions are identified by their fingerprints."""
     if e.own is None:
         return f"{type(e).__name__}:{e.op}{e.shape}{e.params}({','.join(stable_key(i) for i in e.inputs)})"
     return f"own {e.own.function.__qualname__} {e.own.initial.tobytes().hex()} {e.own.levels}({','.join(stable_key(i) for i in e.inputs)})"

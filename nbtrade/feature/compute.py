@@ -28,17 +28,47 @@ def features(
 ) -> FeatureMatrix:
     """Compute features of a tape in one pass.
 
-    tape   : a Tape, or a tape's folder; `tape.between(...)` for a part, which begins without a past (but with its book)
-    wanted : features (nbtrade.feature), or a dict of name -> feature
-    sample : when rows are written: "event" (every event's end), n, "100ms", "trade", "quote" (top of book), ("volume", lots),
-             ("value", currency), or ascending times (i8 ns): another matrix's `ts`, say
-    out    : a FeatureMatrix whose memory is used again; touching new memory takes a fifth of the time
-    cache  : a BlockFile's path in which matrices are kept by the hash of what they are made of; the second request maps it
+    Parameters
+    ----------
+    tape : Tape, str or path
+        A tape or its folder. `tape.between(...)` selects a part, which starts without history (but with its book).
+    wanted : Level, Flow, a list of them, or dict of str to them
+        Features from `nbtrade.feature`; a dict sets the column names.
+    sample : str, int, tuple or i8 array
+        When rows are written: "event" (every event's end), n (every n-th), "100ms" (a time grid), "trade", "quote" (changes of the top of
+        book), ("volume", lots), ("value", currency), or ascending times in ns, such as another matrix's `ts`.
+    out : FeatureMatrix, optional
+        A matrix whose memory is reused, since touching new memory takes a fifth of the time.
+    cache : str or path, optional
+        A BlockFile in which matrices are stored by the hash of their inputs; a repeated request maps the stored matrix.
 
-    A row at local time t is made of what was received by t (ts_recv <= t), at ends of events. Prices are in ticks, sizes in lots, times in
-    seconds. A flow's column is what flowed since the sample before. Undefined values are NaN (see nbtrade/feature/expression.py).
+    Returns
+    -------
+    FeatureMatrix
+        f8[rows, features]; prices in ticks, sizes in lots, times in seconds, undefined values NaN.
 
-    Returns a FeatureMatrix. Raises FeatureError, TypeError for what is no feature, ValueError for an unknown `sample`.
+    Raises
+    ------
+    FeatureError
+        No features, duplicate names, `out` too small, or a user-defined feature that fails.
+    TypeError
+        An element of `wanted` is not a feature.
+    ValueError
+        `sample` is not one of the forms above.
+
+    Notes
+    -----
+    A row at local time t uses only data received by t (ts_recv <= t), at ends of events. A flow's column is its sum since the previous
+    sample.
+
+    Examples
+    --------
+    >>> f = nbtrade.feature
+    >>> m = nbtrade.features(tape, [f.spread(), f.ofi(), f.mid().ema("1s")], sample=5_000)
+    >>> m
+    <FeatureMatrix 3 samples of 3 columns: spread(), ofi(1), mid().ema(1s)>
+    >>> m["ofi(1)"]
+    array([ -78., -197.,  283.])
     """
     tape = tape if isinstance(tape, Tape) else open_tape(tape)
     columns, sampling = columns_of(wanted), sampling_of(sample)
@@ -58,7 +88,7 @@ def features(
 
 
 def _is_matrix(known: dict[str, np.ndarray], n_columns: int) -> bool:
-    """Whether arrays out of a cache's file are those of a matrix: f8[n, n_columns] and i8[n]. Others are computed again."""
+    """Whether arrays from a cache's file form a matrix: f8[n, n_columns] and i8[n]. Others are computed again."""
     values, ts = (np.asarray(known.get(key, b"")) for key in ("values", "ts"))
     return values.dtype == np.float64 and ts.dtype == np.int64 and ts.ndim == 1 and values.shape == (len(ts), n_columns)
 
@@ -75,7 +105,7 @@ def _check_room(out: FeatureMatrix | None, columns: list[Expression]) -> None:
 
 
 def columns_of(wanted: Any) -> list[Expression]:
-    """The features asked for, under their names. Raises FeatureError for none or for two of one name."""
+    """The requested features under their names. Raises FeatureError for an empty request or duplicate names."""
     if isinstance(wanted, Mapping):
         columns = [lift(e).named(str(name)) for name, e in wanted.items()]
     else:
@@ -87,16 +117,41 @@ def columns_of(wanted: Any) -> list[Expression]:
 def _check_names(names: list[str]) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
-        raise FeatureError(f"two columns are called {', '.join(twice)}: use .named(...)" if twice else "no features were asked for")
+        raise FeatureError(f"two columns are called {', '.join(twice)}: use .named(...)" if twice else "no features: pass at least one")
 
 
 def targets(tape: Tape | str | os.PathLike[str], wanted: Any, *, sample: Any = "event") -> FeatureMatrix:
     """Compute targets (nbtrade.target) at the samples of `features(tape, ..., sample=sample)`.
 
-    wanted : targets, or a dict of name -> target
+    Parameters
+    ----------
+    tape : Tape, str or path
+        A tape or its folder.
+    wanted : Target, a list of them, or dict of str to Target
+        Targets from `nbtrade.target`; a dict sets the column names.
+    sample : str, int, tuple or i8 array
+        As in `features`.
 
-    A pass for what is known at the samples, and one for each distance ahead. NaN where the data end before. Returns a FeatureMatrix.
-    Raises TypeError for what is no target.
+    Returns
+    -------
+    FeatureMatrix
+        f8[rows, targets]; NaN where the data end before the target's time.
+
+    Raises
+    ------
+    TypeError
+        An element of `wanted` is not a target.
+
+    Notes
+    -----
+    One pass for the values at the samples, and one for each distance ahead.
+
+    Examples
+    --------
+    >>> nbtrade.targets(tape, nbtrade.target.mid_change("1s"), sample=5_000).values
+    array([[-1.],
+           [-1.],
+           [-2.]])
     """
     tape = tape if isinstance(tape, Tape) else open_tape(tape)
     if isinstance(wanted, Mapping):
@@ -104,7 +159,7 @@ def targets(tape: Tape | str | os.PathLike[str], wanted: Any, *, sample: Any = "
     wanted = [wanted] if isinstance(wanted, (Target, Expression)) else list(wanted)
     for one in wanted:
         if not isinstance(one, Target):
-            raise TypeError(f"{one!r} is no target: compute it with nbtrade.features")
+            raise TypeError(f"{one!r} is not a target: compute it with nbtrade.features")
     _check_names([one.label for one in wanted])
     known = {e.key: e for one in wanted for e in one.now}
     now = features(tape, known, sample=sample)
@@ -134,12 +189,40 @@ def _value(target: Target, now: list[np.ndarray], later: np.ndarray) -> np.ndarr
 
 
 def asof(left: FeatureMatrix, right: FeatureMatrix, *, suffix: str = "_right", delay: int = 0) -> FeatureMatrix:
-    """The columns of `left`, and those of `right` as they were last sampled by each row's ts: the last row with ts + delay <= left's.
+    """Join two matrices by time: the columns of `left`, and the latest row of `right` known at each of its times.
 
-    suffix : added to names that both have      delay : ns until the right side's rows are known to us (another line's latency)
+    Parameters
+    ----------
+    left : FeatureMatrix
+        Determines the rows.
+    right : FeatureMatrix
+        For each row the last one with ts + delay <= left's ts.
+    suffix : str
+        Appended to names of `right` that `left` has too.
+    delay : int
+        ns until the rows of `right` are known: another line's latency.
 
-    NaN before the right side's first row. To have another tape's features at the very moment instead of at their last sample, sample
-    them at this one's times: `features(other, [...], sample=left.ts)`.
+    Returns
+    -------
+    FeatureMatrix
+        The columns of both; NaN before the first row of `right`.
+
+    Raises
+    ------
+    FeatureError
+        Two columns have the same name.
+
+    Notes
+    -----
+    To sample another tape's features at exactly these times, use `features(other, [...], sample=left.ts)`.
+
+    Examples
+    --------
+    >>> f = nbtrade.feature
+    >>> slow = nbtrade.features(tape, f.mid(), sample="10s")
+    >>> fast = nbtrade.features(tape, f.spread(), sample="1s")
+    >>> nbtrade.asof(fast, slow).names
+    ['spread()', 'mid()']
     """
     at = np.searchsorted(right.ts, left.ts - delay, side="right")
     values = np.full((len(left), len(right.names)), np.nan)

@@ -1,29 +1,25 @@
-"""Expressions: what a feature is made of, before anything is computed.
+"""Expressions: the graph of operations that a feature consists of, before anything is computed.
 
     Level   a value that holds until it changes: a price, a depth, an average       (spread(), mid(), x.ema("1s"))
-    Flow    what an event brings, and 0 between: lots traded, orders cancelled       (signed_volume(), ofi(), mid().change())
+    Flow    an amount per event, 0 between events: lots traded, orders cancelled     (signed_volume(), ofi(), mid().change())
 
-The difference decides what an average means. A Level's mean over a second weighs each value by how long it held; a Flow's is its sum by
-the second. As a column of the matrix a Flow is what flowed since the sample before, a Level what holds at the sample.
+The difference determines the meaning of an average. A Level's mean over a second weights each value by how long it held; a Flow's is its
+sum per second. In a matrix a Flow's column is the sum since the previous sample, a Level's column the value at the sample.
 
 An expression is a node of a graph: an operation, its inputs, its shape (part of the code: levels, sides, clocks) and its parameters (data:
-window lengths, constants). Equal nodes are computed once; another parameter compiles nothing.
+window lengths, constants). Equal nodes are computed once; a different parameter compiles nothing.
 
-NaN: a side that is empty has no price, so what is made of it is NaN. A window over `w` is NaN until its clock has run `w` since its input
-was first defined; undefined inputs are left out of it. A quotient by 0 is NaN.
+NaN: an empty side has no price, so everything computed from it is NaN. A window over `w` is NaN until its clock has run `w` since its
+input was first defined; undefined inputs are left out of it. A quotient by 0 is NaN.
 """
 
-import math
 from typing import Any, Self
 
-from nbtrade.times import UNITS, ns_of
-
-TIME, EVENTS, VOLUME = "time", "events", "volume"
-CLOCK_UNIT = {TIME: 1e9, EVENTS: 1.0, VOLUME: 1.0}  # a flow's mean is by the second, by the event, by the lot
+from nbtrade.feature.windows import CLOCK_UNIT, LevelWindows, span_of, span_text
 
 
 class Expression:
-    """A node: `op(inputs)` with its shape and parameters. Made by `nbtrade.feature`; combine with + - * / and the methods."""
+    """A node: `op(inputs)` with its shape and parameters. Created by `nbtrade.feature`; combine nodes with + - * / and the methods."""
 
     __slots__ = ("inputs", "key", "label", "op", "own", "params", "shape")
     op: str
@@ -43,7 +39,23 @@ class Expression:
         self.own: Any = None
 
     def named(self, label: str) -> Self:
-        """The same under another name: the column's in the matrix."""
+        """Rename an expression: its column in the matrix gets this name.
+
+        Parameters
+        ----------
+        label : str
+            The new name.
+
+        Returns
+        -------
+        Level or Flow
+            The same expression.
+
+        Examples
+        --------
+        >>> nbtrade.feature.mid().ema("1s").named("slow")
+        <Level slow>
+        """
         other = type(self)(self.op, self.inputs, self.shape, self.params, label)
         other.own, other.key = self.own, self.key
         return other
@@ -52,7 +64,7 @@ class Expression:
         return f"<{type(self).__name__} {self.label}>"
 
     def __bool__(self) -> bool:
-        raise TypeError(f"{self.label} has no truth value: it is worked out in the pass over a tape. Use where, clip or sign.")
+        raise TypeError(f"{self.label} has no truth value: it is computed only in a pass over a tape. Use clip or sign.")
 
     # --- arithmetic ------------------------------------------------------------------------------
     def __add__(self, other: Any) -> Any:
@@ -86,99 +98,206 @@ class Expression:
         return type(self)("abs", (self,), label=f"abs({self.label})")
 
     def sign(self) -> Self:
-        """1, 0 or -1."""
+        """Sign of the value.
+
+        Returns
+        -------
+        Level or Flow
+            1, 0 or -1; NaN stays NaN.
+
+        Examples
+        --------
+        >>> nbtrade.feature.ofi().sign()
+        <Flow sign(ofi(1))>
+        """
         return type(self)("sign", (self,), label=f"sign({self.label})")
 
     def clip(self, low: float, high: float) -> Self:
-        """At least `low` and at most `high`."""
+        """Limit the value to a range.
+
+        Parameters
+        ----------
+        low, high : float
+            Bounds.
+
+        Returns
+        -------
+        Level or Flow
+            At least `low` and at most `high`; NaN stays NaN.
+
+        Examples
+        --------
+        >>> nbtrade.feature.spread().clip(1, 5)
+        <Level spread().clip(1, 5)>
+        """
         return type(self)("clip", (self,), (), (low, high), f"{_part(self)}.clip({low:g}, {high:g})")
 
 
-class Level(Expression):
+class Level(LevelWindows, Expression):
     """A value that holds until it changes."""
 
     __slots__ = ()
 
     def log(self) -> "Level":
-        """Natural logarithm; NaN where it is not positive."""
+        """Natural logarithm.
+
+        Returns
+        -------
+        Level
+            NaN where the value is not positive.
+
+        Examples
+        --------
+        >>> nbtrade.feature.mid().log()
+        <Level log(mid())>
+        """
         return Level("log", (self,), label=f"log({self.label})")
 
     def sqrt(self) -> "Level":
-        """Square root; NaN where it is negative."""
+        """Square root.
+
+        Returns
+        -------
+        Level
+            NaN where the value is negative.
+
+        Examples
+        --------
+        >>> nbtrade.feature.bid_qty().sqrt()
+        <Level sqrt(bid_qty(1))>
+        """
         return Level("sqrt", (self,), label=f"sqrt({self.label})")
 
     def change(self) -> "Flow":
-        """What each event changes it by: x(n) - x(n - 1) over event ends, 0 where one of them is undefined."""
+        """Change at each event: x(n) - x(n - 1) over event ends.
+
+        Returns
+        -------
+        Flow
+            0 where one of the values is undefined.
+
+        Examples
+        --------
+        >>> nbtrade.feature.mid().change()
+        <Flow mid().change()>
+        """
         return Flow("change", (self,), label=f"{_part(self)}.change()")
 
-    def mean(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """Mean over the last `window` of time (each value by how long it held), `events` (each event's end once) or `volume` lots."""
-        return self._windowed("mean", window, events, volume)
-
-    def std(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """Standard deviation (of the population), weighed as `mean`."""
-        return self._windowed("std", window, events, volume)
-
-    def zscore(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """(x - mean) / std over the window; NaN where it did not move."""
-        return self._windowed("zscore", window, events, volume)
-
-    def min(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """Smallest value in the last `window` of time, `events` or `volume` lots, the value in force among them."""
-        return self._windowed("min", window, events, volume)
-
-    def max(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """Largest value, as `min`."""
-        return self._windowed("max", window, events, volume)
-
-    def lag(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """The value that held `window` ago, `events` event ends ago, or `volume` lots ago."""
-        return self._windowed("lag", window, events, volume)
-
-    def diff(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """x - x.lag(...)."""
-        text = span_text(*span_of(window, events, volume))
-        return (self - self.lag(window, events=events, volume=volume)).named(f"{_part(self)}.diff({text})")
-
-    def ema(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> "Level":
-        """Exponential average with time constant `window`: the weight of what held a clock distance d ago is exp(-d / window).
-
-        By time and volume each value weighs by how long it held, so an event's own new value has no weight yet; by events
-        m(n) = x(n) + (m(n-1) - x(n)) exp(-1/events). It starts at the first defined value.
-        """
-        return self._windowed("ema", window, events, volume)
-
-    def _windowed(self, op: str, window: Any, events: int | None, volume: float | None) -> "Level":
+    def _windowed(self, op: str, window: Any, events: int | None, volume: float | None) -> Self:
         clock, length = span_of(window, events, volume)
-        return Level(op, (self,), (clock,), (length,), f"{_part(self)}.{op}({span_text(clock, length)})")
+        label = f"{_part(self)}.{op}({span_text(clock, length)})"
+        if op == "diff":
+            return type(self)("-", (self, self._windowed("lag", window, events, volume)), label=label)
+        return type(self)(op, (self,), (clock,), (length,), label)
 
 
 class Flow(Expression):
-    """What each event brings."""
+    """An amount per event, 0 between events."""
 
     __slots__ = ()
 
     def sum(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> Level:
-        """Sum of what came in the last `window` of time, `events` or `volume` lots: clock > now - window."""
+        """Sum over a window: of all events with clock > now - window.
+
+        Parameters
+        ----------
+        window : str or int, optional
+            Time span such as "1s", or ns.
+        events : int, optional
+            Number of event ends.
+        volume : float, optional
+            Lots traded.
+
+        Returns
+        -------
+        Level
+            NaN until the window is full.
+
+        Notes
+        -----
+        Pass exactly one of the three arguments.
+
+        Examples
+        --------
+        >>> nbtrade.feature.signed_volume().sum("1s")
+        <Level signed_volume().sum(1s)>
+        """
         clock, length = span_of(window, events, volume)
         return Level("sum", (self,), (clock,), (length,), f"{_part(self)}.sum({span_text(clock, length)})")
 
     def mean(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> Level:
-        """Its sum over the window by the second, by the event, or by the lot."""
+        """Rate over a window: the sum per second, per event or per lot.
+
+        Parameters
+        ----------
+        window : str or int, optional
+            Time span such as "1s", or ns.
+        events : int, optional
+            Number of event ends.
+        volume : float, optional
+            Lots traded.
+
+        Returns
+        -------
+        Level
+            NaN until the window is full.
+
+        Notes
+        -----
+        Pass exactly one of the three arguments.
+
+        Examples
+        --------
+        >>> nbtrade.feature.volume().mean("10s")
+        <Level volume().mean(10s)>
+        """
         clock, length = span_of(window, events, volume)
         out = self.sum(window, events=events, volume=volume) / (length / CLOCK_UNIT[clock])
         return out.named(f"{_part(self)}.mean({span_text(clock, length)})")
 
     def ema(self, window: Any = None, *, events: int | None = None, volume: float | None = None) -> Level:
-        """Exponentially weighted rate by the second, by the event, or by the lot.
+        """Exponentially weighted rate per second, per event or per lot.
 
-        sum of x exp(-d / window), over the same integral of 1 since the first event: no bias at the start.
+        Parameters
+        ----------
+        window : str or int, optional
+            Time constant such as "1s", or ns.
+        events : int, optional
+            Time constant in event ends.
+        volume : float, optional
+            Time constant in lots traded.
+
+        Returns
+        -------
+        Level
+            NaN until one time constant has passed.
+
+        Notes
+        -----
+        The sum of x exp(-d / window) divided by the integral of the same weights since the first event, so the start is unbiased.
+        Pass exactly one of the three arguments.
+
+        Examples
+        --------
+        >>> nbtrade.feature.ofi().ema("1s")
+        <Level ofi(1).ema(1s)>
         """
         clock, length = span_of(window, events, volume)
         return Level("rate", (self,), (clock,), (length,), f"{_part(self)}.ema({span_text(clock, length)})")
 
     def cumsum(self) -> Level:
-        """Sum of all that came since the pass began."""
+        """Sum since the start of the pass.
+
+        Returns
+        -------
+        Level
+            Same unit as the flow.
+
+        Examples
+        --------
+        >>> nbtrade.feature.signed_volume().cumsum()
+        <Level signed_volume().cumsum()>
+        """
         return Level("cumsum", (self,), label=f"{_part(self)}.cumsum()")
 
 
@@ -189,12 +308,12 @@ def number(value: float) -> Level:
 
 
 def lift(value: Any) -> Expression:
-    """An expression as it is, a number as a constant. Raises TypeError for anything else."""
+    """Return an expression unchanged, a number as a constant. Raises TypeError for anything else."""
     if isinstance(value, Expression):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return number(value)
-    forward = " It looks forward, so it can't be part of a feature." if type(value).__name__ == "Target" else ""
+    forward = " It looks forward, so it cannot be part of a feature." if type(value).__name__ == "Target" else ""
     raise TypeError(f"{value!r} is neither a feature nor a number.{forward}")
 
 
@@ -203,7 +322,9 @@ def _binary(op: str, a: Any, b: Any) -> Any:
     label = f"{_part(a)} {op} {_part(b)}"
     flows = isinstance(a, Flow), isinstance(b, Flow)
     if op in "+-" and flows[0] != flows[1]:
-        raise TypeError(f"{label}: one is a flow and one is a level. Make the flow a level first, by .ema(...), .sum(...) or .cumsum().")
+        raise TypeError(
+            f"{label}: one is a flow and the other a level. Turn the flow into a level first, with .ema(...), .sum(...) or .cumsum()."
+        )
     if op == "/" and flows[1]:
         raise TypeError(f"{label}: a flow is 0 between events. Divide by its .ema(...) or .sum(...).")
     return (Flow if any(flows) else Level)(op, (a, b), label=label)
@@ -211,25 +332,3 @@ def _binary(op: str, a: Any, b: Any) -> Any:
 
 def _part(e: Expression) -> str:
     return f"({e.label})" if (" " in e.label and not e.label.endswith(")")) or (e.op in "+-*/" and " " in e.label) else e.label
-
-
-def span_of(window: Any, events: int | None, volume: float | None) -> tuple[str, float]:
-    """(clock, length) of a window: ns, event ends or lots. Raises ValueError unless exactly one is given and it is positive."""
-    given: list[tuple[str, Any]] = [(c, v) for c, v in ((TIME, window), (EVENTS, events), (VOLUME, volume)) if v is not None]
-    if len(given) != 1:
-        raise ValueError("a window is one of: a time span such as '1s', events=n, volume=lots")
-    clock, value = given[0]
-    length = float(ns_of(value)) if clock == TIME else float(value)
-    if clock == EVENTS and length != int(length):
-        raise ValueError(f"events={value!r}: a window by events is a whole number of them")
-    if not 0 < length < math.inf:
-        raise ValueError(f"a window of {value!r} is empty or endless: give a positive length")
-    return clock, length
-
-
-def span_text(clock: str, length: float) -> str:
-    """A window's length as it is written: 1s, events=100, volume=50."""
-    if clock != TIME:
-        return f"{clock}={length:g}"
-    unit = next(u for u in ("h", "min", "s", "ms", "us", "ns") if length % UNITS[u] == 0)
-    return f"{int(length) // UNITS[unit]}{unit}"

@@ -1,6 +1,6 @@
-"""One pass of a feature set over rows: the book, the set's memory, the matrix; feeds the kernel and grows what is full.
+"""One pass of a feature set over rows: the book, the set's memory, the matrix; calls the kernel and grows full buffers.
 
-Rows may come in any pieces: what one piece leaves is carried to the next, so a day in two halves gives the rows of the whole.
+Rows may arrive in any pieces: the state carries over from one piece to the next, so a day in two halves gives the same rows as the whole.
 """
 
 import numpy as np
@@ -22,14 +22,14 @@ from nbtrade.schema import UNDEF_PRICE
 from nbtrade.tape.book_snapshot import book_arrays, book_before
 from nbtrade.tape.tape import Tape
 
-BATCH_ROWS = 1 << 22  # rows between two looks at Ctrl-C
-STAGE_BYTES = 1 << 13  # at least, for rows on their way into the matrix: they stay in the first cache
+BATCH_ROWS = 1 << 22  # rows between two checks for Ctrl-C
+STAGE_BYTES = 1 << 13  # at least, for rows not yet in the matrix: they stay in the L1 cache
 
 
 class FeaturePass:
-    """A pass that begins before the first row of `tape`; `feed` it that tape's rows, and those that follow.
+    """A pass that starts before the first row of `tape`; `feed` it that tape's rows, then the following ones.
 
-    values : f8[rows, features] and ts : i8[rows] are filled as it goes; n_out rows of them so far.
+    values : f8[rows, features] and ts : i8[rows] are filled during the pass; n_out rows of them so far.
     """
 
     def __init__(self, program: Program, tape: Tape, sampling: Sampling, out: tuple[np.ndarray, np.ndarray] | None = None) -> None:
@@ -110,7 +110,7 @@ class FeaturePass:
         w["out_at"] = at - at % LINE
 
     def _begin(self) -> None:
-        """What the book shows before the first row."""
+        """Initialise the snapshot from the book before the first row."""
         top_levels.load_all_levels(self.pass_state.ctypes.data)
         if self.program.follow_ages and self.tape.start:
             t0 = int(self.pass_state["t0"][0])
@@ -122,7 +122,7 @@ class FeaturePass:
 
     # --- running -----------------------------------------------------------------------------------
     def feed(self, tape: Tape, *, final: bool = False, batch: int = BATCH_ROWS) -> None:
-        """Pass over the rows of `tape`, which follow those of the last call. Raises FeatureError when a user's own feature fails."""
+        """Process the rows of `tape`, which follow those of the previous call. Raises FeatureError when a user-defined feature fails."""
         start, n = 0, len(tape)
         columns = tape.events, tape.ts_event, tape.ts_recv, tape.order_id, tape.whole["ts_recv"]
         for name, column in zip(snapshot.COLUMN_FIELDS, columns, strict=True):
@@ -149,8 +149,8 @@ class FeaturePass:
             names = ", ".join(record.function.__name__ for record in self.program.own)
             when = np.datetime64(int(self.pass_state["t0"][0]) + int(self.buffers.snapshot[snapshot.NOW]), "ns")
             raise FeatureError(
-                f"an own feature ({names}) raised at the event that ended at {when} UTC. Most likely a division by zero or an index "
-                "out of range; run with NUMBA_DISABLE_JIT=1 to see the line."
+                f"a user-defined feature ({names}) raised an exception at the event that ended at {when} UTC. Most likely a division by "
+                "zero or an index out of range; run with NUMBA_DISABLE_JIT=1 to see the line."
             )
 
     def _grow_out(self) -> None:
@@ -160,7 +160,7 @@ class FeaturePass:
         self._set_out_addresses()
 
     def matrix(self) -> tuple[np.ndarray, np.ndarray]:
-        """(values, ts) written so far, and no more memory than they need."""
+        """(values, ts) written so far, trimmed to the rows written."""
         n = self.n_out
         if self.has_given_memory:
             return self.values[:n], self.ts[:n]

@@ -1,11 +1,12 @@
-"""What the features of book and flow are built from: observed numbers, and checks of what a user gives."""
+"""Building blocks of the features: observed numbers, and checks of arguments."""
 
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from nbtrade.feature.expression import Flow, Level, span_of, span_text
+from nbtrade.feature.expression import Flow, Level
 from nbtrade.feature.kernels.snapshot import LEVELS
+from nbtrade.feature.windows import span_of, span_text
 from nbtrade.schema import ASK, BID
 from nbtrade.times import ns_of
 
@@ -20,15 +21,20 @@ def flow_of(name: str, k: int = 0) -> Flow:
     return Flow("snapshot", (), (name, k), label=name)
 
 
+def now() -> Level:
+    """Time on the local clock, ns since the start of the pass."""
+    return Level("now", label="now")
+
+
 def side_name(side: Any) -> str:
     if side not in SIDES:
-        raise ValueError(f"side is {side!r}; it is BID (0, 'bid') or ASK (1, 'ask')")
+        raise ValueError(f"side is {side!r}: pass BID (0, 'bid') or ASK (1, 'ask')")
     return SIDES[side]
 
 
 def level_offset(level: int) -> int:
     if not (isinstance(level, int) and 1 <= level <= LEVELS):
-        raise ValueError(f"level is {level!r}: levels count from 1, the best, to {LEVELS}")
+        raise ValueError(f"level is {level!r}: pass an integer from 1, the best level, to {LEVELS}")
     return level - 1
 
 
@@ -45,7 +51,7 @@ def span_label(window: Any) -> str:
 
 def length_of(span: Any) -> int:
     length = ns_of(span)
-    check(0 < length < math.inf, f"{span!r}: give a time span of more than 0")
+    check(0 < length < math.inf, f"{span!r} is not a positive time span: pass text such as '1s', or ns")
     return length
 
 

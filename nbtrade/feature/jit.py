@@ -1,9 +1,9 @@
-"""From a set's source to a function pointer, as for strategies.
+"""Compile the source of a feature set to a function pointer, in the same way as strategies.
 
-    def evaluate(plan_at, out_at, moment, what) -> 0, or 1 when a user's own feature raised
+    def evaluate(plan_at, out_at, moment, what) -> 0, or 1 when a user-defined feature raised an exception
 
-Compiled once for each shape of a set and kept in the disk cache (_numba/jit.py), whose key covers the source, the helpers it uses, and
-users' own functions. About a second for twenty features; 20 ms from the cache.
+Compiled once for each structure of a set and kept in the disk cache (_numba/jit.py), whose key covers the source, the helpers it uses, and
+user-defined functions. About a second for twenty features; 20 ms from the cache.
 """
 
 import math
@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numba import types
 
-from nbtrade._numba import printing as _printing  # noqa: F401  print of arrays
+from nbtrade._numba import printing as _printing  # noqa: F401  enables print of arrays
 from nbtrade._numba.jit import JIT, EntryPoint, use_cache
 from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
 from nbtrade._numba.records import PYTHON_STRATEGIES, record_at, record_model, record_type
@@ -39,14 +39,14 @@ HELPERS = {
 
 
 class ObservedRecord(ReadOnly):  # type: ignore[misc]
-    """What own features see, without the JIT."""
+    """The market record of user-defined features, without the JIT."""
 
     role = "market"
 
 
 @record_model
 class ObservedType(ReadOnlyRecord):
-    """What own features see, with the JIT."""
+    """The market record of user-defined features, with the JIT."""
 
     role = "market"
 
@@ -65,7 +65,7 @@ def _scope(functions: list[Callable[..., Any]], dtypes: list[np.dtype]) -> dict[
 
 
 def address_of(program: Program) -> int:
-    """The function pointer of a set. Raises FeatureError that names the user's own function which can't be compiled."""
+    """The function pointer of a feature set. Raises FeatureError, naming the user-defined function that cannot be compiled."""
     functions = [record.function for record in program.own]
     key = (program.source, *functions)
     if key not in _compiled:
@@ -74,7 +74,7 @@ def address_of(program: Program) -> int:
 
 
 def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list[np.dtype]) -> tuple[int, Any]:
-    scope = {**_scope(functions, dtypes), "__name__": __name__}  # of a module there is: the disk cache imports it
+    scope = {**_scope(functions, dtypes), "__name__": __name__}  # an existing module: the disk cache imports it
     exec(compile(program.source, f"<features {program.digest}>", "exec"), scope)
     evaluate = scope["evaluate"]
     if functions:
@@ -88,13 +88,13 @@ def _compile(program: Program, functions: list[Callable[..., Any]], dtypes: list
     try:
         callback.compile()
     except (numba.core.errors.NumbaError, KeyError) as error:
-        names = ", ".join(function.__name__ for function in functions) or "a built-in one, which is our mistake: please report it"
-        raise FeatureError(f"the features cannot be compiled; own functions among them: {names}.\n{error}") from None
+        names = ", ".join(function.__name__ for function in functions) or "none, so this is a bug in nbtrade: please report it"
+        raise FeatureError(f"the features cannot be compiled; user-defined functions among them: {names}.\n{error}") from None
     return int(callback.address), callback
 
 
 def _catching(evaluate: Callable[..., Any]) -> Callable[..., Any]:
-    """Own functions may raise: that ends the pass instead of the process."""
+    """Catch exceptions of user-defined functions: they end the pass instead of the process."""
     inner = numba.njit(error_model="numpy", _nrt=False)(evaluate)
 
     def catching(plan_at: int, out_at: int, moment: int, what: int) -> int:
@@ -108,7 +108,7 @@ def _catching(evaluate: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_line(evaluate: Callable[..., Any], functions: list[Callable[..., Any]]) -> Callable[..., Any]:
-    """Without the JIT an exception in an own function says its line."""
+    """Without the JIT: report the line of an exception in a user-defined function."""
     files = {function.__code__.co_filename for function in functions}
 
     def named(plan_at: int, out_at: int, moment: int, what: int) -> int:
@@ -116,8 +116,8 @@ def _with_line(evaluate: Callable[..., Any], functions: list[Callable[..., Any]]
             evaluate(plan_at, out_at, moment, what)
         except Exception as error:
             frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
-            where = f"{frames[-1].filename}, line {frames[-1].lineno}\n    {frames[-1].line}" if frames else "an own feature"
-            raise FeatureError(f"an own feature raised {type(error).__name__}: {error}\nIn {where}") from error
+            where = f"{frames[-1].filename}, line {frames[-1].lineno}\n    {frames[-1].line}" if frames else "a user-defined feature"
+            raise FeatureError(f"a user-defined feature raised {type(error).__name__}: {error}\nIn {where}") from error
         return 0
 
     return named

@@ -1,10 +1,10 @@
-"""What each operation of an expression becomes in the code: its value, and what it does as time passes and as events come.
+"""Lower each operation of an expression to code: its value, and its updates as time passes and as events arrive.
 
     value    an expression of the inputs' values and of the state; after an event's ABSORB it includes that event
-    advance  lines for the time that passed (dt > 0); only the state may be used: the book has the new event already
+    advance  lines for the time that passed (dt > 0); they may use the state only, because the book already includes the new event
     absorb   lines for an event's end, after those of the inputs
 
-One small function an operation, in a table by name.
+One small function per operation, in a table by name.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nbtrade.feature.codegen import LEVEL_FIELDS, Program, snapshot_float
-from nbtrade.feature.expression import EVENTS, TIME, Expression, Flow
+from nbtrade.feature.expression import Expression, Flow
 from nbtrade.feature.kernels import interval_stats
+from nbtrade.feature.windows import EVENTS, TIME
 
 
 @dataclass
@@ -26,11 +27,11 @@ class Lowered:
     advance: list[str] = field(default_factory=list)
     after_write: list[str] = field(default_factory=list)
     scan: int | None = None
-    shares: bool = False  # its memory is another node's, whose lines keep it up to date
+    shares: bool = False  # it uses another node's memory, whose lines update it
 
     @property
     def in_state(self) -> bool:
-        """True when the value stands in the state, so that its inputs are not needed to show it."""
+        """True if the value is kept in the state, so that reading it does not need the inputs."""
         return self.shares or bool(self.absorb)
 
 
@@ -57,7 +58,7 @@ def _const(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("snapshot")
 def _snapshot(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """A number of the MARKET_SNAPSHOT record; remembers what the pass must follow for it."""
+    """A number of the MARKET_SNAPSHOT record; marks the parts of it that the pass must follow."""
     name, k = node.shape
     if name in LEVEL_FIELDS or name == "ofi":
         p.n_levels = max(p.n_levels, k + 1)
@@ -79,7 +80,7 @@ def _now(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("clock")
 def _clock(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """(ns since the epoch + an offset) modulo a length: the pass knows when it begins."""
+    """(ns since the epoch + an offset) modulo a length; the pass supplies its start time."""
     begin, (length, offset) = p.slot(0.0), node.params
     p.origins.append((int(begin[2:-1]), length, offset))
     return Lowered(f"(now + {begin}) % {p.constant(length)}")
@@ -94,7 +95,7 @@ def _scan(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("table")
 def _table(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """A number from a table of params: rows by the first input (0 to 1), columns by the second (1, 2, ...)."""
+    """A number from a table of parameters: rows by the first input (0 to 1), columns by the second (1, 2, ...)."""
     n_rows, n_columns, *values = node.params
     start, rows, columns = p.slot(0.0), p.constant(n_rows), p.constant(n_columns)
     p.tables.append((int(start[2:-1]), tuple(values)))
@@ -103,7 +104,7 @@ def _table(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("own")
 def _own(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """A user's function, called at every event's end."""
+    """A user-defined function, called at every event's end."""
     held = p.slot(0.0 if isinstance(node, Flow) else np.nan)
     k, offset = p.own_record(node.own)
     p.n_levels, p.n_ofi = max(p.n_levels, node.own.levels), max(p.n_ofi, node.own.levels)
@@ -121,7 +122,7 @@ def _binary(p: Program, node: Expression, xs: list[str]) -> Lowered:
 @lowers("/")
 def _quotient(p: Program, node: Expression, xs: list[str]) -> Lowered:
     a, b = (p.totals.get(one.key, (-1, x)) for one, x in zip(node.inputs, xs, strict=True))
-    if a[0] == b[0] >= 0:  # of two rates with one factor: it cancels out, and with it a multiplication and the wait for the factor
+    if a[0] == b[0] >= 0:  # two rates with the same factor: it cancels out, which saves a multiplication and the factor's latency
         return Lowered(f"{a[1]} / {b[1]} if {b[1]} != 0.0 and k{a[0]} == k{a[0]} else nan")
     return Lowered(f"{xs[0]} / {xs[1]} if {xs[1]} != 0.0 else nan")
 
@@ -158,13 +159,13 @@ def _sqrt(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("first_of")
 def _first_of(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """The first input where it is defined, else the second."""
+    """The first input where it is defined, otherwise the second."""
     return Lowered(f"{xs[0]} if {xs[0]} == {xs[0]} else {xs[1]}")
 
 
 @lowers("reaches")
 def _reaches(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """1 where the event's part (second input) takes the total (first) to a bound it had not reached."""
+    """1 where the event's contribution (second input) takes the total (first) to a bound that it had not reached before."""
     bound = p.constant(node.params[0])
     return Lowered(f"1.0 if {xs[0]} >= {bound} and {xs[0]} - {xs[1]} < {bound} else 0.0")
 
@@ -190,7 +191,7 @@ def _change(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("hold")
 def _hold(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """The first input as it was at the last event where the second, a flow, was not 0."""
+    """The first input at the last event where the second, a flow, was not 0."""
     held = p.slot(np.nan)
     return Lowered(held, [f"if {xs[1]} != 0.0:", f"    {held} = {xs[0]}"])
 
@@ -222,7 +223,7 @@ def _rate(p: Program, node: Expression, xs: list[str]) -> Lowered:
 def _window(p: Program, node: Expression, xs: list[str]) -> Lowered:
     (clock,), (length,) = node.shape, node.params
     if node.op == "lag" and clock == EVENTS:
-        length += 1.0  # the value of n event ends ago is that which held before the last n
+        length += 1.0  # the value n event ends ago held before the last n events
     w, absorb, advance = p.level_window(node.inputs[0].key, xs[0], clock, length)
     value = f"lag_of({w}, rings)" if node.op == "lag" else f"{node.op}_of({w})"
     return Lowered(value, absorb, advance, shares=not absorb)
@@ -246,7 +247,7 @@ def _sum(p: Program, node: Expression, xs: list[str]) -> Lowered:
     forward = f"forward_flow({w}, rings, {p.clock(clock)})"
     add = f"add_flow({w}, rings, {xs[0]}, plan)"
     if clock == TIME:
-        # at the very first event no time has passed, and the window's clock stands at 0
+        # at the first event no time has passed, and the window's clock is 0
         return Lowered(f"sum_of({w})", [f"{w}.c = now", add], [forward])
     return Lowered(f"sum_of({w})", [f"{w}.since = 0.0", forward, add])
 
@@ -262,7 +263,7 @@ VALUES = {
 
 @lowers(*VALUES)
 def _grid(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """Over a grid in time: params are its step and how many intervals are kept; inputs a level and, for some, a flow."""
+    """Statistics over a time grid: params are its step and the number of intervals kept; inputs a level and, for some, a flow."""
     every, max_pairs = node.params
     g = p.intervals(max_pairs, every, True)
     what, value = VALUES[node.op]
@@ -272,7 +273,7 @@ def _grid(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("roll")
 def _roll(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """Inputs: price, trades of the event."""
+    """Inputs: price, the event's trades."""
     g = p.intervals(node.params[0], 0.0, False)
     return Lowered(f"roll_of({g})", [f"if {xs[1]} > 0.0:", f"    step_trade({g}, rings, {xs[0]})"])
 
@@ -296,7 +297,7 @@ def _effective(p: Program, node: Expression, xs: list[str]) -> Lowered:
 
 @lowers("realised")
 def _realised(p: Program, node: Expression, xs: list[str]) -> Lowered:
-    """The same with the mid one length later, then. Inputs: mid, signed value, lots bought, lots sold."""
+    """The same with the mid one length later. Inputs: mid, signed value, lots bought, lots sold."""
     (mid, value, bought, sold), w = xs, p.window(node.params[0], TIME, stride=4)
     p.windows[-1]["s1"] = np.nan
     call = f"schedule({w}, rings, now, 2.0 * {value} / ({bought} + {sold}), 2.0 * ({bought} - {sold}) / ({bought} + {sold}), plan)"

@@ -1,4 +1,4 @@
-"""The feature matrix: names at the border, indices inside."""
+"""The feature matrix: columns by name for callers, by index in kernels."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,11 +10,24 @@ if TYPE_CHECKING:
 
 
 class FeatureMatrix:
-    """Samples of features.
+    """Samples of features: one row per sample, one column per feature.
 
-    values : f8[n, k], row by row     ts : i8[n], ns UTC, the local (receive) clock     names : k of them
+    Parameters
+    ----------
+    values : f8[n, k]
+        The samples, in row-major order.
+    ts : i8[n]
+        Times of the samples: ns since the epoch, UTC, on the local (receive) clock.
+    names : list of str
+        Names of the k columns.
 
-    `m["spread()"]` is a column without a copy, `m.index(name)` its number, `m.to_df()` a frame, `np.asarray(m)` the values.
+    Examples
+    --------
+    >>> m = nbtrade.features(tape, nbtrade.feature.spread(), sample=5_000)
+    >>> m["spread()"]
+    array([1., 1., 1.])
+    >>> np.asarray(m).shape
+    (3, 1)
     """
 
     def __init__(self, values: np.ndarray, ts: np.ndarray, names: list[str]) -> None:
@@ -33,18 +46,50 @@ class FeatureMatrix:
         return np.array(self.values, dtype, copy=copy)
 
     def index(self, name: str) -> int:
-        """Number of the column `name`. Raises KeyError that lists all."""
+        """Column number of a name.
+
+        Parameters
+        ----------
+        name : str
+            Name of a column.
+
+        Returns
+        -------
+        int
+            Its index in `values`.
+
+        Raises
+        ------
+        KeyError
+            No column has this name; the message lists all names.
+
+        Examples
+        --------
+        >>> nbtrade.features(tape, nbtrade.feature.spread(), sample=5_000).index("spread()")
+        0
+        """
         try:
             return self.names.index(name)
         except ValueError:
-            raise KeyError(f"there is no column {name!r}; there are: {', '.join(self.names)}") from None
+            raise KeyError(f"no column {name!r}; the columns are: {', '.join(self.names)}") from None
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """f8[n]: one column, a view."""
+        """One column, f8[n], as a view."""
         return self.values[:, self.index(name)]
 
     def to_df(self) -> "pd.DataFrame":
-        """Columns by name, indexed by ts_recv (UTC); shares the memory of `values`."""
+        """Convert to a DataFrame.
+
+        Returns
+        -------
+        DataFrame
+            Columns by name, indexed by ts_recv (UTC); shares the memory of `values`.
+
+        Examples
+        --------
+        >>> nbtrade.features(tape, nbtrade.feature.spread(), sample=5_000).to_df().shape
+        (3, 1)
+        """
         import pandas as pd
 
         index = pd.DatetimeIndex(pd.to_datetime(self.ts, utc=True), name="ts_recv")

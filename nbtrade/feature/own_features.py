@@ -1,4 +1,4 @@
-"""A user's own features: one njit function with named state, as for strategies.
+"""User-defined features: one njit function with named state, as for strategies.
 
     @nbtrade.feature.own(state=[("weight", "f8"), ("held", "f8")], weight=0.1)
     def leaning(market, state):
@@ -7,9 +7,9 @@
 
     nbtrade.features(tape, [leaning(), leaning(weight=0.5).named("fast")])
 
-`market` is the MARKET_SNAPSHOT record (snapshot.py): the event's flows, the last trade, 16 levels a side, as floats. Called at every
-event's end. Inputs are features too: `leaning(nbtrade.feature.mid())` calls `leaning(market, state, mid)`. Parameters are initial values of
-state fields: another value compiles nothing.
+`market` is the MARKET_SNAPSHOT record (snapshot.py): the event's flows, the last trade, 16 levels a side, as floats. The function is called
+at every event's end. Inputs are features too: `leaning(nbtrade.feature.mid())` calls `leaning(market, state, mid)`. Parameters are initial
+values of state fields: a different value compiles nothing.
 """
 
 import inspect
@@ -25,7 +25,7 @@ from nbtrade.feature.kernels.snapshot import LEVELS
 
 
 class OwnRecord(NamedTuple):
-    """One use of an own feature: the function, and its state at the beginning."""
+    """One use of a user-defined feature: the function, and its initial state."""
 
     function: Callable[..., Any]
     dtype: np.dtype
@@ -34,7 +34,7 @@ class OwnRecord(NamedTuple):
 
 
 class OwnFeature:
-    """A user's feature: call it with input features and state values to get an expression."""
+    """A user-defined feature: call it with input features and state values to get an expression."""
 
     def __init__(self, function: Callable[..., Any], state: Any, flow: bool, levels: int, defaults: dict[str, Any]) -> None:
         self.function, self.name, self.flow, self.levels = function, function.__name__, flow, levels
@@ -43,28 +43,28 @@ class OwnFeature:
         self.defaults = defaults
         self.n_inputs = len(inspect.signature(function).parameters) - 2
         if self.n_inputs < 0:
-            raise FeatureError(f"{self.name} takes {inspect.signature(function)}; an own feature takes (market, state, inputs...).")
+            raise FeatureError(f"{self.name} takes {inspect.signature(function)}; a feature function takes (market, state, inputs...).")
         found = needs_python(function)
         if found:
             what, inner, line = found
-            raise FeatureError(f"own feature {self.name} cannot be compiled: {what}.\nIn {inner.__code__.co_filename}, line {line}")
+            raise FeatureError(f"feature {self.name} cannot be compiled: {what}.\nIn {inner.__code__.co_filename}, line {line}")
         if not 1 <= levels <= LEVELS:
-            raise FeatureError(f"{self.name}: levels={levels!r}; the pass can follow 1 to {LEVELS}")
+            raise FeatureError(f"{self.name}: levels={levels!r}; pass 1 to {LEVELS} levels")
         self.initial(defaults)
 
     def initial(self, values: dict[str, Any]) -> np.ndarray:
-        """Its state at the beginning: one record. Raises FeatureError for an unknown field."""
+        """The initial state: one record. Raises FeatureError for an unknown field."""
         out = np.zeros(1, self.dtype)
         for name, value in values.items():
             if name not in (self.dtype.names or ())[:-1]:
                 known = ", ".join((self.dtype.names or ())[:-1]) or "none"
-                raise FeatureError(f"own feature {self.name} has no state field {name!r}. Its fields: {known}.")
+                raise FeatureError(f"feature {self.name} has no state field {name!r}. Its fields: {known}.")
             out[name] = value
         return out
 
     def __call__(self, *inputs: Any, **values: Any) -> Expression:
         if len(inputs) != self.n_inputs:
-            raise FeatureError(f"own feature {self.name} takes {self.n_inputs} input features, {len(inputs)} were given")
+            raise FeatureError(f"feature {self.name} takes {self.n_inputs} input features, but got {len(inputs)}")
         values = {**self.defaults, **values}
         initial = self.initial(values)
         label = f"{self.name}({', '.join([*(lift(i).label for i in inputs), *(f'{k}={v}' for k, v in values.items())])})"
@@ -76,13 +76,36 @@ class OwnFeature:
 
 
 def own(*, state: Any = (), flow: bool = False, levels: int = 5, **defaults: Any) -> Callable[[Callable[..., Any]], OwnFeature]:
-    """Make a function (market, state, inputs...) -> number a feature.
+    """Turn a function (market, state, inputs...) -> number into a feature. Use it as a decorator.
 
-    state    : list of (name, dtype[, shape]): parameters and memory
-    flow     : True when it returns what the event brings, False for a value that holds until the next event
-    levels   : how many levels of `market.bid_px[...]` and the like it looks at
-    defaults : initial values of state fields; all others begin at 0
+    Parameters
+    ----------
+    state : list of (name, dtype) or (name, dtype, shape)
+        Fields of the feature's state: parameters and memory.
+    flow : bool
+        True if the function returns an amount per event, False if it returns a value that holds until the next event.
+    levels : int
+        Number of levels of `market.bid_px[...]` and similar fields that the function reads.
+    **defaults
+        Initial values of state fields; all others start at 0.
 
-    Raises FeatureError for a wrong signature or field; compile errors come with the first use.
+    Returns
+    -------
+    decorator
+        It returns an OwnFeature: call that with input features and state values to get a Level or Flow.
+
+    Raises
+    ------
+    FeatureError
+        The function has the wrong signature, or a default is not a field. Compile errors appear on first use.
+
+    Examples
+    --------
+    >>> @nbtrade.feature.own(state=[("weight", "f8"), ("held", "f8")], weight=0.1)
+    ... def leaning(market, state):
+    ...     state.held += state.weight * (market.bid_qty[0] - market.ask_qty[0] - state.held)
+    ...     return state.held
+    >>> leaning(weight=0.5).named("fast")
+    <Level fast>
     """
     return lambda function: OwnFeature(function, state, flow, levels, defaults)

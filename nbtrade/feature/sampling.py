@@ -1,9 +1,9 @@
-"""When rows of the matrix are written.
+"""When the rows of a feature matrix are written.
 
-"event"  every event's end          n         every n-th            "100ms"    at multiples of a time span since the epoch
+"event"  every event's end          n         every n-th            "100ms"    multiples of a time span since the epoch
 "trade"  events with a trade        "quote"   changes of the best prices or their sizes
-("volume", lots)   each time so many lots were traded      ("value", amount)   each time so much value in currency was traded
-i8[n]    at given times, ascending, ns: another matrix's `ts`, say
+("volume", lots)   each time this volume has traded      ("value", amount)   each time this value in currency has traded
+i8[n]    given times, ascending, ns: for example another matrix's `ts`
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Sampling:
     times: np.ndarray | None = None
 
     def max_rows(self, tape: Tape) -> int:
-        """How many rows a tape can give at most."""
+        """Upper bound for the number of rows that a tape can give."""
         if self.times is not None:
             return len(self.times)
         if self.mode == snapshot.SAMPLE_TIME:
@@ -37,7 +37,7 @@ class Sampling:
         return len(tape) // (self.every if self.mode == snapshot.SAMPLE_EVENTS else 1) + 1
 
     def key(self) -> str:
-        """All that distinguishes it, as text."""
+        """Everything that distinguishes the sampling, as text."""
         import xxhash
 
         times = "" if self.times is None else xxhash.xxh3_128_hexdigest(self.times.tobytes())
@@ -45,22 +45,22 @@ class Sampling:
 
 
 def sampling_of(sample: Any) -> Sampling:
-    """A Sampling of what a user gives. Raises ValueError that lists what there is."""
+    """Parse the argument `sample`. Raises ValueError that lists all forms."""
     if isinstance(sample, Sampling):
         return sample
     if isinstance(sample, str) and sample in NAMES:
         return Sampling(NAMES[sample])
     if isinstance(sample, tuple) and len(sample) == 2 and sample[0] in AMOUNTS:
         if not float(sample[1]) > 0:
-            raise ValueError(f"sample={sample!r}: the {sample[0]} between samples is more than 0")
+            raise ValueError(f"sample={sample!r}: the {sample[0]} between samples must be positive")
         return Sampling(AMOUNTS[sample[0]], amount=float(sample[1]))
     if isinstance(sample, (int, np.integer, str)) and not isinstance(sample, bool):
         return _regular(sample)
     times = np.ascontiguousarray(all_to_ns(sample)) if np.ndim(sample) == 1 else None
     if times is None:
-        raise ValueError(f"sample={sample!r}: give 'event', n, '100ms', 'trade', 'quote', ('volume', lots), ('value', amount) or times")
+        raise ValueError(f"sample={sample!r}: pass 'event', n, '100ms', 'trade', 'quote', ('volume', lots), ('value', amount) or times")
     if len(times) > 1 and (np.diff(times) < 0).any():
-        raise ValueError("sample: the times must be ascending")
+        raise ValueError("sample: the times must be ascending: sort them, for example with np.sort")
     return Sampling(snapshot.SAMPLE_TIMES, times=times)
 
 
@@ -69,5 +69,5 @@ def _regular(sample: Any) -> Sampling:
     mode = snapshot.SAMPLE_TIME if isinstance(sample, str) else snapshot.SAMPLE_EVENTS
     every = ns_of(sample)
     if every <= 0:
-        raise ValueError(f"sample={sample!r}: samples are more than 0 apart")
+        raise ValueError(f"sample={sample!r}: the distance between samples must be positive")
     return Sampling(mode, every)

@@ -15,7 +15,22 @@ from nbtrade.errors import OffTick, ResultError
 from nbtrade.prices import TickSize
 from nbtrade.results.data import ONE_SIDED
 from nbtrade.results.run_info import RunInfo
-from nbtrade.schema import ASK, BID, FILL, KINDS, NONE, ORDER, REASONS, SAMPLE, STATES, TOTALS, UNDEF_PRICE
+from nbtrade.schema import (
+    ASK,
+    BID,
+    FILL,
+    IOC,
+    MARKET,
+    NONE,
+    ORDER,
+    ORDER_TYPES,
+    REASONS,
+    SAMPLE,
+    STATES,
+    TIMES_IN_FORCE,
+    TOTALS,
+    UNDEF_PRICE,
+)
 from nbtrade.times import all_to_ns
 
 if TYPE_CHECKING:
@@ -183,7 +198,10 @@ def orders_of(given: Frame | None, tick: TickSize) -> np.ndarray:
     if (filled > rows["qty"]).any():
         raise columns.wrong("filled", int(np.argmax(filled > rows["qty"])), "at most the order's size")
     rows["leaves"] = rows["qty"] - filled
-    rows["side"], rows["kind"] = columns.codes("side", SIDE_CODES), columns.codes("type", KINDS, 0)
+    rows["side"], rows["type"] = columns.codes("side", SIDE_CODES), columns.codes("type", ORDER_TYPES, 0)
+    rows["tif"] = columns.codes("time_in_force", TIMES_IN_FORCE, 0)
+    rows["tif"][(rows["type"] == MARKET) & (rows["tif"] < IOC)] = IOC
+    rows["post_only"] = columns.integers("post_only", 0, low=0, high=1)
     rows["state"] = columns.codes("state", STATES) if "state" in columns else np.where(filled == rows["qty"], 3, 2)
     rows["reason"] = columns.codes("reason", REASONS, 0)
     rows["ahead"] = rows["ahead_last"] = columns.integers("ahead", 0)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nbtrade.prices import TickSize
-from nbtrade.schema import BID, KINDS, MARKET_ORDER, REASONS, STATES
+from nbtrade.schema import BID, MARKET, ORDER_TYPES, REASONS, STATES, TIMES_IN_FORCE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +47,10 @@ def orders_frame(rows: np.ndarray, tick: TickSize) -> "pd.DataFrame":
             "arrived": _times(rows["arrived"]),
             "done": _times(rows["done"]),
             "side": SIDES[(rows["side"] != BID).view(np.int8)],
-            "type": np.array(KINDS)[rows["kind"]],
-            "price": np.where(rows["kind"] == MARKET_ORDER, np.nan, tick.price(rows["px"])),
+            "type": np.array(ORDER_TYPES)[rows["type"]],
+            "time_in_force": np.array(TIMES_IN_FORCE)[rows["tif"]],
+            "post_only": rows["post_only"].astype(bool),
+            "price": np.where(rows["type"] == MARKET, np.nan, tick.price(rows["px"])),
             "px": rows["px"],
             "size": rows["qty"],
             "filled": rows["qty"] - rows["leaves"],

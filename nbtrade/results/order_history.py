@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from nbtrade.errors import StrategyError
-from nbtrade.schema import ADD, BID, CLEARED, CONTINUED, EXEC, FOK, IOC, MARKET_ORDER, NONE, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
+from nbtrade.schema import ADD, BID, CLEARED, CONTINUED, EXEC, IOC, NONE, OPTIMISTIC, REASONS, SNAPSHOT, STATES, TRADE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,7 +74,7 @@ def _row_at(tape: "Tape", ts: int) -> int:
 
 def _rests(order: Any, fills: np.ndarray) -> bool:
     """True for an order that joined a queue and stayed: it did not end on arrival, or on arrival of a replace."""
-    if order["arrived"] == 0 or STATES[order["state"]] == "rejected" or order["kind"] in (MARKET_ORDER, IOC, FOK):
+    if order["arrived"] == 0 or STATES[order["state"]] == "rejected" or order["tif"] >= IOC:
         return False
     return STATES[order["state"]] != "filled" or bool(fills["maker"][-1])
 

@@ -26,7 +26,7 @@ import xxhash
 from nbtrade.errors import ResultError, ResultExists
 from nbtrade.results.data import ResultData
 from nbtrade.results.run_info import RunInfo
-from nbtrade.schema import FILL, FILL_RULES, KINDS, LAST_MARKET, ORDER, REASONS, SAMPLE, STATES, TOTALS
+from nbtrade.schema import FILL, FILL_RULES, LAST_MARKET, ORDER, ORDER_TYPES, REASONS, SAMPLE, STATES, TIMES_IN_FORCE, TOTALS
 from nbtrade.storage import atomic
 from nbtrade.storage.disk import DISK
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 StrPath = str | os.PathLike[str]
-FORMAT, FORMAT_VERSION = "nbtrade result", 1
+FORMAT, FORMAT_VERSION = "nbtrade result", 2
 METADATA = "metadata.json"
 TIMES = {"ts", "sent", "arrived", "done"}  # i8 ns here, timestamp[ns, UTC] in the files
 WITH_FEE = {"fills": "fill_fees", "samples": "sample_fees"}
@@ -43,7 +43,16 @@ FREE_TABLES = {"records": "record_rows", "state": "final_state"}  # their dtypes
 ATTRIBUTES = {"fills": "fill_rows", "orders": "order_rows", "samples": "sample_rows", "account": "account", "market": "market"}
 CODES = {
     "fills": {"side": 2, "maker": 2},
-    "orders": {"side": 2, "kind": len(KINDS), "state": len(STATES), "reason": len(REASONS), "rule": len(FILL_RULES), "requeued": 2},
+    "orders": {
+        "side": 2,
+        "type": len(ORDER_TYPES),
+        "tif": len(TIMES_IN_FORCE),
+        "post_only": 2,
+        "state": len(STATES),
+        "reason": len(REASONS),
+        "rule": len(FILL_RULES),
+        "requeued": 2,
+    },
 }
 FILES = {METADATA, *(f"{name}.parquet" for name in (*TABLES, *FREE_TABLES))}
 SORTED_BY = {"fills": "ts", "orders": "id", "samples": "ts"}

@@ -1,0 +1,1 @@
+"""Readers of vendors' files: bytes to 56-byte records."""

@@ -1,9 +1,9 @@
-"""What every source is: a name, some metadata, and batches of 56-byte records.
+"""The interface of every source: a name, some metadata, and batches of 56-byte records.
 
     Source.batches() ──> RECORD[n] (reused memory: valid until the next)
     overlapped(batches)      the same, read ahead by a thread while the caller works
 
-A source is one pass, front to back, in bounded memory.
+A source is read in one pass, front to back, in bounded memory.
 """
 
 import queue
@@ -17,7 +17,7 @@ import numpy as np
 from nbtrade._numba.jit import as_record_array
 from nbtrade.schema import LOT_SCALE
 
-# 1.8 MB: four buffers of 7 MB do not fit the caches, and the decoder, which sets the pace, took 55 ns a record instead of 51.
+# 1.8 MB: four buffers of 7 MB do not fit in the caches, and the decoder, which is the bottleneck, took 55 ns a record instead of 51.
 BATCH_RECORDS = 1 << 15
 N_BUFFERS = 4
 
@@ -29,8 +29,8 @@ class Source:
     """One vendor file, opened and checked.
 
     batches : function(progress) -> iterator of RECORD[n]
-    symbols : instrument_id -> symbol, as far as the source says
-    lot_units : what one lot of its sizes is, in 1e-9 units of the asset
+    symbols : instrument_id -> symbol, for the instruments that the source names
+    lot_units : the size of one lot in 1e-9 units of the asset
     """
 
     path: Path
@@ -43,7 +43,7 @@ class Source:
 
 
 def new_buffers(dtype: np.dtype, n: int = BATCH_RECORDS) -> list[np.ndarray]:
-    """Buffers for a batch iterator to use in turn."""
+    """Buffers for a batch iterator to use in rotation."""
     return [as_record_array(np.empty(n, dtype)) for _ in range(N_BUFFERS)]
 
 
@@ -52,8 +52,8 @@ def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, Non
 
     An error in the thread is raised here; leaving early (an error or Ctrl-C in the caller) ends the thread.
     """
-    ready: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()  # no Queue: Ctrl-C in its Python can lose a wake-up
-    room: queue.SimpleQueue[None] = queue.SimpleQueue()  # an item for each batch that may still be put
+    ready: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()  # not Queue: Ctrl-C in its Python code can lose a wake-up
+    room: queue.SimpleQueue[None] = queue.SimpleQueue()  # one item per batch that may still be put
     for _ in range(N_BUFFERS - 2):
         room.put(None)
     stop = threading.Event()
@@ -74,7 +74,7 @@ def overlapped(batches: Iterator[np.ndarray]) -> Generator[np.ndarray, None, Non
                 if not put(("batch", batch)):
                     return
             put(("end", None))
-        except BaseException as error:  # handed over to the caller, whatever it is
+        except BaseException as error:  # any error: the caller raises it
             put(("error", error))
 
     thread = threading.Thread(target=read, name="nbtrade-read", daemon=True)

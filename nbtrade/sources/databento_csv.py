@@ -1,6 +1,6 @@
-"""Databento's CSV form of MBO: `.csv` and `.csv.zst`, prices as decimals or integers, times as ISO 8601 or ns.
+"""Databento's MBO in CSV: `.csv` and `.csv.zst`, prices as decimals or integers, times as ISO 8601 or ns.
 
-Read with pandas in chunks; prices are rounded to the 1e-9 they were written with, which is exact below 9 million.
+Read with pandas in chunks; prices are rounded to multiples of 1e-9, which is exact below 9 million.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ DEFAULTS = {"rtype": 160, "publisher_id": 0, "instrument_id": 0, "channel_id": 0
 
 
 def open_csv(path: Path) -> Source:
-    """Check a CSV file's header line. Raises SourceError when it is not Databento's MBO form."""
+    """Check a CSV file's header line. Raises SourceError if the file is not Databento's MBO schema."""
     import pandas as pd
 
     _check_end(path)
     try:
         head = pd.read_csv(path, nrows=1)
-    except Exception as error:  # pandas raises its own, plain ones and its decompressors'
+    except Exception as error:  # pandas raises ValueErrors of many kinds and its decompressors' errors
         raise SourceError(f"{path} cannot be read as CSV: {error}") from None
     missing = [name for name in NEEDED if name not in head]
     if missing:
@@ -42,16 +42,16 @@ def open_csv(path: Path) -> Source:
 
 
 def _check_rtype(path: Path, head: "pd.DataFrame") -> None:
-    """Raise SourceError when the first row is that of another schema: some have all columns of MBO."""
+    """Raise SourceError if the first row belongs to another schema: some have all columns of MBO."""
     if len(head) and "rtype" in head and head["rtype"][0] != RTYPE_MBO:
         raise SourceError(
-            f"{path} has records of rtype {head['rtype'][0]}; nbtrade needs {RTYPE_MBO}, schema mbo (every order), from which the others "
-            "follow. Request the file with schema='mbo'."
+            f"{path} has records of rtype {head['rtype'][0]}; nbtrade needs {RTYPE_MBO}, schema mbo (every order), from which the other "
+            "schemas can be derived. Request the file with schema='mbo'."
         )
 
 
 def _check_end(path: Path) -> None:
-    """Raise SourceError when a file ends inside a line or a zstd frame: numbers cut short still look like numbers."""
+    """Raise SourceError if a file ends inside a line or a zstd frame: a truncated number still looks like a number."""
     if path.stat().st_size == 0:
         raise SourceError(f"{path} is empty (0 bytes). Was the download finished?")
     with open(path, "rb") as file, map_whole(file) as data:
@@ -71,7 +71,7 @@ def _batches(source: Source, progress: Progress) -> Iterator[np.ndarray]:
         compression = "zstd" if source.path.suffix == ".zst" else None
         try:
             for frame in pd.read_csv(file, chunksize=BATCH_RECORDS, compression=compression, dtype=text):
-                if "symbol" in frame and "instrument_id" in frame:  # before the records: whoever gets them may ask for the name
+                if "symbol" in frame and "instrument_id" in frame:  # before the records: their consumer may ask for the name
                     pairs = frame[["instrument_id", "symbol"]].drop_duplicates()
                     source.symbols |= {int(i): str(s) for i, s in pairs.itertuples(index=False)}
                 yield _records(frame)
@@ -79,7 +79,7 @@ def _batches(source: Source, progress: Progress) -> Iterator[np.ndarray]:
                 progress(file.tell() - at)
                 at = file.tell()
         except Exception as error:  # as above
-            raise SourceError(f"{source.path}: among the {BATCH_RECORDS:,} rows from {n + 2:,} on: {error}") from None
+            raise SourceError(f"{source.path}: one of the {BATCH_RECORDS:,} rows after row {n + 1:,} is invalid: {error}") from None
 
 
 def _times(column: "np.ndarray") -> np.ndarray:
@@ -94,7 +94,7 @@ def _times(column: "np.ndarray") -> np.ndarray:
 
 
 def _prices(column: "pd.Series") -> np.ndarray:
-    """Decimals in currency, or integers of 1e-9 when no price has a point; an empty one is undefined."""
+    """Decimals in currency, or integers of 1e-9 if no price has a decimal point; an empty price is undefined."""
     undefined = column.isna().to_numpy()
     values = column.where(~undefined, "0")
     if values.str.contains(".", regex=False).any():

@@ -1,7 +1,7 @@
 """Databento Binary Encoding: `.dbn` and `.dbn.zst`, versions 1 to 3, schema mbo.
 
-databento-dbn reads the metadata; the records behind it are taken in bulk, straight into 56-byte structured arrays. Files captured live
-have other kinds of records between, and `ts_out` makes records longer: those are walked record by record.
+databento-dbn reads the metadata; the records after it are read in bulk, straight into 56-byte structured arrays. Files captured live
+contain other kinds of records too, and `ts_out` makes records longer: such files are walked record by record.
 Source: DBN specification; the MBO record is the same in all versions.
 """
 
@@ -25,13 +25,13 @@ READ_SIZE = 1 << 17
 
 
 def open_dbn(path: Path) -> Source:
-    """Check a DBN file's beginning, and its end when it is compressed.
+    """Check the start of a DBN file, and its end if it is compressed.
 
     Raises SourceError: not DBN, legacy DBZ, another schema, empty, cut short.
     """
     n_bytes = path.stat().st_size
     if n_bytes == 0:
-        raise SourceError(f"{path} is empty (0 bytes). Was the download finished?")
+        raise SourceError(f"{path} is empty (0 bytes). Was the download completed?")
     _check_start(path)
     with _opened(path) as (stream, _):
         version, metadata, mixed = _metadata(path, stream)
@@ -50,7 +50,7 @@ def open_dbn(path: Path) -> Source:
 
 
 class _opened:
-    """Context: (stream of decoded bytes, file below it)."""
+    """Context manager: (stream of decoded bytes, the underlying file)."""
 
     def __init__(self, path: Path) -> None:
         self.file = open(path, "rb")
@@ -84,7 +84,7 @@ def _check_start(path: Path) -> None:
                         "Download or copy it again."
                     )
         elif start[:3] != b"DBN":
-            raise SourceError(f"{path} is not a DBN file: it begins with {start!r}, not with b'DBN' or a zstd frame.")
+            raise SourceError(f"{path} is not a DBN file: it starts with {start!r}, not with b'DBN' or a zstd frame.")
 
 
 def _read(path: Path, stream: Any, n: int, what: str) -> bytes:
@@ -101,25 +101,25 @@ def _read(path: Path, stream: Any, n: int, what: str) -> bytes:
 
 
 def _metadata(path: Path, stream: Any) -> tuple[int, Any, bool]:
-    """Read the metadata off the stream. Returns the file's version, the metadata, and whether records must be walked one by one."""
+    """Read the metadata from the stream. Returns the file's version, the metadata, and whether records must be walked one by one."""
     import databento_dbn
 
     start = _read(path, stream, 8, "header")
     if start[:3] != b"DBN":
-        raise SourceError(f"{path} is not a DBN file: its content begins with {start[:4]!r}, not with b'DBN'.")
+        raise SourceError(f"{path} is not a DBN file: its content starts with {start[:4]!r}, not with b'DBN'.")
     if not 1 <= start[3] <= 3:
-        raise SourceError(f"{path} has DBN version {start[3]}; versions 1 to 3 can be read. Upgrade nbtrade.")
+        raise SourceError(f"{path} has DBN version {start[3]}; this version of nbtrade reads versions 1 to 3. Upgrade nbtrade.")
     data = start + _read(path, stream, int.from_bytes(start[4:8], "little"), "metadata")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of dates in the sample files
+            warnings.simplefilter("ignore")  # about dates in the sample files
             metadata = databento_dbn.Metadata.decode(data)
-    except Exception as error:  # databento-dbn raises its own and plain ones
-        raise SourceError(f"{path}: the DBN metadata cannot be read ({error}). The file is damaged.") from None
+    except Exception as error:  # databento-dbn raises its own exceptions and plain ones
+        raise SourceError(f"{path}: the DBN metadata cannot be read ({error}). The file is damaged: download or copy it again.") from None
     schema = None if metadata.schema is None else str(metadata.schema)
     if schema not in (None, "mbo"):
         raise SourceError(
-            f"{path} has schema {schema!r}; nbtrade needs 'mbo' (every order), from which the others follow. "
+            f"{path} has schema {schema!r}; nbtrade needs 'mbo' (every order), from which the other schemas can be derived. "
             "Request the file with schema='mbo'."
         )
     return start[3], metadata, schema is None or bool(metadata.ts_out)
@@ -152,7 +152,7 @@ def _fill(path: Path, stream: Any, into: memoryview) -> int:
 
 
 def _whole(path: Path, stream: Any) -> Iterator[np.ndarray]:
-    """Batches of a stream that holds nothing but 56-byte records."""
+    """Batches of a stream that contains 56-byte records only."""
     buffers = new_buffers(RECORD)
     n_records, k = 0, 0
     while True:

@@ -1,4 +1,4 @@
-"""Complete folders: one gets its name only when it is finished, and replaces an existing folder atomically."""
+"""Folders that appear complete: finished under a temporary name, then renamed or exchanged atomically with an existing folder."""
 
 import contextlib
 import errno

@@ -21,7 +21,7 @@ Source: O. Gueant, C.-A. Lehalle, J. Fernandez-Tapia, "Dealing with the inventor
 import math
 
 from nbtrade.engine.strategy import strategy
-from nbtrade.schema import ASK, BID, POST_ONLY, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, UNDEF_PRICE
 
 
 @strategy(
@@ -55,6 +55,6 @@ def glft(market, account, params, state):
             on_ask |= 1 << (distance // params.step)
     for level in range(params.levels):
         if on_bid & (1 << level) == 0 and account.position + account.open_bid + params.qty <= params.max_position:
-            account.submit(BID, bid - level * params.step, params.qty, POST_ONLY)
+            account.submit(BID, bid - level * params.step, params.qty, post_only=True)
         if on_ask & (1 << level) == 0 and account.position - account.open_ask - params.qty >= -params.max_position:
-            account.submit(ASK, ask + level * params.step, params.qty, POST_ONLY)
+            account.submit(ASK, ask + level * params.step, params.qty, post_only=True)

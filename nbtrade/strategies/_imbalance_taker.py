@@ -46,6 +46,6 @@ def imbalance_taker(market, account, params, state):
         return
     state.last_ts = market.ts
     if side == BID:
-        account.submit(BID, market.ask_px, min(most, market.ask_qty), IOC)
+        account.submit(BID, market.ask_px, min(most, market.ask_qty), tif=IOC)
     else:
-        account.submit(ASK, market.bid_px, min(most, market.bid_qty), IOC)
+        account.submit(ASK, market.bid_px, min(most, market.bid_qty), tif=IOC)

@@ -17,7 +17,7 @@ lots ahead and with adverse selection; the thresholds here are a trader's form o
 """
 
 from nbtrade.engine.strategy import strategy
-from nbtrade.schema import BID, POST_ONLY, UNDEF_PRICE
+from nbtrade.schema import BID, UNDEF_PRICE
 
 
 @strategy(
@@ -54,4 +54,4 @@ def queue_joiner(market, account, params, state):
         held = account.position + account.open_bid if side == BID else account.open_ask - account.position
         state.slots[side] = 0
         if not is_heavy and params.thin <= level <= params.max_ahead and held + params.qty <= params.max_position:
-            state.slots[side] = account.submit(side, touch, params.qty, POST_ONLY) + 1
+            state.slots[side] = account.submit(side, touch, params.qty, post_only=True) + 1

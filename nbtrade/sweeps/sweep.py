@@ -116,10 +116,10 @@ def sweep(
     import pandas as pd
 
     if workers is not None and workers < 1:
-        raise ValueError(f"workers={workers}: one or more threads, or None for one each core")
+        raise ValueError(f"workers={workers}: must be at least 1, or None for one thread per core")
     check_at_close(at_close)
     check_strategy(strategy)
-    strategy = strategy.with_(**(params or {}))
+    strategy = strategy.with_params(params or {})
     sets = sets_of(space)
     recorded = _chosen(record, len(sets), strategy)
     several = isinstance(data, Sequence) and not isinstance(data, str)
@@ -135,7 +135,7 @@ def sweep(
         "max_orders": max_orders,
         "keep_log": bool(metrics.USER_METRICS) or getattr(fees, "schedule", None) is not None,  # they read fills
     }
-    config_of(strategy, sets, options).limits(1)  # what is wrong is said before anything runs
+    config_of(strategy, sets, options).limits(1)  # errors are raised before anything runs
     work = _Work(strategy, {**options, "features": features}, at_close, tapes, sets, recorded)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(progress_bar(len(sets) * len(tapes), "set", f"sweep of {strategy.name}", progress))
@@ -154,8 +154,8 @@ def sweep(
 
 def _chosen(record: Any, n: int, strategy: Strategy) -> frozenset[int]:
     """The numbers of the sets whose records are kept. Raises ValueError, StrategyError."""
-    chosen = list(record) if isinstance(record, Iterable) and not isinstance(record, str) else None
-    if chosen is None or not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):
+    chosen: list[Any] = list(record)
+    if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):
         raise ValueError(f"record={record!r}: give the numbers of the sets whose records are kept, such as record=[0, 5]")
     beyond = [i for i in chosen if not 0 <= i < n]
     if beyond:
@@ -166,14 +166,14 @@ def _chosen(record: Any, n: int, strategy: Strategy) -> frozenset[int]:
 
 
 def columns_of(strategy: Strategy, sets: list[dict[str, Any]], fill_rule: str) -> list[dict[str, Any]]:
-    """The columns of parameters of each set: all that any set gives, with the strategy's values where it does not."""
+    """The parameter columns of each set: the parameters that any set has, with the strategy's values where a set lacks one."""
     names = list(dict.fromkeys(name for one in sets for name in one))
     known = {"fill_rule": fill_rule, **strategy.params.values(strategy.params.initial[0])}
     return [{name: one.get(name, known.get(name)) for name in names} for one in sets]
 
 
 def _row(head: dict[str, Any], values: dict[str, Any], summary: dict[str, Any]) -> dict[str, Any]:
-    """A row of the table: parameters keep their names, other columns of those names get another one."""
+    """A row of the table. Parameters keep their names; other columns with such a name are renamed."""
     row = {_free(name, values): value for name, value in head.items()} | values
     for name, value in summary.items():
         row[_free(name, {**row, **summary} if name in row else row)] = value
@@ -181,14 +181,14 @@ def _row(head: dict[str, Any], values: dict[str, Any], summary: dict[str, Any]) 
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, with `_result` as often as it takes to be nobody else's."""
+    """The name, with `_result` appended until it is unique."""
     while name in taken:
         name += "_result"
     return name
 
 
 def sets_of(space: Space) -> list[dict[str, Any]]:
-    """The parameter sets of a space. Raises ValueError when there is none."""
+    """The parameter sets of a space. Raises ValueError if it is empty."""
     if isinstance(space, Mapping):
         invalid = [name for name, values in space.items() if isinstance(values, str) or not isinstance(values, Iterable)]
         if invalid:
@@ -215,10 +215,10 @@ def config_of(strategy: Strategy, sets: Sequence[Mapping[str, Any]], options: Ma
 
 
 class _Work:
-    """The rows of a sweep, and how those that are missing are made.
+    """The rows of a sweep: loaded from the store, or computed.
 
-    rows    : (tape's number, set's number) -> summary       recorded : numbers of the sets whose records are kept
-    records : the same -> (ts, fields)[n]
+    rows    : (index of the tape, index of the set) -> summary       recorded : indices of the sets whose records are kept
+    records : the same keys -> (ts, fields)[n]
     """
 
     def __init__(
@@ -242,19 +242,20 @@ class _Work:
         _ = strategy.address  # compiled once, before there are threads
 
     def load_cached(self) -> int:
-        """Rows that are kept already; returns how many."""
+        """Load the stored rows; returns their number."""
         assert self.cache is not None
         for t, tape in enumerate(self.tapes):
             for i, values in enumerate(self.sets):
-                row = None if i in self.recorded else self.cache.get(tape, values)  # the file has no records: such sets run again
+                row = None if i in self.recorded else self.cache.get(tape, values)  # records are not stored, so these sets run again
                 if row is not None:
                     self.rows[t, i] = row
         return len(self.rows)
 
     def run(self, n_workers: int, block: int, advance: Callable[[int], object]) -> None:
-        """Make the missing rows, a tape and a block of sets at a time.
+        """Compute the missing rows, one tape and one block of sets at a time.
 
-        Blocks take turns with the sets: neighbours in a grid are alike, and those that trade more take longer (two cores: 1.78 to 1.85x).
+        Sets are dealt out to the blocks in turn: neighbours in a grid are similar, and sets that trade more take longer (two cores: 1.78 to
+        1.85x).
         """
         missing = [[i for i in range(len(self.sets)) if (t, i) not in self.rows] for t in range(len(self.tapes))]
         size = max(1, min(block, -(-sum(map(len, missing)) // n_workers)))
@@ -269,7 +270,7 @@ class _Work:
                     for future in done:
                         self._store_rows(*futures[future], future.result())
                         advance(len(futures[future][1]))
-            except BaseException:  # an error or Ctrl-C: what has not begun does not begin, and the rest stops where it is
+            except BaseException:  # an error or Ctrl-C: cancel pending blocks, and stop running ones
                 self.stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -1,7 +1,7 @@
 """Synthetic market-by-order days: seeded, endless, in Databento's record format.
 
 A real matching book runs inside (`market_model`): adds join FIFO queues, market orders execute the front of
-the best queue (T, F per order hit, then C or M for each), the book is never crossed at the end of an event.
+A working matching book runs inside (`market_model`): adds join FIFO queues, market orders execute the front of
 
     records    one array                      tests, small benchmarks
     batches    an iterator, bounded memory    long days
@@ -10,9 +10,9 @@ the best queue (T, F per order hit, then C or M for each), the book is never cro
 Scenarios: `ordinary`; `stub_quotes` also adds and cancels orders at the lowest px and at 199,999.99;
 `outliers` also adds and cancels about one record in ten at far-away, mostly unique prices.
 
-The same arguments give the same bytes, whatever the batch size. What it is not: a model to trade against.
-The touch follows a latent random walk with a lag (some 30 ticks at 1e5 live orders), a signal that no real
-market gives away. Cancels are always whole; there are no icebergs, auctions, hidden orders or gaps.
+The same arguments give the same bytes for any batch size. It is not a model to trade against:
+the touch follows a latent random walk with a lag (some 30 ticks at 1e5 live orders), a signal that no real
+market offers. Cancels always remove the whole order; there are no icebergs, auctions, hidden orders or gaps.
 """
 
 import datetime as dt
@@ -45,20 +45,45 @@ BLOCK = 1 << 16
 
 
 def records(n_records: int, **options: Any) -> np.ndarray:
-    """One synthetic day as an array.
+    """Generate a synthetic day as one array.
 
-    n_records : how many; the last event is closed, and the array is exactly this long
-    seed : any int; same arguments, same bytes
-    live_orders : orders in the opening book, and about as many all day (1 or more; meant for 1e3 to 1e5)
-    start : ISO time with zone, or int ns since the epoch UTC
-    duration : "6.5h", "30m", "10s", "5ms", or int ns; None: 20 M records take 6.5 hours, others in proportion
-    mid : ticks, at least 5,096; where the book opens
-    tick : price units of 1e-9 per tick (10_000_000 is 0.01)
-    instrument_id, publisher_id : as written into each record
-    scenario : "ordinary", "stub_quotes" or "outliers"
+    Parameters
+    ----------
+    n_records : int
+        Number of records; the last event is complete, and the array has exactly this length.
+    **options
+        seed : int
+            The same arguments give the same bytes.
+        live_orders : int
+            Orders in the opening book, and about as many all day; 1 or more, designed for 1e3 to 1e5.
+        start : str or int
+            ISO time with a zone, or ns since the epoch, UTC.
+        duration : str, int or None
+            Time span such as "6.5h" or "10s", or ns. None: 20 M records take 6.5 hours, others in proportion.
+        mid : int
+            Opening price in ticks, at least 5,096.
+        tick : int
+            Price of a tick in 1e-9 units: 10_000_000 is 0.01.
+        instrument_id, publisher_id : int
+            Written into each record.
+        scenario : {"ordinary", "stub_quotes", "outliers"}
+            See the module's docstring.
 
-    Returns RECORD[n_records]: first an R, then the opening book (F_SNAPSHOT, old ts_event), then the day.
-    Raises ValueError for a parameter out of its range.
+    Returns
+    -------
+    RECORD[n_records]
+        First an R, then the opening book (F_SNAPSHOT, old ts_event), then the day.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range.
+
+    Examples
+    --------
+    >>> records = nbtrade.synthetic.records(1_000, seed=1, live_orders=100)
+    >>> records["action"][:3].tobytes(), len(records)
+    (b'RAA', 1000)
     """
     market = _Market(n_records, **options)
     out = np.empty(n_records, RECORD)
@@ -67,26 +92,69 @@ def records(n_records: int, **options: Any) -> np.ndarray:
 
 
 def batches(n_records: int, batch: int = BLOCK, **options: Any) -> Iterator[np.ndarray]:
-    """The records of `records(n_records, **options)`, in arrays of at most `batch` rows and bounded memory.
+    """Generate a synthetic day in bounded memory: the records of `records(n_records, **options)` in several arrays.
 
-    batch : rows, 1 or more; the concatenation is the same for all. The arrays are the caller's to keep.
+    Parameters
+    ----------
+    n_records : int
+        Number of records in total.
+    batch : int
+        Largest number of records per array, 1 or more. The concatenation is the same for any value.
+    **options
+        As in `records`.
+
+    Returns
+    -------
+    iterator of RECORD[m], m <= batch
+        New arrays: nbtrade does not reuse their memory.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of range.
+
+    Examples
+    --------
+    >>> [len(part) for part in nbtrade.synthetic.batches(1_000, batch=400, live_orders=100)]
+    [400, 400, 200]
     """
     if batch < 1:
-        raise ValueError(f"batch is {batch}; a batch holds 1 record or more")
+        raise ValueError(f"batch is {batch}: pass 1 record or more")
     return _batches(_Market(n_records, **options), batch)
 
 
 def write_dbn(path: str | os.PathLike[str], n_records: int, *, symbol: str = "SYNTH", dataset: str = "XNAS.ITCH", **options: Any) -> Path:
-    """Write a day as a DBN version 3 file, in bounded memory; `path` appears only when it is complete.
+    """Write a synthetic day as a DBN version 3 file, in bounded memory.
 
-    path : ends in `.dbn`, or in `.dbn.zst` for zstd level 3; an existing file is replaced
-    symbol, dataset : for the metadata; options as in `records`
+    Parameters
+    ----------
+    path : str or path
+        Ends in `.dbn`, or in `.dbn.zst` for zstd level 3. An existing file is replaced once the new one is complete.
+    n_records : int
+        Number of records.
+    symbol, dataset : str
+        Written into the metadata.
+    **options
+        As in `records`.
 
-    Returns the path. Raises ValueError for another suffix or a parameter out of its range.
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        The name has another ending, or a parameter is out of range.
+
+    Examples
+    --------
+    >>> nbtrade.synthetic.write_dbn("small.dbn", 1_000, live_orders=100).stat().st_size > 56_000
+    True
     """
     path = Path(path)
     if not path.name.endswith((".dbn", ".dbn.zst")):
-        raise ValueError(f"{path}: the name of a DBN file ends in .dbn or .dbn.zst")
+        raise ValueError(f"{path}: the name of a DBN file must end in .dbn or .dbn.zst")
     market = _Market(n_records, **options)
     header = _metadata(market, symbol, dataset)
     with naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -159,12 +227,12 @@ class _Market:
         arrays = (out, self.orders, self.levels, self.best, self.recent, self.tables, self.state)
         if JIT:
             return int(model.fill(*arrays))
-        with np.errstate(over="ignore"):  # the random state wraps, which plain NumPy scalars warn of
+        with np.errstate(over="ignore"):  # the random state wraps, and NumPy scalars would warn about it
             return int(model.fill(*(a.view(np.recarray) if a.dtype.names else a for a in arrays)))
 
 
 def _slots(live_orders: int) -> tuple[np.ndarray, np.ndarray]:
-    """Free order slots, linked, a quarter more than the orders meant to live; and the ring of young ones."""
+    """Free order slots, linked, a quarter more than the target number of live orders; and the ring of young orders."""
     orders = np.zeros(live_orders + live_orders // 4 + 64, model.ORDER)
     orders["next"] = np.arange(1, len(orders) + 1)
     orders["next"][-1] = NONE
@@ -207,7 +275,7 @@ def _tables(live_orders: int, gap: float, ring: int) -> tuple[np.ndarray, float]
     u = (np.arange(model.TABLE) + 0.5) / model.TABLE
     burst = 400.0 * 200.0**u  # log-uniform, 0.4 to 80 us
     burst *= min(1.0, 0.5 * gap / (1.5 * burst.mean()))
-    # A touch that is thin and a hump some ticks behind it; the tail falls as distance ** -2.2
+    # A thin touch and a hump some ticks behind it; the tail falls as distance ** -2.2
     scale = 4.0 * (live_orders / 1000) ** 0.3
     tables = np.zeros((model.N_TABLES, model.TABLE), np.int32)
     tables[model.DISTANCE] = np.minimum(scale * ((1 - u) ** (-1 / 1.2) - 1), 990)
@@ -253,9 +321,9 @@ def _write(file: Any, header: bytes, blocks: Iterator[np.ndarray], zstd: bool) -
 
 
 def _metadata(market: _Market, symbol: str, dataset: str) -> bytes:
-    """DBN header: one symbol, mapped to the instrument id on all the UTC days that the records touch."""
+    """DBN header: one symbol, mapped to the instrument id on every UTC day that the records touch."""
     day = dt.datetime.fromtimestamp(market.start // PRICE_SCALE, dt.UTC).date()
-    # Records are not made yet; a factor of two holds the spread of the end of a short day
+    # The records do not exist yet; a factor of two covers the variation in the length of a short day
     last = dt.datetime.fromtimestamp((market.start + 2 * market.duration) // PRICE_SCALE + 60, dt.UTC).date()
     end = last + dt.timedelta(days=1)
     interval = SimpleNamespace(start_date=day, end_date=end, symbol=str(market.instrument_id))

@@ -1,4 +1,4 @@
-"""Check a tape: its bytes against the hashes, and its rows by a replay."""
+"""Check a tape: compare its bytes with the hashes, and replay its rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,26 @@ from nbtrade.tape.rows import TapeRows
 
 @dataclass(frozen=True)
 class Audit:
-    """What a replay of a tape finds. `crossed_rows`: i8, rows (of the whole tape) of the first crossed event ends."""
+    """The findings of a replay. `print` shows them.
+
+    Parameters
+    ----------
+    n_rows, n_events : int
+        Rows and events of the tape.
+    n_crossed : int
+        Events after which the best bid is at or above the best ask.
+    n_negative : int
+        Rows that take a level below zero or have a wrong TURN flag: above 0 the tape is damaged.
+    crossed_rows : i8[n]
+        Rows (of the whole tape) of the first 10,000 crossed event ends.
+    faults : dict
+        Faults in the source's records: kind -> count and the first record numbers.
+
+    Examples
+    --------
+    >>> tape.audit().n_crossed
+    0
+    """
 
     n_rows: int
     n_events: int
@@ -26,14 +45,14 @@ class Audit:
     def __str__(self) -> str:
         lines = [f"{self.n_events:,} events in {self.n_rows:,} rows", f"{self.n_crossed:,} crossed event ends"]
         if self.n_negative:
-            lines.append(f"{self.n_negative:,} rows took a level below zero or turn it without saying so: the tape is damaged")
+            lines.append(f"{self.n_negative:,} rows take a level below zero or have a wrong TURN flag: the tape is damaged")
         lines += [f"{fault['count']:,} {name}, first at record {fault['first']}" for name, fault in self.faults.items()]
         return "\n".join(lines)
 
 
 def audit(tape: TapeRows) -> Audit:
     """See Tape.audit."""
-    check_hashes(tape)  # first: a replay of damaged rows may go anywhere
+    check_hashes(tape)  # first: replaying damaged rows may access any memory
     book, at = book_arrays(tape), 0
     crossed, counts = np.zeros(10_000, np.int64), np.zeros(3, np.int64)
     while (at := books.audit(tape.events, at, len(tape), *book, crossed, counts)) < len(tape):
@@ -44,12 +63,12 @@ def audit(tape: TapeRows) -> Audit:
 
 
 def check_hashes(tape: TapeRows) -> None:
-    """Raise TapeError for a column whose rows are not those that were written."""
+    """Raise TapeError for a column that differs from the one written."""
     import xxhash
 
     for name, column in tape.manifest.get("columns", {}).items():
         if xxhash.xxh3_128_hexdigest(tape.whole[name].view(np.uint8)) != column["xxh3_128"]:
             raise TapeError(
-                f"{tape.path / name}.col is damaged: its rows are not those that were written (xxh3-128 is not {column['xxh3_128']}). "
+                f"{tape.path / name}.col is damaged: its hash differs from the xxh3-128 in the manifest, {column['xxh3_128']}. "
                 "Restore the tape from a copy, or ingest the source again with replace=True (--replace)."
             )

@@ -1,7 +1,7 @@
 """The book of a tape at any row.
 
-A book at any row is the checkpoint before it plus at most CHECKPOINT_ROWS rows of replay. Because an order is known by its
-priority (the row that queued it), finding the order a row takes from is an index, not a search by id.
+A book at any row is the latest earlier checkpoint plus a replay of at most CHECKPOINT_ROWS rows. Since an order is identified by its
+priority (the row that queued it), finding the order that a row changes is an index, not a search by id.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @kernel
 def orders_at(events, first, last, live, n, out):
-    """Orders live before row `last`, from the n in `live`, which were live before row `first`.
+    """Orders live before row `last`, given the n in `live`, which were live before row `first`.
 
     events : EVENT[m]   live : LIVE[>= n], ordered by prio   out : LIVE[n + last - first]
-    Returns how many; those with qty 0 are left in between: filter. Order stays that of prio.
+    Returns the count, including removed orders, which have qty 0: filter them out. Sorted by prio.
     """
     for i in range(n):
         out[i] = live[i]
@@ -56,9 +56,24 @@ def orders_at(events, first, last, live, n, out):
 
 @dataclass(frozen=True)
 class BookState:
-    """A book at one moment.
+    """The book at one moment. Get one from `Tape.book_at`.
 
-    orders : LIVE[n] in priority order;  order_ids : i8[n];  ts_recv : ns of the last event in it (-1: none)
+    Parameters
+    ----------
+    tape : Tape
+        The tape that it comes from.
+    ts_recv : int
+        Time of the last event in it, ns; -1 before the first event.
+    orders : LIVE[n]
+        Resting orders in priority order: px in ticks, qty in lots, prio, side.
+    order_ids : i8[n]
+        The exchange's ids of the orders.
+
+    Examples
+    --------
+    >>> book = tape.book_at("2025-01-06 14:31")
+    >>> len(book.orders), book.bid_px, book.ask_px
+    (197, 499998, 499999)
     """
 
     tape: TapeRows
@@ -67,7 +82,24 @@ class BookState:
     order_ids: np.ndarray
 
     def side(self, side: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(px, qty, n_orders) of one side's levels, best first; i8 each."""
+        """The levels of one side, best first.
+
+        Parameters
+        ----------
+        side : int
+            BID or ASK.
+
+        Returns
+        -------
+        px, qty, n_orders : i8[n]
+            Ticks, lots and number of orders.
+
+        Examples
+        --------
+        >>> px, qty, n_orders = tape.book_at("2025-01-06 14:31").side(nbtrade.BID)
+        >>> px[:2], qty[:2], n_orders[:2]
+        (array([499998, 499997]), array([24,  5]), array([2, 2]))
+        """
         mine = self.orders[self.orders["side"] == side]
         px, level, n = np.unique(mine["px"], return_inverse=True, return_counts=True)
         qty = np.zeros(len(px), np.int64)
@@ -77,18 +109,57 @@ class BookState:
 
     @property
     def bid_px(self) -> int:
-        """Best bid in ticks, UNDEF_PRICE when there is none."""
+        """Best bid.
+
+        Returns
+        -------
+        int
+            Ticks; UNDEF_PRICE if the side is empty.
+
+        Examples
+        --------
+        >>> tape.book_at("2025-01-06 14:31").bid_px
+        499998
+        """
         px = self.orders["px"][self.orders["side"] == BID]
         return int(px.max()) if len(px) else UNDEF_PRICE
 
     @property
     def ask_px(self) -> int:
-        """Best ask in ticks, UNDEF_PRICE when there is none."""
+        """Best ask.
+
+        Returns
+        -------
+        int
+            Ticks; UNDEF_PRICE if the side is empty.
+
+        Examples
+        --------
+        >>> tape.book_at("2025-01-06 14:31").ask_px
+        499999
+        """
         px = self.orders["px"][self.orders["side"] == ASK]
         return int(px.min()) if len(px) else UNDEF_PRICE
 
     def levels(self, n: int | None = None) -> "pd.DataFrame":
-        """Depth by level, Databento's names without the index: bid_px, bid_sz, bid_ct, ask_px, ask_sz, ask_ct."""
+        """Depth by level, with prices in currency.
+
+        Parameters
+        ----------
+        n : int, optional
+            Number of levels; default: all.
+
+        Returns
+        -------
+        DataFrame
+            Best level first, in Databento's names without the index: bid_px, bid_sz, bid_ct, ask_px, ask_sz, ask_ct.
+
+        Examples
+        --------
+        >>> tape.book_at("2025-01-06 14:31").levels(1)
+            bid_px  bid_sz  bid_ct   ask_px  ask_sz  ask_ct
+        0  4999.98      24       2  4999.99      29      12
+        """
         import pandas as pd
 
         columns: dict[str, Any] = {}
@@ -102,7 +173,20 @@ class BookState:
         return pd.DataFrame(columns)
 
     def to_df(self) -> "pd.DataFrame":
-        """Every resting order, best price first and in queue order: side, price, size, order_id, place."""
+        """Every resting order, best price first and in queue order.
+
+        Returns
+        -------
+        DataFrame
+            side, price (currency), size (lots), order_id, place (0 is the front of the queue).
+
+        Examples
+        --------
+        >>> tape.book_at("2025-01-06 14:31").to_df().head(2)
+          side    price  size       order_id  place
+        0    B  4999.98    19  4398047610808      0
+        1    B  4999.98     5  4398047610751      1
+        """
         import pandas as pd
 
         o = self.orders

@@ -1,4 +1,4 @@
-"""A tape as a DataFrame, and the text of `nbtrade info`."""
+"""A tape as a DataFrame, and the text that `nbtrade info` prints."""
 
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ def to_df(tape: TapeRows) -> "pd.DataFrame":
 
 
 def _whole_changes(events: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(rows at `first`, sizes, flags) of changes that may take several rows, the first of which are at `first`."""
+    """(first rows, sizes, flags) of changes that may take several rows. `first` : indices of their first rows"""
     sizes = np.abs(np.add.reduceat(events["qty"].astype(np.int64), first))
     flags = np.bitwise_or.reduceat(events["flags"], first) & (255 - CONTINUED)
     return events[first], sizes, flags

@@ -1,8 +1,8 @@
-"""From a source to tapes: open, choose instruments, resolve, write.
+"""From a source to tapes: open the source, select instruments, resolve, write.
 
     open_source ──overlapped──> records ──by instrument──> Resolver ──> TapeWriter ──> Tape
 
-The reader runs on one core, resolve and write on the other; the reader sets the pace.
+The reader runs on one core, resolving and writing on the other; the reader is the bottleneck.
 """
 
 import contextlib
@@ -32,23 +32,23 @@ from nbtrade.tape.writer import TapeWriter
 
 
 def open_source(path: str | os.PathLike[str]) -> Source:
-    """Open a vendor's file by its name's ending (.csv, .csv.zst) or its first bytes (DBN, zstd).
+    """Open a vendor's file, chosen by the ending of its name (.csv, .csv.zst) or its first bytes (DBN, zstd).
 
-    Raises SourceError when it is not there or not what it should be.
+    Raises SourceError if the file does not exist or is not in a supported format.
     """
     path = Path(path)
     if not path.exists():
         near = sorted(p.name for p in path.parent.glob(path.name[:3] + "*"))[:3] if path.parent.exists() else []
         raise SourceError(f"{path} does not exist." + (f" Near it: {', '.join(near)}." if near else " Check the name and folder."))
     if path.is_dir():
-        what = "a tape already: open it with nbtrade.open_tape" if (path / "manifest.json").exists() else "a folder: give one file"
+        what = "already a tape: open it with nbtrade.open_tape" if (path / "manifest.json").exists() else "a folder: pass a single file"
         raise SourceError(f"{path} is {what}.")
     return open_csv(path) if ".csv" in path.suffixes[-2:] else open_dbn(path)
 
 
 @dataclass
 class Choice:
-    """Which instruments the caller wants."""
+    """The instruments that the caller selected."""
 
     source: Source
     symbol: str | None
@@ -60,7 +60,7 @@ class Choice:
         return self.symbol is None or self.source.symbols.get(instrument_id, str(instrument_id)) == self.symbol
 
     def check(self) -> None:
-        """Raise early when the source's metadata rules the symbol out."""
+        """Raise SourceError early if the source's metadata does not list the symbol."""
         known = self.source.symbols
         if self.symbol is not None and known and self.symbol not in known.values():
             raise SourceError(f"{self.source.path} has no instrument {self.symbol!r}. It has: {_some(known)}.")
@@ -72,7 +72,7 @@ def _some(symbols: dict[int, str]) -> str:
 
 
 class _TapeSink:
-    """A tape being written for one instrument."""
+    """A tape in progress for one instrument."""
 
     def __init__(self, source: Source, key: tuple[int, int], target: Path, tick: int, replace: bool) -> None:
         self.source = source
@@ -93,11 +93,11 @@ class _TapeSink:
         self.writer.rescale(factor, lambda events, first: correct(events, first, r.off_tick_trades, r.tick // factor))
 
     def close(self) -> None:
-        """All records are in."""
+        """Finish resolving: all records have been fed."""
         self.broke_off = self.resolver.finish()
 
     def finish(self, n_source: int) -> Tape:
-        """Name the tape. n_source : records of all instruments in the source."""
+        """Publish the tape. n_source : records of all instruments in the source."""
         return open_tape(self.writer.finish(self._manifest(n_source)))
 
     def _manifest(self, n_source: int) -> dict[str, Any]:
@@ -137,9 +137,9 @@ class _TapeSink:
 
 
 def parts_of(records: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
-    """(publisher_id, instrument_id) -> its records among RECORD[n], in order of appearance; `records` themselves when they are one's.
+    """(publisher_id, instrument_id) -> its records from RECORD[n], in order of appearance; `records` unchanged if there is only one.
 
-    One stable sort for all: with 3,500 instruments in a batch, looking through it for each took 7.6 us a record, this takes 0.5.
+    One stable sort for all: with 3,500 instruments in a batch, a scan for each took 7.6 us a record, this takes 0.5.
     """
     pair = records["publisher_id"].astype(np.int64) << 32 | records["instrument_id"]
     if len(pair) and (pair == pair[0]).all():
@@ -165,13 +165,43 @@ def ingest_all(
     replace: bool = False,
     progress: bool = True,
 ) -> dict[str, Tape]:
-    """Write one tape for each instrument of a source (or of those chosen); symbol -> Tape.
+    """Write one tape for each instrument of a source, or for the selected ones.
 
-    path : .dbn, .dbn.zst, .csv (Databento MBO)
-    out  : folder for the tapes SYMBOL.tape; default: the source's folder
-    tick : price of a tick in currency; default: looked up, else inferred as the greatest common divisor of prices
+    Parameters
+    ----------
+    path : str or path
+        A Databento MBO file: `.dbn`, `.dbn.zst`, `.csv` or `.csv.zst`.
+    out : str or path, optional
+        Folder in which the tapes `SYMBOL.tape` are created. Default: the source's folder.
+    symbol : str, optional
+        Only this symbol.
+    instrument_id : int, optional
+        Only this instrument id.
+    tick : float, str, Decimal or Fraction, optional
+        Price of a tick in currency. Default: looked up by symbol, otherwise inferred as the greatest common divisor of the prices.
+    replace : bool
+        Replace existing tapes. A folder that contains anything but a tape is never replaced.
+    progress : bool
+        Show a progress bar.
 
-    Raises SourceError (nothing is left behind), TapeExists.
+    Returns
+    -------
+    dict of str to Tape
+        The tapes by symbol; if two publishers have the same symbol, the second tape is called `SYMBOL.PUBLISHER_ID`.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read, is damaged, or lacks the instrument. No tape is left behind.
+    TapeExists
+        A tape of that name exists and `replace` is False.
+    CapacityError
+        More than 2**40 lots or 2**20 orders rest at one price.
+
+    Examples
+    --------
+    >>> nbtrade.ingest_all("day.dbn.zst", "tapes", progress=False)
+    {'SYNTH': <Tape SYNTH: 19,380 rows, 2025-01-06T14:30:00.000000000 to 2025-01-06T14:30:23.270730489 UTC, tick 0.01>}
     """
     source = open_source(path)
     folder = Path(out) if out is not None else source.path.parent
@@ -190,9 +220,34 @@ def ingest(
 ) -> Tape:
     """Write the tape of one instrument of a source and open it.
 
-    out : folder of the tape; default: beside the source, FILE.tape. Else as `ingest_all`.
+    Parameters
+    ----------
+    path : str or path
+        A Databento MBO file: `.dbn`, `.dbn.zst`, `.csv` or `.csv.zst`.
+    out : str or path, optional
+        Folder of the tape. Default: `FILE.tape` next to the source.
+    symbol, instrument_id, tick, replace, progress
+        As in `ingest_all`.
 
-    Raises SourceError, also when the source has several instruments and none is chosen; TapeExists.
+    Returns
+    -------
+    Tape
+        The new tape, opened.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be read, is damaged, lacks the instrument, or has several instruments and none is selected.
+    TapeExists
+        A tape of that name exists and `replace` is False.
+    CapacityError
+        More than 2**40 lots or 2**20 orders rest at one price.
+
+    Examples
+    --------
+    >>> tape = nbtrade.ingest("day.dbn.zst", "copy.tape", progress=False)
+    >>> tape
+    <Tape SYNTH: 19,380 rows, 2025-01-06T14:30:00.000000000 to 2025-01-06T14:30:23.270730489 UTC, tick 0.01>
     """
     source = open_source(path)
     stem = source.path.name.removesuffix(".zst").rsplit(".", 1)[0]
@@ -202,13 +257,13 @@ def ingest(
 
 
 def tick_units(tick: float | None) -> int:
-    """A tick in currency as 1e-9 units; 0 for None. Raises ValueError when it is not one."""
+    """Convert a tick in currency to 1e-9 units; 0 for None. Raises ValueError for an invalid tick."""
     return 0 if tick is None else TickSize(tick).units
 
 
 def _ingest(source: Source, target_of, choice: Choice, tick: float | None, replace: bool, progress: bool, one: bool) -> dict[str, Tape]:
     choice.check()
-    if one:  # said before any work
+    if one:  # before any work
         check_target(Path(target_of("")), replace, source.path)
     folder = Path(target_of(""))
     with contextlib.ExitStack() as stack:
@@ -221,16 +276,16 @@ def _ingest(source: Source, target_of, choice: Choice, tick: float | None, repla
 
 
 class _Router:
-    """Send each instrument's records to its resolver; open one when an instrument appears."""
+    """Send each instrument's records to its resolver, creating a resolver when an instrument appears."""
 
     def __init__(self, source: Source, choice: Choice, target_of, tick: int, replace: bool, one: bool, stack: contextlib.ExitStack):
         self.source, self.choice, self.target_of = source, choice, target_of
         self.tick, self.replace, self.one = tick, replace, one
-        self.stack = stack  # closes the writers, whatever happens
+        self.stack = stack  # closes the writers on any exit
         self.sinks: dict[tuple[int, int], _TapeSink] = {}
         self.seen: dict[int, str] = {}
         self.n_records = 0
-        self.alone = False  # one instrument so far: records go to its resolver without a look
+        self.alone = False  # only one instrument so far: records go to its resolver unsorted
 
     def feed(self, records: np.ndarray) -> None:
         fed = None
@@ -248,7 +303,7 @@ class _Router:
             if key in self.sinks and key != fed:
                 self.sinks[key].resolver.feed(mine)
         one = len(self.seen) == 1 and len(self.sinks) == 1
-        self.alone = one and next(iter(self.sinks.values())).resolver.tick != 0  # without a tick it only keeps records
+        self.alone = one and next(iter(self.sinks.values())).resolver.tick != 0  # without a tick the resolver only collects records
 
     def _meet(self, key: tuple[int, int]) -> None:
         name = self.seen.setdefault(key[1], self.source.symbols.get(key[1], str(key[1])))
@@ -256,8 +311,8 @@ class _Router:
             return
         if self.one and self.sinks:
             raise SourceError(
-                f"{self.source.path} has several instruments: {_some(self.seen)}. Choose one by symbol= or instrument_id=, "
-                "or take all with ingest_all (--all)."
+                f"{self.source.path} has several instruments: {_some(self.seen)}. Choose one with symbol= or instrument_id=, "
+                "or ingest all of them with ingest_all (--all)."
             )
         taken = any(sink.symbol == name for sink in self.sinks.values())
         target = self.target_of((f"{name}.{key[0]}" if taken else name).replace("/", "_"))
@@ -267,7 +322,7 @@ class _Router:
 
     def finish(self) -> dict[str, Tape]:
         if self.sinks:
-            for sink in self.sinks.values():  # all of them before the first tape gets its name
+            for sink in self.sinks.values():  # finish all of them before the first tape is published
                 sink.close()
             return {sink.writer.target.name.removesuffix(".tape"): sink.finish(self.n_records) for sink in self.sinks.values()}
         if not self.seen:
@@ -277,7 +332,7 @@ class _Router:
 
 
 def first_resolver(source: Source, choice: Choice, records: np.ndarray, sink: Sink, tick: float | None) -> Resolver | None:
-    """A resolver for the first wanted instrument in RECORD[n], for a run straight from a source; None while there is none."""
+    """A resolver for the first wanted instrument in RECORD[n], for a run straight from a source; None if it has no records yet."""
     for key in parts_of(records):
         if choice.wants(key[1]):
             return new_resolver(source, key, sink, tick_units(tick))
@@ -285,7 +340,7 @@ def first_resolver(source: Source, choice: Choice, records: np.ndarray, sink: Si
 
 
 def new_resolver(source: Source, key: tuple[int, int], sink: Sink, tick: int) -> Resolver:
-    """A resolver of one instrument, its tick given (1e-9 units), else looked up, else (0) to be inferred."""
+    """A resolver for one instrument: the tick as passed (1e-9 units), else looked up, else (0) to be inferred."""
     symbol = source.symbols.get(key[1], str(key[1]))
     known = ticks.looked_up(source.dataset, symbol)
     how = "given" if tick else "looked up" if known else "inferred"

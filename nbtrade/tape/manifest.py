@@ -1,4 +1,4 @@
-"""A tape's manifest.json: read, recognised as ours, and checked before anybody relies on a value in it."""
+"""A tape's manifest.json: read it, recognise it as nbtrade's, and check its values before use."""
 
 import stat
 from pathlib import Path
@@ -10,17 +10,17 @@ from nbtrade.storage import dtypes
 
 NAME = "manifest.json"
 MOST_BYTES = 16 << 20
-MADE_BY = "nbtrade "  # what `made_by` starts with
+MADE_BY = "nbtrade "  # the start of `made_by`
 AGAIN = "Ingest the source again into another folder, or restore the tape from a copy."
 INT32 = 1 << 31
 
 
 def read(folder: Path) -> Any:
-    """The JSON of a folder's manifest, whatever it says. Raises FileNotFoundError, NotADirectoryError, TapeError."""
+    """The JSON of a folder's manifest, unchecked. Raises FileNotFoundError, NotADirectoryError, TapeError."""
     path = folder / NAME
     status = path.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
-        raise TapeError(f"{path} is not the manifest of a tape: it is not a file, or has more than {MOST_BYTES >> 20} MiB. {AGAIN}")
+        raise TapeError(f"{path} is not a tape's manifest: it is not a regular file, or exceeds {MOST_BYTES >> 20} MiB. {AGAIN}")
     try:
         return dtypes.parsed(path.read_bytes())
     except dtypes.MalformedError as error:
@@ -28,7 +28,7 @@ def read(folder: Path) -> Any:
 
 
 def is_ours(manifest: Any) -> bool:
-    """Whether JSON is the manifest of a tape, of any format: other programs have a manifest.json as well."""
+    """Whether JSON is the manifest of a tape, of any format: other programs use the name manifest.json too."""
     if not isinstance(manifest, dict) or not {"format_version", "made_by", "instrument", "content_hash"} <= manifest.keys():
         return False
     version, made_by = manifest["format_version"], manifest["made_by"]
@@ -36,22 +36,22 @@ def is_ours(manifest: Any) -> bool:
 
 
 def checked(manifest: Any, folder: Path) -> dict[str, Any]:
-    """The manifest, if this nbtrade reads such a tape and everything in it has its type. Raises TapeError."""
+    """Return the manifest if this version of nbtrade supports the format and every entry has the right type. Raises TapeError."""
     version: Any = manifest.get("format_version") if isinstance(manifest, dict) else None
     if not dtypes.is_count(version) or version == 0:
-        raise TapeError(f"{folder}/{NAME} is not that of a tape. Ingest the source again, or choose another folder.")
+        raise TapeError(f"{folder}/{NAME} is not a tape's manifest. Ingest the source again, or choose another folder.")
     if version < FORMAT_VERSION:
         raise TapeError(
-            f"{folder} has tape format {version}, this nbtrade reads {FORMAT_VERSION}. "
+            f"{folder} has tape format {version}; this version of nbtrade reads format {FORMAT_VERSION}. "
             "Ingest the source again, with replace=True (--replace)."
         )
     if version > FORMAT_VERSION:
-        raise TapeError(f"{folder} has tape format {version}, this nbtrade reads {FORMAT_VERSION}. Upgrade nbtrade.")
+        raise TapeError(f"{folder} has tape format {version}; this version of nbtrade reads format {FORMAT_VERSION}. Upgrade nbtrade.")
     if "columns" not in manifest:
-        raise TapeError(f"{folder}/{NAME} is not that of a tape. Ingest the source again, or choose another folder.")
+        raise TapeError(f"{folder}/{NAME} is not a tape's manifest. Ingest the source again, or choose another folder.")
     wrong = _wrong(manifest)
     if wrong:
-        raise TapeError(f"{folder}/{NAME} is damaged: {wrong} is missing or not what it should be. {AGAIN}")
+        raise TapeError(f"{folder}/{NAME} is damaged: {wrong} is missing or has a wrong value. {AGAIN}")
     return manifest
 
 

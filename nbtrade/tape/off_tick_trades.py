@@ -1,7 +1,7 @@
-"""Trades between the ticks known so far, remembered while the tick is still being inferred.
+"""Trades between the ticks known so far, kept while the tick is still being inferred.
 
-A row holds whole ticks, so a trade at 5.25 under a first tick of 0.5 is rounded down and flagged. When a later price shows that
-the tick is 0.01, the rows are put right from here: a tape never depends on which prices came first. Empty on most venues; 24 bytes
+A row holds whole ticks, so with a first tick of 0.5 a trade at 5.25 is rounded down and flagged. If a later price shows that
+the tick is 0.01, these records correct the rows: a tape never depends on which prices came first. Empty on most venues; 24 bytes
 for each midpoint trade of an instrument whose tick is inferred.
 """
 
@@ -10,12 +10,12 @@ import numpy as np
 from nbtrade.schema import CONTINUED, OFF_TICK, UNDEF_PRICE
 from nbtrade.tape.kernels.tape_rows import OFF_TICK_TRADE, PLACES
 
-# where it is on the tape, what it says, which record of the instrument it was; a trade of several rows has an entry for each
+# row on the tape, price, number of the record within the instrument; a trade of several rows has an entry for each
 OFF_TICK_ROW = np.dtype([("row", "i8"), ("price", "i8"), ("record", "i8")])
 
 
 def find(records: np.ndarray, state: np.ndarray, first_record: int, events: np.ndarray, first_row: int) -> np.ndarray:
-    """The off-tick trades (ODD[n]) among RECORD[n], which were resolved to `events`, that begin at tape row `first_row`.
+    """The off-tick trades (ODD[n]) among RECORD[n], which were resolved to `events`, starting at tape row `first_row`.
 
     first_record : number of the first of these records among the instrument's
     """
@@ -36,7 +36,7 @@ def find(records: np.ndarray, state: np.ndarray, first_record: int, events: np.n
 
 
 def correct(events: np.ndarray, first_row: int, off_tick: np.ndarray, tick: int) -> None:
-    """Set px and flag of the off-tick trades' rows among `events`, which begin at tape row `first_row`, on a finer tick."""
+    """Set px and flag of the off-tick trades' rows in `events`, which start at tape row `first_row`, for a finer tick."""
     off_tick = off_tick[(off_tick["row"] >= first_row) & (off_tick["row"] < first_row + len(events))]
     at = off_tick["row"] - first_row
     events["px"][at] = off_tick["price"] // tick
@@ -45,7 +45,7 @@ def correct(events: np.ndarray, first_row: int, off_tick: np.ndarray, tick: int)
 
 
 def still_off_tick(off_tick: np.ndarray, state: np.ndarray, tick: int) -> np.ndarray:
-    """Those that are off the finer tick too; the fault's count and places become theirs."""
+    """The trades that are off the finer tick too; the fault's count and record numbers are updated to match."""
     off_tick = off_tick[off_tick["price"] % tick != 0]
     trades = np.unique(off_tick["record"])
     state["faults"][0, OFF_TICK_TRADE] = len(trades)

@@ -1,4 +1,4 @@
-"""Drive the resolve kernel: one instrument's records in, whole events out; buffers grow here.
+"""Drive the resolve kernel: takes one instrument's records, emits whole events, grows the buffers.
 
 feed(records) ──> resolve kernel ──> sink.rows(...)         rows of whole events (views, valid during the call)
 └──> sink.checkpoint(...)    the orders live at a row, every CHECKPOINT_ROWS
@@ -21,23 +21,23 @@ from nbtrade.tape.kernels import resolve as kernels
 FIRST_ROWS = 1 << 16
 FIRST_ORDERS = 1 << 12
 FIRST_PENDING = 1 << 8
-N_OUT = 2  # sets of out buffers in turn: what a sink leaves over stays where it is while its rows come again
+N_OUT = 2  # sets of out buffers, used alternately: rows that a sink leaves over stay in place while they are offered again
 
 
 class Sink(Protocol):
-    """Who takes what a resolver makes."""
+    """Receives the rows of a resolver."""
 
     def rows(self, events: np.ndarray, ts_event: np.ndarray, ts_recv: np.ndarray, order_id: np.ndarray, sequence: np.ndarray) -> int:
-        """Take rows of whole events: EVENT[n], i8[n] three times, u4[n]. Returns how many; the others come again, with more behind them.
+        """Take rows of whole events: EVENT[n], i8[n] three times, u4[n]. Returns the number taken; the others are offered again, with more.
 
-        The arrays stay as they are until the next call.
+        The arrays remain unchanged until the next call.
         """
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:
-        """Take the orders (LIVE[n], in no order) that are live before `row`."""
+        """Take the orders (LIVE[n], in arbitrary order) that are live before `row`."""
 
     def rescale(self, factor: int) -> None:
-        """The tick turned out `factor` times finer: multiply every px taken so far."""
+        """The tick proved to be `factor` times finer: multiply every px taken so far."""
 
 
 def _out(n: int) -> list[np.ndarray]:
@@ -48,10 +48,10 @@ _PLAIN = (np.dtype("i8"), np.dtype("i8"), np.dtype("i8"), np.dtype("u4"))
 
 
 class Resolver:
-    """State of one instrument's resolve.
+    """The state of one instrument's resolve.
 
     tick      : 1e-9 units; 0 to infer it from the first records that have prices
-    tick_from : "given", "looked up", ...: said in errors and in the manifest
+    tick_from : "given", "looked up", ...: shown in errors and stored in the manifest
     """
 
     def __init__(self, name: str, instrument_id: int, publisher_id: int, sink: Sink, tick: int, tick_from: str) -> None:
@@ -60,23 +60,23 @@ class Resolver:
         self.tick_from = tick_from
         self.outs = [_out(FIRST_ROWS) for _ in range(N_OUT)]
         self.i_out = 0
-        self.resolve = kernels.resolve  # until a size needs the other one
+        self.resolve = kernels.resolve  # until a size requires the other kernel
         self.orders = as_record_array(np.zeros(FIRST_ORDERS, tape_rows.ORDER))
         self.pending = as_record_array(np.zeros(FIRST_PENDING, pending_fills.PENDING))
         self.state = as_record_array(np.zeros(1, tape_rows.STATE))
         self.state["instrument_id"], self.state["publisher_id"] = instrument_id, publisher_id
         self.state["px_min"], self.state["px_max"] = 2**62, -(2**62)
         self.state["next_checkpoint"], self.state["most_lots"] = CHECKPOINT_ROWS, MAX_ROW_LOTS
-        self.state["moment"] = 1  # 0 is that of unused slots
-        self.book: arrays.Book | None = None  # after the rows that have their TURN flags
+        self.state["moment"] = 1  # 0 marks unused slots
+        self.book: arrays.Book | None = None  # after the rows that already have TURN flags
         self.n_flagged = 0  # of the out rows
-        self.waiting: list[np.ndarray] = []  # RECORD[n]s from before the first price that rests
+        self.waiting: list[np.ndarray] = []  # RECORD[n]s from before the first resting price
         self.off_tick_trades = np.empty(0, off_tick_trades.OFF_TICK_ROW)
         self._set_tick(tick)
 
     @property
     def out(self) -> list[np.ndarray]:
-        """The arrays the kernel writes to: events, ts_event, ts_recv, order_id, sequence."""
+        """The arrays that the kernel writes to: events, ts_event, ts_recv, order_id, sequence."""
         return self.outs[self.i_out]
 
     def get(self, name: str) -> int:
@@ -93,7 +93,7 @@ class Resolver:
         self.state["inverse"] = 1.0 / tick if tick else 0.0
 
     def feed(self, records: np.ndarray) -> None:
-        """Resolve RECORD[n], or the same with sizes as i8; hand all whole events to the sink.
+        """Resolve RECORD[n], or the same with sizes as i8; pass all whole events to the sink.
 
         Raises SourceError for a price off the given tick, or beyond 2**31 ticks; CapacityError for more lots than a level can hold.
         """
@@ -118,7 +118,7 @@ class Resolver:
                 self._refuse_or_refine(status, records, at)
 
     def finish(self) -> bool:
-        """Close an event that the data broke off in. Returns True if there was one."""
+        """Close the event in which the data ended. Returns True if there was one."""
         if self.waiting:
             self._set_tick(ticks.of_trades(np.concatenate(self.waiting)) or 1)
             self.feed(self._all_waiting(self.waiting[0][:0]))
@@ -127,7 +127,7 @@ class Resolver:
         return bool(broke_off)
 
     def faults(self) -> dict[str, Any]:
-        """Faults seen: kind -> count and the first record numbers (of this instrument's file)."""
+        """Faults so far: kind -> count and the first record numbers (counting this instrument's records)."""
         counts, places = self.state["faults"][0], self.state["places"][0]
         return {
             name: {"count": int(counts[k]), "first": [int(p) for p in places[k][: counts[k]]]}
@@ -142,9 +142,9 @@ class Resolver:
         return records[mine]
 
     def _wait_for_tick(self, records: np.ndarray) -> np.ndarray:
-        """All records so far once a price that rests tells a tick; until then none, and `records` are kept.
+        """Return all records so far once a resting price determines a tick; until then return none and keep `records`.
 
-        An instrument's first batch may be a lone R or a trade between ticks: a tick made up from those would have to be taken back.
+        An instrument's first batch may be a lone R or a trade between ticks: a tick guessed from those would have to be revised.
         """
         tick = ticks.inferred(self._mine(records))
         self._set_tick(tick)
@@ -163,7 +163,7 @@ class Resolver:
     def _note_off_tick_trades(
         self, records: np.ndarray, stop: int, start: int, first_record: int, n_out: int, row: int, n_off_tick: int
     ) -> None:
-        """Remember the off-tick trades of records[start:stop], should the tick turn out finer."""
+        """Remember the off-tick trades of records[start:stop], in case the tick proves to be finer."""
         if self._n_off_tick() == n_off_tick or self.tick_from == "given":
             return
         events = self.out[0][n_out : self.get("n_out")]
@@ -175,7 +175,7 @@ class Resolver:
         if closed == 0:
             return
         if self.get("base_row") + n > MAX_ROWS:
-            raise SourceError(f"{self.name}: more than {MAX_ROWS:,} rows do not fit one tape. Split the source by session.")
+            raise SourceError(f"{self.name}: more than {MAX_ROWS:,} rows do not fit in one tape. Split the source by session.")
         self._flag_turns(self.out[0][self.n_flagged : closed])
         events, ts_event, ts_recv, order_id, sequence = (array[:closed] for array in self.out)
         taken = self.sink.rows(events, ts_event, ts_recv, order_id, sequence)
@@ -192,7 +192,7 @@ class Resolver:
         self.n_flagged = closed - taken
 
     def _flag_turns(self, events: np.ndarray) -> None:
-        """Rows of whole events get their TURN flags, from a book of the market's own."""
+        """Set the TURN flags in rows of whole events, using a book with the market's orders only."""
         low, high = self.px_range()
         if self.book is None:
             self.book = arrays.new_book(low, high, 64)
@@ -223,7 +223,7 @@ class Resolver:
             self.pending = more
 
     def _make_room(self) -> None:
-        """Nothing to flush frees enough: an event, or the removals of one R, are longer than the buffers."""
+        """Grow the buffers: flushing does not free enough, because an event, or the removals of one R, exceed them."""
         needed = self.get("n_out") + self.get("room") + FIRST_ROWS
         if needed > len(self.out[0]):
             larger = _out(2 * needed)
@@ -235,21 +235,21 @@ class Resolver:
         price = int(records["price"][at])
         where = f"{self.name}: record {self.get('n_records'):,} (sequence {records['sequence'][at]}, order {records['order_id'][at]})"
         if status == kernels.BAD_LENGTH:
-            raise SourceError(f"{where}: says it is {records['length'][at] * 4} bytes long, an MBO record has 56. The file is damaged.")
+            raise SourceError(f"{where}: its length is {records['length'][at] * 4} bytes, an MBO record has 56. The file is damaged.")
         if status == kernels.TOO_FINE:
             raise SourceError(
                 f"{where}: price {price / PRICE_SCALE} is {price / self.tick:.3g} ticks of {self.tick / PRICE_SCALE:g}, more than "
-                "2**31. The price is damaged, or the tick too fine: give a coarser tick=."
+                "2**31. The price is damaged, or the tick is too fine: pass a coarser tick=."
             )
         if status == kernels.TOO_LARGE:
             raise CapacityError(
-                f"{where}: {records['size'][at]:,} lots are more than the {MAX_LOTS:,} that one price can hold. Most likely the size is "
-                "damaged; if it is right, choose a larger lot."
+                f"{where}: {records['size'][at]:,} lots exceed the {MAX_LOTS:,} that one price level can hold. Most likely the size is "
+                "damaged; if it is correct, choose a larger lot."
             )
         if self.tick_from == "given":
             raise SourceError(
-                f"{where}: price {price / PRICE_SCALE} is off the tick {self.tick / PRICE_SCALE:g}. "
-                "Give the right tick=, or none to have it inferred."
+                f"{where}: price {price / PRICE_SCALE} is not a multiple of the tick {self.tick / PRICE_SCALE:g}. "
+                "Pass the right tick=, or omit it to have it inferred."
             )
         finer = ticks.inferred(self._mine(records[at:]), math.gcd(self.tick, price))
         self._rescale(self.tick // finer)
@@ -259,7 +259,7 @@ class Resolver:
     def _rescale(self, factor: int) -> None:
         top = max(abs(self.get("px_min")), abs(self.get("px_max")))
         if top < 2**61 and top * factor > kernels.PX_LIMIT:
-            raise SourceError(f"{self.name}: a tick of {self.tick / factor / PRICE_SCALE:g} needs more than 2**31 ticks. Give tick=.")
+            raise SourceError(f"{self.name}: a tick of {self.tick / factor / PRICE_SCALE:g} needs more than 2**31 ticks. Pass tick=.")
         self.orders["px"] *= factor
         self.out[0]["px"][: self.get("n_out")] *= factor
         if top < 2**61:

@@ -1,11 +1,11 @@
-"""What a tape's folder may hold, and when it may be replaced: only a folder with a tape and nothing else is ever removed.
+"""The files of a tape's folder, and when it may be replaced: only a folder with a tape and nothing else is ever removed.
 
     check_target   before any work, and again just before the swap      raises TapeExists, changes nothing
-    publish        .NAME.ingesting <-swap-> NAME, then remove           the old tape stands until the new one has its name
-    remove         the files of a tape by name, then the empty folder   never a whole tree: what is not a tape's file stays
+    publish        .NAME.ingesting <-swap-> NAME, then remove           the old tape keeps the name until the swap
+    remove         the files of a tape by name, then the empty folder   never a whole tree: other files stay
 
-A folder holds a tape when its manifest.json is ours (manifest.is_ours) and every entry is a regular file with a name that tapes use.
-A tape that lost a column may be replaced; one with a file of the user's own may not.
+A folder holds a tape when its manifest.json is nbtrade's (manifest.is_ours) and every entry is a regular file with a name that tapes use.
+A tape that lost a column may be replaced; a folder with a user's file may not.
 """
 
 import contextlib
@@ -25,13 +25,13 @@ SHOWN = 5  # names in a message
 
 
 def unexpected(folder: Path) -> list[str]:
-    """Entries of a folder that are not files of a tape: other names, folders, symbolic links."""
+    """Entries of a folder that are not files of a tape: unknown names, folders, symbolic links."""
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name not in FILES or not entry.is_file(follow_symlinks=False))
 
 
 def remove(folder: Path) -> None:
-    """Remove the files of a tape from a folder, and the folder if it is empty then. Anything else in it stays."""
+    """Remove the files of a tape from a folder, and the folder if it is then empty. All other files stay."""
     with contextlib.suppress(OSError):
         others = set(unexpected(folder))
         for name in sorted(FILES - others):
@@ -41,32 +41,32 @@ def remove(folder: Path) -> None:
 
 
 def check_building(folder: Path, source: Path | None) -> None:
-    """Raise TapeExists when the folder in which a tape is built exists and holds anything but what an interrupted ingest leaves."""
+    """Raise TapeExists if the build folder exists and contains anything but the leftovers of an interrupted ingest."""
     if not os.path.lexists(folder):
         return
     reason = _not_a_folder(folder) or _extra(folder) or _holds_source(folder, source)
     if reason:
-        raise TapeExists(f"{folder} is needed to write the tape, but {reason}. Nothing was changed. Move it away, or choose another name.")
+        raise TapeExists(f"{folder} is needed to write the tape, but {reason}. Nothing was changed. Move it, or choose another name.")
 
 
 def check_target(target: Path, replace: bool, source: Path | None = None) -> None:
-    """Raise TapeExists when a tape cannot get this name: it exists, and either `replace` is not set or it is not a tape alone.
+    """Raise TapeExists if the name is taken: the folder exists, and `replace` is not set or it contains more than a tape.
 
-    source : the file that is read, which must not be removed
+    source : the file being read, which must not be removed
     """
     if not os.path.lexists(target):
         return
     if not replace:
-        raise TapeExists(f"{target} is there already. Pass replace=True (--replace) or another name.")
+        raise TapeExists(f"{target} already exists. Pass replace=True (--replace) or choose another name.")
     reason = _not_a_folder(target) or _not_ours(target) or _extra(target) or _holds_source(target, source) or _in_use(target)
     if reason:
-        raise TapeExists(f"{target} is not a tape: it is not replaced. Reason: {reason}. Nothing was changed. {_next_step(target)}")
+        raise TapeExists(f"{target} is not a tape, so it was not replaced: {reason}. Nothing was changed. {_next_step(target)}")
 
 
 def _next_step(target: Path) -> str:
     if target.is_symlink():
         return "Pass the folder that the link points to, or choose another name."
-    return "Choose another name, or move what you need out of it and remove the rest yourself."
+    return "Choose another name, or move the files you need elsewhere and remove the folder yourself."
 
 
 def _not_a_folder(path: Path) -> str:
@@ -84,34 +84,34 @@ def _not_ours(folder: Path) -> str:
         return f"it has no {manifest.NAME}"
     except TapeError as error:
         return str(error).rstrip(".")
-    return f"its {manifest.NAME} is not that of a tape"
+    return f"its {manifest.NAME} is not a tape's manifest"
 
 
 def _extra(folder: Path) -> str:
     names = unexpected(folder)
     shown = ", ".join(map(repr, names[:SHOWN])) + (f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else "")
-    return f"it holds {shown}, which is not part of a tape" if names else ""
+    return f"it contains {shown}, which is not part of a tape" if names else ""
 
 
 def _holds_source(folder: Path, source: Path | None) -> str:
     if source is None or not source.resolve().is_relative_to(folder.resolve()):
         return ""
-    return f"the source {source} is in it"
+    return f"it contains the source {source}"
 
 
 def _in_use(folder: Path) -> str:
     if os.path.ismount(folder):
         return "another file system is mounted there"
-    with contextlib.suppress(FileNotFoundError):  # a current folder that was removed
+    with contextlib.suppress(FileNotFoundError):  # the current folder has been removed
         if os.path.samefile(folder, os.curdir):
             return "it is the current folder"
     return ""
 
 
 def publish(building: Path, target: Path, replace: bool, source: Path | None = None) -> None:
-    """Give a finished, synced folder its final name; with `replace`, remove the tape that had it.
+    """Give a finished, synced folder its final name; with `replace`, remove the tape that had the name.
 
-    Raises TapeExists, OSError: then whatever had the name has it still.
+    Raises TapeExists, OSError: then the name still belongs to the folder that had it before.
     """
     try:
         os.rename(building, target)
@@ -125,7 +125,7 @@ def publish(building: Path, target: Path, replace: bool, source: Path | None = N
 
 
 def _remove_replaced(old: Path, target: Path) -> None:
-    """Remove the tape that was swapped out, unless something was put into it since it was checked: then swap back."""
+    """Remove the tape that was swapped out, unless it was changed since the check: then swap back."""
     reason = _extra(old)
     if reason:
         atomic.exchange(old, target)
@@ -134,7 +134,7 @@ def _remove_replaced(old: Path, target: Path) -> None:
 
 
 def recover(building: Path, target: Path) -> None:
-    """Undo a swap in two steps that was killed between them: the old tape gets its name back, or is removed if the new one has it."""
+    """Undo a two-step swap that was killed in between: rename the old tape back, or remove it if the new one has the name."""
     aside = atomic.aside(building)
     if aside.is_symlink() or not aside.is_dir() or unexpected(aside):
         return

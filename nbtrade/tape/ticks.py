@@ -1,6 +1,6 @@
 """Tick sizes: looked up for well-known futures, else inferred from the prices.
 
-The table holds outright futures whose tick is one number at any price; everything else is inferred, and the tape says so.
+The table has outright futures whose tick is the same at any price; all other ticks are inferred, which the tape records.
 Source: CME Group contract specifications.
 """
 
@@ -39,18 +39,18 @@ OUTRIGHT = re.compile(r"^([A-Z0-9]{2,3})[FGHJKMNQUVXZ]\d{1,2}$")
 
 
 def looked_up(dataset: str, symbol: str) -> int | None:
-    """Tick in 1e-9 units, or None when the table does not know the instrument."""
+    """Tick in 1e-9 units, or None for an instrument not in the table."""
     match = OUTRIGHT.match(symbol)
     return GLBX_TICKS.get(match[1]) if match and dataset == "GLBX.MDP3" else None
 
 
 def undef_size(records: np.ndarray) -> int:
-    """What stands for "no size" in RECORD[n]: the largest number of the field, as Databento has it."""
+    """The code for "no size" in RECORD[n]: the largest value of the field, as in Databento's format."""
     return int(np.iinfo(records.dtype["size"]).max)
 
 
 def inferred(records: np.ndarray, so_far: int = 0) -> int:
-    """Greatest common divisor (1e-9 units) of the prices in RECORD[n] that will rest for certain and of `so_far`; 0 when there are none.
+    """Greatest common divisor (1e-9 units) of `so_far` and the prices in RECORD[n] that are certain to rest; 0 if there are none.
 
     Trades may print between ticks (midpoint matches): see `of_trades`.
     """
@@ -62,5 +62,5 @@ def inferred(records: np.ndarray, so_far: int = 0) -> int:
 
 
 def of_trades(records: np.ndarray) -> int:
-    """Greatest common divisor (1e-9 units) of all prices in RECORD[n], for an instrument where nothing rests; 0 when there are none."""
+    """Greatest common divisor (1e-9 units) of all prices in RECORD[n], for an instrument without resting orders; 0 if there are none."""
     return int(np.gcd.reduce(np.unique(records["price"][records["price"] != UNDEF_PRICE]), initial=0))

@@ -1,4 +1,4 @@
-"""Flag the rows that empty a level or open one, and turn a book back into rows."""
+"""Flag the rows that open or empty a level, and turn a book back into rows."""
 
 import numpy as np
 
@@ -9,26 +9,26 @@ from nbtrade.schema import ASK, BID, CONTINUED, EVENT, MAX_ROW_LOTS
 
 
 def flag_turns(events: np.ndarray, book: arrays.Book) -> arrays.Book:
-    """Give EVENT[n] their TURN flags. Returns the book after them; `book`, before them, is used up.
+    """Set the TURN flags in EVENT[n]. Returns the book after them; consumes `book`, which is the book before them.
 
-    Raises CapacityError when more lots or orders rest at one price than a level can hold.
+    Raises CapacityError if more lots or orders rest at one price than a level can hold.
     """
     at = 0
     while (at := books.flag_turns(events, at, len(events), *book)) < len(events):
         if book.sides["n_free"][0]:
             raise CapacityError(
-                f"more than {books.MAX_LOTS:,} lots or {books.MOST_ORDERS:,} orders rest at one price ({events['px'][at]:,} ticks): a "
-                "level does not hold them. Most likely sizes are damaged; if they are right, choose a larger lot."
+                f"more than {books.MAX_LOTS:,} lots or {books.MOST_ORDERS:,} orders rest at one price ({events['px'][at]:,} ticks), "
+                "which is the limit of a level. Most likely sizes are damaged; if they are correct, choose a larger lot."
             )
         book = arrays.grown(book)
     return book
 
 
 def rows_adding(px: np.ndarray, qty: np.ndarray, side: np.ndarray) -> np.ndarray:
-    """EVENT rows that add one order for each element: i8[n] ticks and lots, sides[n]."""
+    """EVENT rows that add one order per element: i8[n] ticks and lots, sides[n]."""
     n_rows = -(-qty // MAX_ROW_LOTS)
     order = np.repeat(np.arange(len(qty)), n_rows)
-    k = np.arange(len(order)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)  # number of the row in its chain
+    k = np.arange(len(order)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)  # the row's number within its chain
     rows = np.zeros(len(order), EVENT).view(np.recarray)
     rows["px"], rows["side"], rows["d_orders"] = px[order], side[order], k == 0
     rows["flags"] = np.where(k == 0, 0, CONTINUED)
@@ -37,7 +37,7 @@ def rows_adding(px: np.ndarray, qty: np.ndarray, side: np.ndarray) -> np.ndarray
 
 
 def rows_of(book: arrays.Book) -> np.ndarray:
-    """EVENT rows that turn an empty book into an equal one; a level's orders are equally large, but for the first."""
+    """EVENT rows that turn an empty book into an equal one; all orders of a level have the same size, except the first."""
     levels, pages, words, tree, _, sides = book
     parts = []
     for side in (BID, ASK):

@@ -1,12 +1,12 @@
-"""Write a tape: into a hidden folder beside the target, renamed when complete.
+"""Write a tape: into a hidden folder next to the target, renamed when complete.
 
     .NAME.ingesting/   lock, events.col, ts_event.col, ...     while it is written, by the lock's holder alone
     NAME/              the same files and manifest.json        after one rename
 
-An interrupted writer leaves no tape. What a killed one leaves behind is removed by the next writer that gets the lock.
-Folders are removed by the names of a tape's files alone, see tape/tape_folder.py.
-Columns (immutable.py) are hashed and written by the caller. (A thread of their own made three of them on two cores: it took turns with
-the decoder, which sets the pace; ingest ran at 0.74 of decoding with it and at 0.83 without. 26 November 2026, Sapphire Rapids.)
+An interrupted writer leaves no tape. The next writer that gets the lock removes the files of a killed one.
+Files are only removed if they have the name of a tape's file, see tape/tape_folder.py.
+Columns (immutable.py) are hashed and written by the caller. (With a separate writer thread three threads shared two cores and slowed the
+decoder, which is the bottleneck: ingest ran at 0.74 of decoding with it and at 0.83 without. 26 November 2026, Sapphire Rapids.)
 """
 
 import json
@@ -29,12 +29,12 @@ from nbtrade.tape import manifest, tape_folder
 
 
 class TapeWriter:
-    """Context manager: `append` rows and checkpoints, then `finish`; leaving without `finish` removes everything.
+    """Context manager: `append` rows and checkpoints, then `finish`; exiting without `finish` removes everything.
 
-    target  : folder of the tape to be;  replace : take the place of a tape that is there
-    source  : the file that is read, which is not removed whatever `replace` says
+    target  : folder of the new tape;  replace : replace an existing tape
+    source  : the file being read, which is never removed, even with `replace`
 
-    Raises TapeExists when the target is there (and not `replace`, or more than a tape), or is being written by another process.
+    Raises TapeExists if the target exists (without `replace`, or with more than a tape in it), or another process is writing it.
     """
 
     def __init__(self, target: str | os.PathLike[str], replace: bool = False, source: Path | None = None) -> None:
@@ -55,13 +55,13 @@ class TapeWriter:
         self.finished = False
 
     def _clear(self) -> None:
-        """Remove what a killed writer left. Only the lock's holder may."""
+        """Remove the files of a killed writer. Only for the lock's holder."""
         tape_folder.check_building(self.building, self.source)
         for name in tape_folder.FILES - {"lock"}:
             (self.building / name).unlink(missing_ok=True)
         tape_folder.recover(self.building, self.target)
         try:
-            tape_folder.check_target(self.target, self.replace, self.source)  # it may have come back just now
+            tape_folder.check_target(self.target, self.replace, self.source)  # it may have reappeared
         except TapeExists:
             tape_folder.remove(self.building)
             self.lose()
@@ -74,7 +74,7 @@ class TapeWriter:
             raise TapeExists(f"{self.target}: {busy}") from None
 
     def lose(self) -> None:
-        """Let go of the lock; also in a forked child, whose parent has it."""
+        """Release the lock; also in a forked child, whose parent keeps it."""
         fd, self.lock = self.lock, -1
         if fd >= 0:
             os.close(fd)
@@ -85,15 +85,15 @@ class TapeWriter:
             self.columns[name].append(array)
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:
-        """Note the orders live before row `row`. live: LIVE[n], in any order."""
+        """Store the orders live before row `row`. live: LIVE[n], in any order."""
         entry = np.array([(row, self.n_live, len(live))], COLUMNS["checkpoints"])
         self.append(checkpoints=entry, live=live[np.argsort(live["prio"])])
         self.n_live += len(live)
 
     def rescale(self, factor: int, correct: Callable[[np.ndarray, int], None]) -> None:
-        """Multiply every px written so far: the tick turned out finer than the first prices said.
+        """Multiply every px written so far: the tick proved to be finer than the first prices suggested.
 
-        correct : gets EVENT rows written so far and the number of the first, to put right those that had been rounded
+        correct : receives EVENT rows written so far and the number of the first, and corrects the rounded ones
         """
 
         def finer(rows: np.ndarray, first: int) -> None:
@@ -107,7 +107,7 @@ class TapeWriter:
         self.columns["live"].rewrite(finer)
 
     def finish(self, about: dict[str, Any]) -> Path:
-        """Sync everything, write the manifest, which is `about` and the columns, give the tape its name. Returns the tape's folder."""
+        """Sync everything, write the manifest (`about` plus the columns), publish the tape. Returns the tape's folder."""
         about["columns"] = {name: {"n": column.n_rows, "xxh3_128": column.hash.hexdigest()} for name, column in self.columns.items()}
         digests = "".join(about["columns"][name]["xxh3_128"] for name in sorted(COLUMNS))
         about["content_hash"] = xxhash.xxh3_128_hexdigest(digests.encode())
@@ -121,7 +121,7 @@ class TapeWriter:
         DISK.sync_folder(self.building)
         tape_folder.publish(self.building, self.target, self.replace, self.source)
         self.finished = True
-        (self.target / "lock").unlink(missing_ok=True)  # not earlier: the next writer would take the folder over
+        (self.target / "lock").unlink(missing_ok=True)  # not earlier: another writer could take over the folder
         return self.target
 
     def _close_columns(self) -> None:

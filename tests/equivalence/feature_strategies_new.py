@@ -19,9 +19,9 @@ def feature_trader(market, account, params, features):
     if not is_two_sided(market) or not features.trend < 1e9:  # NaN until its window is full
         return
     if features.imbalance > params.enter and features.flow > 0 and account.position < params.limit:
-        account.submit(BID, market.ask_px, params.qty, IOC)
+        account.submit(BID, market.ask_px, params.qty, tif=IOC)
     elif features.imbalance < -params.enter and features.flow < 0 and account.position > -params.limit:
-        account.submit(ASK, market.bid_px, params.qty, IOC)
+        account.submit(ASK, market.bid_px, params.qty, tif=IOC)
     away = 1 if features.ofi > 0 else 0
     account.quote(BID, market.bid_px - 1 + away, params.qty if features.trend < 0 and account.position < params.limit else 0)
     account.quote(ASK, market.ask_px + away, params.qty if features.trend > 0 and account.position > -params.limit else 0)
@@ -34,9 +34,9 @@ def column_trader(market, account, params, features):
         return
     value = params.sign * features[params.column]
     if value > params.level and account.position < params.limit:
-        account.submit(BID, market.ask_px, 1, IOC)
+        account.submit(BID, market.ask_px, 1, tif=IOC)
     elif value < -params.level and account.position > -params.limit:
-        account.submit(ASK, market.bid_px, 1, IOC)
+        account.submit(ASK, market.bid_px, 1, tif=IOC)
 
 
 @strategy(wake="top", params={"limit": 4}, state={"spread": 0.0, "fast": 0.0, "n": 0}, features=("fast", "spread"))

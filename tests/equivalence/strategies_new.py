@@ -9,19 +9,11 @@ from nbtrade import (
     ASK,
     BID,
     DAY,
-    END,
-    EVENT_END,
     FOK,
     IOC,
     LIMIT,
-    OWN_ACK,
-    OWN_FILL,
-    POST_ONLY,
-    START,
-    TIMER,
-    TOP,
-    TRADES,
     UNDEF_PRICE,
+    Wake,
     normal,
     strategy,
     uniform,
@@ -52,13 +44,13 @@ def order_types(market, account, params, state):
     if step == 0:
         account.submit(side, near, params.qty, LIMIT)
     elif step == 1:
-        account.submit(side, near + out * params.away, params.qty, DAY)
+        account.submit(side, near + out * params.away, params.qty, tif=DAY)
     elif step == 2:
-        account.submit(side, near, params.qty, POST_ONLY)
+        account.submit(side, near, params.qty, post_only=True)
     elif step == 3:
-        account.submit(side, far, params.qty, IOC)
+        account.submit(side, far, params.qty, tif=IOC)
     elif step == 4:
-        account.submit(side, far, 3 * params.qty, FOK)
+        account.submit(side, far, 3 * params.qty, tif=FOK)
     else:
         account.market(side, 1)
     if n % params.every == params.every - 1:
@@ -92,7 +84,7 @@ def ladder(market, account, params, state):
 @strategy(wake="event", params={"edge": 0, "qty": 1, "limit": 5}, state={"n": 0})
 def event_quoter(market, account, params, state):
     """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
-    state.n += market.wake & EVENT_END
+    state.n += market.wake & Wake.EVENT
     if not is_two_sided(market):
         return
     account.quote(BID, market.bid_px - params.edge, params.qty if account.position < params.limit else 0)
@@ -102,7 +94,7 @@ def event_quoter(market, account, params, state):
 @strategy(wake="top", params={"ratio": 2.0, "qty": 1, "limit": 4}, state={"n_top": 0})
 def top_joiner(market, account, params, state):
     """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
-    state.n_top += 1 if market.wake & TOP else 0
+    state.n_top += 1 if market.wake & Wake.TOP else 0
     if not is_two_sided(market):
         return
     if market.ask_px - market.bid_px > 4:
@@ -115,15 +107,15 @@ def top_joiner(market, account, params, state):
         return
     if market.bid_qty * market.bid_orders >= market.ask_qty * market.ask_orders:
         if account.position + account.open_bid < params.limit:
-            account.submit(BID, market.bid_px, params.qty, POST_ONLY)
+            account.submit(BID, market.bid_px, params.qty, post_only=True)
     elif account.position - account.open_ask > -params.limit:
-        account.submit(ASK, market.ask_px, params.qty, POST_ONLY)
+        account.submit(ASK, market.ask_px, params.qty, post_only=True)
 
 
 @strategy(wake="trade", params={"least": 3, "limit": 6, "gap": 20}, state={"volume": 0, "events": 0})
 def trade_follower(market, account, params, state):
     """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
-    if market.wake & TRADES == 0 or not is_two_sided(market) or market.last_side < 0:
+    if market.wake & Wake.TRADE == 0 or not is_two_sided(market) or market.last_side < 0:
         return
     if market.last_qty < params.least or market.n_events - state.events < params.gap:
         return
@@ -132,9 +124,9 @@ def trade_follower(market, account, params, state):
     lots = 1 + (market.volume - state.volume) % 3
     state.volume = market.volume
     if side == BID and account.position < params.limit:
-        account.submit(BID, max(market.last_px, market.ask_px), lots, IOC)
+        account.submit(BID, max(market.last_px, market.ask_px), lots, tif=IOC)
     elif side == ASK and account.position > -params.limit:
-        account.submit(ASK, min(market.last_px, market.bid_px), lots, FOK)
+        account.submit(ASK, min(market.last_px, market.bid_px), lots, tif=FOK)
 
 
 @strategy(wake=("start", "end", "ack", "fill", "200ms"), params={"profit": 1, "qty": 1}, state={"counts": "(8,)i8", "n_sent": 0})
@@ -142,23 +134,23 @@ def reporter(market, account, params, state):
     """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
-    if market.wake & END:
+    if market.wake & Wake.END:
         account.cancel_all()
         return
     if not is_two_sided(market):
         return
-    if market.wake & START:
-        account.submit(BID, market.bid_px, params.qty, DAY)
-    if market.wake & OWN_FILL and account.position != 0:
+    if market.wake & Wake.START:
+        account.submit(BID, market.bid_px, params.qty, tif=DAY)
+    if market.wake & Wake.FILL and account.position != 0:
         if account.position > 0 and account.open_ask < account.position:
             account.submit(ASK, market.bid_px + params.profit, account.position - account.open_ask, LIMIT)
         elif account.position < 0 and account.open_bid < -account.position:
             account.submit(BID, market.ask_px - params.profit, -account.position - account.open_bid, LIMIT)
-    if market.wake & OWN_ACK:
+    if market.wake & Wake.ACK:
         state.n_sent += 1
-    if market.wake & TIMER:
+    if market.wake & Wake.TIMER:
         if account.n_open == 0 and account.position == 0:
-            account.submit(state.n_sent % 2, market.bid_px if state.n_sent % 2 == BID else market.ask_px, params.qty, POST_ONLY)
+            account.submit(state.n_sent % 2, market.bid_px if state.n_sent % 2 == BID else market.ask_px, params.qty, post_only=True)
         elif state.counts[0] % 10 == 0:
             account.cancel_all()
         if state.counts[0] % 25 == 0:
@@ -203,13 +195,13 @@ def gambler(market, account, params, state):
     if what < 0.4:
         account.submit(side, px, qty, LIMIT)
     elif what < 0.5:
-        account.submit(side, px, qty, POST_ONLY)
+        account.submit(side, px, qty, post_only=True)
     elif what < 0.6:
-        account.submit(side, px, qty, IOC)
+        account.submit(side, px, qty, tif=IOC)
     elif what < 0.65:
-        account.submit(side, px, qty, FOK)
+        account.submit(side, px, qty, tif=FOK)
     elif what < 0.7:
-        account.submit(side, px, qty, DAY)
+        account.submit(side, px, qty, tif=DAY)
     elif what < 0.75:
         account.market(side, 1)
     elif what < 0.85:
@@ -273,9 +265,9 @@ def queue_reader(market, account, params, state):
                     account.cancel(slot)
                     state.n_left += 1
                 elif ahead > params.most_ahead and behind < params.least_behind:
-                    account.replace(slot, touch, own.filled + own.known_leaves)
-                elif own.known_leaves > 1 and ahead < 5:
-                    account.replace(slot, own.requested_px, own.filled + own.known_leaves - 1)  # keeps its place
+                    account.replace(slot, touch, own.filled + own.leaves)
+                elif own.leaves > 1 and ahead < 5:
+                    account.replace(slot, own.requested_px, own.filled + own.leaves - 1)  # keeps its place
             continue
         held = account.position if side == BID else -account.position
         if held >= params.limit or px == UNDEF_PRICE:
@@ -301,7 +293,7 @@ def bookkeeper(market, account, params, state):
             account.flatten()
             return
         if gain >= params.target and account.n_open < 3:
-            account.submit(ASK if account.position > 0 else BID, market.bid_px if account.position > 0 else market.ask_px, 1, IOC)
+            account.submit(ASK if account.position > 0 else BID, market.bid_px if account.position > 0 else market.ask_px, 1, tif=IOC)
     if account.open_bid < params.qty:
         account.submit(BID, market.bid_px, params.qty - account.open_bid, LIMIT)
     if account.open_ask < params.qty:

@@ -1,0 +1,1 @@
+"""Compiled order book operations."""

@@ -1,4 +1,4 @@
-"""The arrays of a book: made, copied, widened to other prices, grown by pages. See book/kernels/book.py for what they mean."""
+"""The arrays of a book: allocate, copy, extend to a wider price range, add pages. See book/kernels/book.py for their meaning."""
 
 from typing import NamedTuple
 
@@ -7,26 +7,26 @@ import numpy as np
 from nbtrade._numba.bits import MASK, SHIFT, WORD
 from nbtrade._numba.jit import as_record_array
 
-# held: lots and orders in one number, so that a row changes a level by one addition (book/kernels/book.py: lots_of, orders_of)
-# own: in the exchange's book the first of our own entries here, plus one (0: none); see engine/kernels/match.py
+# held: lots and orders packed into one number, so a row changes a level with one addition (book/kernels/book.py: lots_of, orders_of)
+# own: in the exchange's book the index of our first order at this level, plus one (0: none); see engine/kernels/match.py
 LEVEL = np.dtype([("held", "i8"), ("own", "i4")], align=True)
-# Per side: the best key, levels in use, where its words of the tree begin; page bookkeeping is in side 0.
+# Per side: the best key, the number of levels in use, the start of its words in the tree; side 0 also holds the page bookkeeping.
 SIDE = np.dtype(
     [
         ("best", "i8"),  # key of the best level; NO_KEY when empty
         ("n_levels", "i8"),
-        ("lower", "i8"),  # first word of its lower and of its upper row in the tree
+        ("lower", "i8"),  # first word of the side's lower and upper row in the tree
         ("upper", "i8"),
         ("n_upper", "i8"),
-        ("first_slot", "i8"),  # page table entry 0 stands for prices base*32 .. base*32+31
+        ("first_slot", "i8"),  # page table entry 0 covers the prices base*32 .. base*32+31
         ("n_free", "i8"),
-        ("spare", "i8"),  # free pages from which on an empty page is kept: it will be used again
+        ("spare", "i8"),  # with at least this many free pages an empty page is kept, since it will be needed again
     ],
     align=True,
 )
 NO_KEY = -(2**62)
 
-MARGIN = 1 << 20  # ticks kept free beyond the tape's prices for our own orders
+MARGIN = 1 << 20  # ticks kept free on both sides of the tape's prices for our own orders
 
 
 class Book(NamedTuple):
@@ -41,9 +41,9 @@ class Book(NamedTuple):
 
 
 def new_book(px_min: int, px_max: int, n_pages: int = 256) -> Book:
-    """Allocate an empty book for prices px_min..px_max (ticks, inclusive) and MARGIN ticks beyond both.
+    """Allocate an empty book for prices px_min..px_max (ticks, inclusive) and MARGIN ticks on both sides.
 
-    Untouched parts cost no memory: the arrays are zero pages of the operating system until used.
+    Untouched parts cost no memory: the operating system maps the zero pages on first use.
     """
     base = (px_min - MARGIN) >> SHIFT
     n_slots = ((px_max + MARGIN) >> SHIFT) - base + 1
@@ -55,7 +55,7 @@ def new_book(px_min: int, px_max: int, n_pages: int = 256) -> Book:
     sides["upper"], sides["n_upper"] = sides["lower"] + n_lower, n_upper
     sides["first_slot"] = base
     sides["spare"] = n_pages // 2
-    sides["n_free"] = n_pages - 1  # page 0 stays empty: it stands for all pages that do not exist
+    sides["n_free"] = n_pages - 1  # page 0 stays empty: it represents all pages that do not exist
     free = np.arange(n_pages, 0, -1, dtype=np.int32) - 1 if n_pages else np.zeros(0, np.int32)
     return Book(
         as_record_array(np.zeros(n_pages * 2 * WORD, LEVEL)),
@@ -68,12 +68,12 @@ def new_book(px_min: int, px_max: int, n_pages: int = 256) -> Book:
 
 
 def copied(book: Book) -> Book:
-    """An equal book that shares nothing with `book`."""
+    """Return a deep copy of `book`."""
     return Book(*(array.copy() for array in book))
 
 
 def widened(book: Book, px_min: int, px_max: int) -> Book:
-    """The same book over the wider price range px_min..px_max (ticks), which holds all prices it has."""
+    """Return the same book over the wider price range px_min..px_max (ticks), which must include all its prices."""
     new = new_book(px_min + MARGIN, px_max - MARGIN, 1)
     shift = int(book.sides["first_slot"][0] - new.sides["first_slot"][0])
     new.pages[shift : shift + len(book.pages)] = book.pages
@@ -88,7 +88,7 @@ def widened(book: Book, px_min: int, px_max: int) -> Book:
 
 
 def covers(book: Book, px_min: int, px_max: int) -> bool:
-    """True when the book has a place for px_min..px_max (ticks)."""
+    """True when the book's price range includes px_min..px_max (ticks)."""
     first = int(book.sides["first_slot"][0])
     return first <= px_min >> SHIFT and px_max >> SHIFT < first + len(book.pages)
 
@@ -100,7 +100,7 @@ def _set_tree(tree: np.ndarray, lower: int, upper: int, slots: np.ndarray) -> No
 
 
 def grown(book: Book) -> Book:
-    """The same book with twice the pages."""
+    """Return the same book with twice the pages."""
     old = len(book.free)
     levels = as_record_array(np.zeros(len(book.levels) * 2, LEVEL))
     levels[: len(book.levels)] = book.levels

@@ -1,24 +1,24 @@
 """The order book: price levels of one instrument in preallocated pages.
 
-A page holds 32 neighbouring prices of both sides. Which page a price lies in stands in a table over the whole
-price range of the tape, so finding a level is two loads and no search, however far a stub quote is away:
+A page holds 32 neighbouring prices of both sides. A table over the tape's whole price range maps each price to its page,
+so finding a level takes two loads and no search, however far away a stub quote is:
 
     px ──>>5, -base──> pages[...] ──> page p ──> levels[p*64 + side*32 + (px & 31)]   held, own
                                         │
                                         └──> words[p*2 + side]   one bit per non-empty level
                                              tree[...]           one bit per non-empty page, and one per word of those
 
-- Best prices are kept, not searched for: a better add replaces them; when the best level empties, the next one is found
-  with at most a few bit scans (`next_level`), however wide the gap is.
-- Pages are taken from a free list and given back when both sides are empty. Memory follows the live levels, not the
+- Best prices are maintained, not searched for: a better add replaces the best; when the best level empties, `next_level` finds
+  the next one with a few bit scans at most, however wide the gap.
+- Pages come from a free list and return to it when both sides are empty. Memory follows the live levels, not the
   prices ever seen: a stream that flickers over a million outlier prices needs one page at a time.
-- Weak case: one live order on each of very many far-apart prices (1 KiB each), and gaps of more than a
+- Weak cases: one live order on each of a great many far-apart prices (1 KiB each), and gaps of more than a
   million prices, where the scan of the topmost words is linear.
-- Prices of a side are compared by `key`: px for bids, -px for asks, so that better is larger on both sides.
+- Prices of one side are compared by `key`: px for bids, -px for asks, so larger is better on both sides.
 
-A level's lots and orders are one number, `held`: a row changes its level by one addition.
-Order counts make the book exact without order records: rows carry what they change (see `schema.EVENT`). Rows at which a level turns
-(becomes empty, or ceases to be) carry a flag, set once at ingest by `flag_turns`: for all others the page is there, and one number changes.
+A level's lots and orders are packed into one number, `held`: a row changes its level with one addition.
+Order counts make the book exact without order records: rows carry their changes (see `schema.EVENT`). Rows that open or empty a level
+carry a flag, set once at ingest by `flag_turns`; for all other rows the page exists and one number changes.
 """
 
 import numpy as np
@@ -28,33 +28,33 @@ from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.schema import ASK, BID, LAST, TRADE, TURN
 
-BELOW_ALL = 2**62 + 2**40  # takes any key below NO_KEY
+BELOW_ALL = 2**62 + 2**40  # moves any key below NO_KEY
 LOTS_BITS = 42  # of LEVEL.held: the lots, signed; the orders are above them
-MAX_LOTS = 1 << LOTS_BITS - 2  # at one price, as `flag_turns` checks at ingest; so a level holds 0 when it is empty, and only then
+MAX_LOTS = 1 << LOTS_BITS - 2  # at one price, checked at ingest by `flag_turns`; so `held` is 0 if and only if the level is empty
 MOST_ORDERS = 1 << 64 - LOTS_BITS - 2  # at one price
 
 
 @helper
 def held(lots, orders):
-    """Lots and orders as one number: a row changes a level by one addition (0.2 ns a row less than by two)."""
+    """Lots and orders packed into one number: one addition changes both (0.2 ns a row less than two additions)."""
     return (np.int64(orders) << LOTS_BITS) + np.int64(lots)
 
 
 @helper
 def lots_in(held):
-    """The lots in such a number."""
+    """The lots in a packed number."""
     return held << 64 - LOTS_BITS >> 64 - LOTS_BITS
 
 
 @helper
 def lots_of(level):
-    """Lots that rest at a level."""
+    """Lots resting at a level."""
     return lots_in(level.held)
 
 
 @helper
 def orders_of(level):
-    """Orders that rest at a level."""
+    """Orders resting at a level."""
     return level.held + (1 << LOTS_BITS - 1) >> LOTS_BITS
 
 
@@ -72,13 +72,13 @@ def is_crossed(sides):
 
 @helper
 def level_index(pages, sides, side, px):
-    """Index of the level of `px`, or of an always empty level when its page does not exist."""
+    """Index of the level of `px`; if its page does not exist, the index of a level that is always empty."""
     return (pages[(px >> SHIFT) - sides[0].first_slot] << (SHIFT + 1)) + (side << SHIFT) + (px & MASK)
 
 
 @helper
 def open_page(pages, free, sides, slot):
-    """Take a page off the free list for table entry `slot`; 0 when there is none left."""
+    """Take a page off the free list for table entry `slot`; 0 when none is left."""
     n = sides[0].n_free
     if n == 0:
         return 0
@@ -89,15 +89,15 @@ def open_page(pages, free, sides, slot):
 
 @helper
 def close_page_if_empty(levels, pages, words, free, sides, slot):
-    """Give the page of `slot` back when no level of it is in use, none of our own entries rest there, and free pages are getting few.
+    """Free the page of `slot` if no level is in use, no order of the strategy rests there and free pages are running low.
 
-    (A page at the touch empties and is needed again, over and over: given back each time, one row in 190 opened or closed one.)
+    (A page at the touch empties and is needed again all the time: when each was freed, one row in 190 opened or closed a page.)
     """
     page = pages[slot]
     if page == 0 or words[page * 2] != 0 or words[page * 2 + 1] != 0 or sides[0].n_free >= sides[0].spare:
         return
     ours = 0
-    for i in range(page * 2 * WORD, (page + 1) * 2 * WORD):  # to the end, without a branch: many at once
+    for i in range(page * 2 * WORD, (page + 1) * 2 * WORD):  # no early exit and no branch, so the loop vectorises
         ours |= levels[i].own
     if ours != 0:
         return
@@ -137,7 +137,7 @@ def set_level_bit(pages, words, tree, sides, side, px):
 
 @helper
 def clear_level_bit(pages, words, tree, sides, side, px):
-    """A level became empty: clear its bits; find the next best price if it was the best."""
+    """A level became empty: clear its bits; find the next best price if this was the best."""
     slot = (px >> SHIFT) - sides[0].first_slot
     word = pages[slot] * 2 + side
     words[word] &= ~(1 << (px & MASK))
@@ -205,7 +205,7 @@ def next_slot(tree, sides, side, slot):
 
 @kernel
 def flip_page_side(px, side, is_born, levels, pages, words, tree, free, sides):
-    """A page's side became non-empty, or empty: mark it in the tree; give the page back. Out of line: rare."""
+    """A page's side became non-empty or empty: update the tree; free the page if possible. Out of line: rare."""
     noinline()
     slot = (px >> SHIFT) - sides[0].first_slot
     if is_born:
@@ -219,9 +219,9 @@ def flip_page_side(px, side, is_born, levels, pages, words, tree, free, sides):
 
 @helper
 def best_after(px, side, is_born, word, best, turns):
-    """Key of the best level once that of `px` is turned, if `turns`, else 0; `word` holds the levels of its page's side, one at least.
+    """Key of the best level after the level of `px` turned, if `turns`, else 0; `word` has the levels of its page's side, at least one.
 
-    No branch, because which rows turn a level, and how, nobody can predict; and one comparison with `best`, for which the next row waits.
+    Branch-free, because no one can predict which rows turn a level, and how; one comparison with `best`, on which the next row waits.
     """
     key = key_of(side, px)
     top = key_of(side, px - (px & MASK) + (63 - leading_zeros(word) if side == BID else trailing_zeros(word)))
@@ -230,9 +230,9 @@ def best_after(px, side, is_born, word, best, turns):
 
 @helper
 def flip_level(px, side, is_born, page, levels, pages, words, tree, free, sides):
-    """A level became non-empty, or empty (6 % of rows): its bit, and the best price.
+    """A level became non-empty or empty (6 % of rows): update its bit and the best price.
 
-    Calls only when a page's side turns: all calls here took a third of a backtest's time.
+    Calls a function only when a page's side turns: calling one for every flip took a third of a backtest's time.
     """
     at = np.uint64(page * 2 + side)
     old = words[at]
@@ -249,8 +249,8 @@ def flip_level(px, side, is_born, page, levels, pages, words, tree, free, sides)
 
 @helper
 def find_level(px, side, pages, free, sides):
-    """Index of the level of `px`, whose page is opened if need be; -1 when a page was needed and none is left."""
-    slot = np.uint64((px >> SHIFT) - sides[0].first_slot)  # unsigned: Numba then leaves out the test for a negative index
+    """Index of the level of `px`, opening its page if necessary; -1 when a page is needed and none is left."""
+    slot = np.uint64((px >> SHIFT) - sides[0].first_slot)  # unsigned, so that Numba omits the test for a negative index
     page = np.int64(pages[slot])
     if page == 0:
         page = np.int64(open_page(pages, free, sides, np.int64(slot)))
@@ -261,7 +261,7 @@ def find_level(px, side, pages, free, sides):
 
 @helper
 def add_to_level(level, qty, d_orders):
-    """Change a level by `qty` lots and `d_orders` orders; True when it became empty or ceased to be."""
+    """Change a level by `qty` lots and `d_orders` orders; True when it became empty or non-empty."""
     before = level.held
     after = before + held(qty, d_orders)
     level.held = after
@@ -270,12 +270,12 @@ def add_to_level(level, qty, d_orders):
 
 @helper
 def change_level(px, side, qty, d_orders, levels, pages, words, tree, free, sides):
-    """Change the level of `px` by `qty` lots and `d_orders` orders; its index, or -1 when a page was needed and none is left.
+    """Change the level of `px` by `qty` lots and `d_orders` orders; returns its index, or -1 when a page is needed and none is left.
 
     levels : LEVEL[n_pages * 64]   pages : i4[n_slots]   words : i8[2 * n_pages]
     tree   : i8[n]                 free  : i4[n_pages]   sides : SIDE[2]
     """
-    px = np.int64(px)  # without the JIT an i4 stays one, and 1 << 31 is negative
+    px = np.int64(px)  # without the JIT an i4 would remain an i4, and 1 << 31 is negative
     i = find_level(px, side, pages, free, sides)
     if i >= 0 and add_to_level(levels[np.uint64(i)], qty, d_orders):
         flip_level(px, side, levels[np.uint64(i)].held != 0, i >> (SHIFT + 1), levels, pages, words, tree, free, sides)
@@ -290,9 +290,9 @@ def apply(row, levels, pages, words, tree, free, sides):
 
 @kernel
 def seek(events, start, stop, levels, pages, words, tree, free, sides):
-    """Move the book from before row `start` to before row `stop`, forwards or backwards: rows say what they change, so they can be undone.
+    """Move the book from before row `start` to before row `stop`, forwards or backwards: rows carry changes, so they can be undone.
 
-    There are free pages for all of them: the caller made sure.
+    The caller has made sure that enough pages are free.
     """
     for i in range(start, stop):
         row = events[np.uint64(i)]
@@ -316,7 +316,7 @@ def replay(events, start, stop, levels, pages, words, tree, free, sides):
 
 @helper
 def apply_and_compare(row, levels, pages, words, tree, free, sides):
-    """(as `apply`, whether the row's level became empty or ceased to be)."""
+    """(as `apply`, whether the row's level became empty or non-empty)."""
     before = sides[BID].n_levels + sides[ASK].n_levels
     at = apply(row, levels, pages, words, tree, free, sides)
     return at, sides[BID].n_levels + sides[ASK].n_levels != before
@@ -324,9 +324,9 @@ def apply_and_compare(row, levels, pages, words, tree, free, sides):
 
 @kernel
 def flag_turns(events, start, stop, levels, pages, words, tree, free, sides):
-    """`replay` of rows that do not have their TURN flags yet: they get them.
+    """`replay` rows without TURN flags and set the flags.
 
-    Returns as `replay`; also the first row (applied) after which a level has more than MAX_LOTS or MOST_ORDERS.
+    Returns the same as `replay`, and the first row (applied) after which a level has more than MAX_LOTS or MOST_ORDERS.
     """
     for i in range(start, stop):
         row = events[np.uint64(i)]
@@ -343,11 +343,11 @@ def flag_turns(events, start, stop, levels, pages, words, tree, free, sides):
 
 @kernel
 def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed, counts):
-    """`replay`, looking at the book at every event end.
+    """`replay`, checking the book at every event end.
 
-    crossed : i8[n]  gets the rows of the first n crossed event ends
+    crossed : i8[n]  receives the rows of the first n crossed event ends
     counts  : i8[3]  events, crossed event ends, rows that take a level below zero or have a wrong TURN flag
-    Returns as `replay`.
+    Returns the same as `replay`.
     """
     for i in range(start, stop):
         row = events[np.uint64(i)]
@@ -367,7 +367,7 @@ def audit(events, start, stop, levels, pages, words, tree, free, sides, crossed,
 
 @kernel
 def depth(levels, pages, words, tree, sides, side, px, qty, n):
-    """Write the best len(px) levels of `side`, best first; returns how many there are.
+    """Write the best len(px) levels of `side`, best first; returns the number written.
 
     px, qty, n : i8[k]  out: ticks, lots, orders
     """

@@ -1,6 +1,6 @@
-"""A book and the rows that change it, as bare addresses: what a pass over a tape hands from record to record.
+"""A book and the rows that change it, as bare addresses, for the records that a pass over a tape carries along.
 
-Any record with the fields BOOK_FIELDS holds a book: an instrument of a backtest, or the pass that computes features.
+Any record with the fields BOOK_FIELDS holds a book: an instrument's state in a backtest, or the state of a feature pass.
 """
 
 from nbtrade._numba.jit import helper

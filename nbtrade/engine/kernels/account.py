@@ -13,20 +13,23 @@ from functools import partial
 
 import numpy as np
 
-from nbtrade._numba.jit import JIT, helper, kernel, noinline
+from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.readonly import engine_record
 from nbtrade._numba.records import method
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.gateway import send_message, set_requested_qty
 from nbtrade.engine.kernels.market import market_of, qty_at
 from nbtrade.engine.kernels.records import (
+    ACCOUNT,
     BAD_ORDER,
     CANCEL_ORDER,
+    IS_MARKET,
     MAX_PX,
     NEW,
     NO_SLOT,
     NOT_OPEN,
     OWN_BYTES,
+    POST,
     REPLACE,
     RISK_LOSS,
     RISK_OPEN,
@@ -34,16 +37,18 @@ from nbtrade.engine.kernels.records import (
     RISK_POSITION,
     RISK_RATE,
     SENT,
+    TIF,
     TOO_MANY,
     WORKING,
-    account_at,
     instrument_at,
     own_at,
 )
 from nbtrade.engine.kernels.shown import AccountRecord, AccountType, shown_account_at, shown_order_at
-from nbtrade.schema import ASK, BID, CONSERVATIVE, DAY, FIFO, LIMIT, MARKET_ORDER, NONE, TAKEN, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, DAY, FOK, GTC, IOC, LIMIT, MARKET, NONE, OPTIMISTIC, TRADE, UNDEF_PRICE, UNKNOWN
 
-account_method = partial(method, AccountType, AccountRecord, inside=engine_record if JIT else lambda account: account_at(account.self_at))
+MARKET_INSTRUCTIONS = IS_MARKET | IOC << TIF
+
+account_method = partial(method, AccountType, AccountRecord, inside=engine_record(ACCOUNT))
 
 
 @helper
@@ -102,11 +107,25 @@ def is_allowed(account, side, qty, more, is_new):
     return True
 
 
+@helper
+def instructions_of(type_, tif, post_only):
+    """OWN's byte `instructions`; -1 for a combination that no order can have. A market order that is GTC by default is IOC."""
+    if not (LIMIT <= type_ <= MARKET and GTC <= tif <= FOK and 0 <= post_only <= 1):
+        return np.int64(-1)
+    if type_ == MARKET:
+        if tif == DAY or post_only != 0:
+            return np.int64(-1)
+        tif = FOK if tif == FOK else IOC
+    elif post_only != 0 and tif >= IOC:
+        return np.int64(-1)
+    return np.int64(type_) | np.int64(tif) << TIF | np.int64(post_only) << POST
+
+
 @kernel
-def new_order(account, side, px, qty, kind):
+def new_order(account, side, px, qty, instructions):
     """Fill a slot and send it. Returns the slot, or -1 when it was refused."""
     noinline()
-    if not is_order(side, px, qty) or kind == TAKEN or not LIMIT <= kind <= DAY:
+    if not is_order(side, px, qty) or instructions < 0:
         _refuse(account, BAD_ORDER)
         return NONE
     slot = account.free
@@ -126,7 +145,7 @@ def new_order(account, side, px, qty, kind):
     own.status = SENT
     own.cancelling = 0
     own.side = side
-    own.kind = kind
+    own.instructions = instructions
     own.state = SENT
     own.reason = 0
     own.rule = account.rule
@@ -152,19 +171,16 @@ def new_order(account, side, px, qty, kind):
 
 @account_method("submit")
 @helper
-def submit(account, side, px, qty, kind=LIMIT):
-    """Send an order: BID or ASK, px in ticks, qty in lots, kind LIMIT (until cancelled), DAY, POST_ONLY, IOC or FOK.
-
-    Returns its slot, or -1 when it was refused (`account.reject_reason` says why).
-    """
-    return new_order(account, side, px, qty, kind)
+def submit(account, side, px, qty, type=LIMIT, tif=GTC, post_only=False):  # noqa: A002 - FIX's and Databento's word
+    """Send an order. A market order's price is not looked at."""
+    return new_order(account, side, 0 if type == MARKET else px, qty, instructions_of(type, tif, post_only))
 
 
 @account_method("market")
 @helper
 def market(account, side, qty):
-    """Send a market order; what the book cannot give is cancelled. Returns its slot, or -1 when it was refused."""
-    return new_order(account, side, 0, qty, MARKET_ORDER)
+    """Send a market order; what the book cannot give is cancelled."""
+    return new_order(account, side, 0, qty, MARKET_INSTRUCTIONS)
 
 
 @account_method("is_open")
@@ -180,7 +196,7 @@ def is_open(account, slot):
 @account_method("order")
 @helper
 def order(account, slot):
-    """The order in `slot`: requested_px, requested_qty, known_leaves, filled, status, side, kind, sent, cancelling. (Others look ahead.)
+    """The order in `slot` as reports have told it.
 
     Raises IndexError for a slot that the account does not have: what lies there is somebody else's.
     """
@@ -210,7 +226,7 @@ def change_order(account, slot, px, qty):
     if not is_open(account, slot):
         return _refuse(account, NOT_OPEN)
     own = own_of(account, slot)
-    if own.cancelling != 0 or own.kind == MARKET_ORDER:
+    if own.cancelling != 0 or own.instructions & IS_MARKET != 0:
         return _refuse(account, NOT_OPEN)
     if not is_order(own.side, px, qty):
         return _refuse(account, BAD_ORDER)
@@ -265,11 +281,11 @@ def flatten(account):
     position = account.position
     if position == 0:
         return NONE
-    return new_order(account, ASK if position > 0 else BID, 0, min(abs(position), MAX_PX), MARKET_ORDER)
+    return new_order(account, ASK if position > 0 else BID, 0, min(abs(position), MAX_PX), MARKET_INSTRUCTIONS)
 
 
 @kernel
-def requote(account, slot, is_ours, side, px, qty):
+def requote(account, slot, is_ours, side, px, qty, instructions):
     """A quote that does not stand as it is wanted: replace it, withdraw it, or send a new one. is_ours : `slot` has the last quote."""
     noinline()
     stands = is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0
@@ -284,7 +300,7 @@ def requote(account, slot, is_ours, side, px, qty):
         else:
             cancel(account, slot)
         return slot
-    slot = new_order(account, side, px, qty, LIMIT) if is_wanted else NONE
+    slot = new_order(account, side, px, qty, instructions) if is_wanted else NONE
     if side == BID:
         account.quote_bid = slot
         account.quote_bid_id = account.n_orders - 1
@@ -296,12 +312,8 @@ def requote(account, slot, is_ours, side, px, qty):
 
 @account_method("quote")
 @helper
-def quote(account, side, px, qty):
-    """Keep one order of `qty` lots at `px`: it stays while it works at that price, else is replaced; qty 0 or less withdraws.
-
-    A price or size that no order can have (NaN, UNDEF_PRICE) is refused and withdraws too. A quote that the account's limits refuse leaves
-    the order of before as it is. Returns the slot of the order that stands for the quote, or -1.
-    """
+def quote(account, side, px, qty, tif=GTC, post_only=False):
+    """Keep one order of `qty` lots at `px`. A new order gets `tif` and `post_only`; one that stands keeps its own."""
     if side != BID and side != ASK:
         _refuse(account, BAD_ORDER)
         return NONE
@@ -320,7 +332,8 @@ def quote(account, side, px, qty):
             return slot
     elif -MAX_PX <= qty <= 0:
         return slot
-    return requote(account, slot, is_ours, side, px, qty)
+    instructions = instructions_of(LIMIT, tif, post_only) if tif < IOC else np.int64(-1)  # a quote is an order that rests
+    return requote(account, slot, is_ours, side, px, qty, instructions)
 
 
 @kernel
@@ -328,16 +341,16 @@ def queue_ahead(account, slot):
     """As `ahead`."""
     noinline()
     if not is_open(account, slot):
-        return NONE
+        return UNKNOWN
     own = own_of(account, slot)
-    if own.in_flight > 0:
-        return NONE
     instrument = instrument_at(account.instrument_at)
+    joined = own.joined - instrument.base_row
+    if own.in_flight > 0 or instrument.local_row < joined:
+        return UNKNOWN
     events = events_at(instrument.events_at)
     lots = own.ahead
-    if own.rule == FIFO or own.rule == CONSERVATIVE:
-        first = max(instrument.local_row, own.joined - instrument.base_row)
-        for i in range(first, instrument.exchange_row):  # what the exchange knows already and we do not
+    if own.rule != OPTIMISTIC:
+        for i in range(instrument.local_row, instrument.exchange_row):  # what the exchange knows already and we do not
             event = events[i]
             if event.kind < TRADE and event.px == own.px and event.side == own.side and event.prio < own.joined:
                 lots -= event.qty
@@ -347,14 +360,14 @@ def queue_ahead(account, slot):
 @account_method("ahead")
 @helper
 def ahead(account, slot):
-    """Lots of the market before the order in `slot`, as our clock has seen them; -1 while anything about it is under way."""
+    """Lots of the market before the order in `slot` as our clock has seen them; UNKNOWN before that."""
     return queue_ahead(account, slot)
 
 
 @account_method("behind")
 @helper
 def behind(account, slot):
-    """Lots of the market at the order's price that joined after it, as our clock has seen them; -1 as `ahead`."""
+    """Lots of the market at the order's price that joined after it as our clock has seen them; UNKNOWN as `ahead`."""
     lots = queue_ahead(account, slot)
     if lots < 0:
         return lots

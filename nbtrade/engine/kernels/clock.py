@@ -1,8 +1,8 @@
-"""Our clock: which rows we have received, and when the market next wakes a strategy.
+"""Our clock: the rows received so far, and the time of the next wake caused by the market.
 
-Wakes are moments of our clock: all events with one receive time are seen together, then the strategy is called once. Where the market
-itself wakes (events, the top of book, trades), our book is one of its own and runs ahead to the next moment that does; if a timer or a
-report comes first, it is rolled back for that look and forth again.
+All events with the same receive time are applied together, then the strategy is called once. If the market wakes the strategy (events,
+top of book, trades), we keep a separate book and run it ahead to the next moment that causes a wake; if a timer or a report comes first,
+that book is rolled back for the call and then forward again.
 """
 
 import numpy as np
@@ -13,12 +13,12 @@ from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import apply, level_index, lots_of
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.records import NEVER, local_book
-from nbtrade.schema import ASK, BID, EVENT_END, TOP, TRADE, TRADES
+from nbtrade.schema import ASK, BID, TRADE, Wake
 
 
 @helper
 def local_stop(instrument, ts):
-    """The row up to which events are known to us at `ts`; looked for near where the exchange is."""
+    """The number of rows received by `ts`. The search starts at the exchange's row, which is close."""
     ts_recv = i8_at(instrument.ts_recv_at)
     until = ts - instrument.feed
     at = max(instrument.local_row, instrument.exchange_row)
@@ -40,7 +40,7 @@ def top_qty(levels, pages, sides, side):
 
 @helper
 def top_changed(instrument, levels, pages, sides):
-    """True when price or lots of either best level are not what they were when last asked."""
+    """True when price or lots of either best level have changed since the last call."""
     bid, ask = sides[BID].best, sides[ASK].best
     bid_qty, ask_qty = top_qty(levels, pages, sides, BID), top_qty(levels, pages, sides, ASK)
     same = (
@@ -55,7 +55,7 @@ def top_changed(instrument, levels, pages, sides):
 
 @kernel
 def scan_to_wake(instrument, wakes, until):
-    """Our book through the moments up to `until`, to the end of the first that wakes: `candidate`, NEVER when there is none.
+    """Advance our book to the end of the first moment that causes a wake (`candidate`), or to `until` (`candidate` is NEVER).
 
     Returns False when the book has no free page: grow it and call again.
     """
@@ -68,14 +68,14 @@ def scan_to_wake(instrument, wakes, until):
         while i < n and ts_recv[i] == moment:
             row = events[i]
             if row.kind == TRADE:
-                instrument.scan_bits |= TRADES
+                instrument.scan_bits |= Wake.TRADE
             elif row.kind < TRADE and apply(row, levels, pages, words, tree, free, sides) < 0:
                 instrument.scan_row = i
                 return False
             i += 1
-        bits = instrument.scan_bits | EVENT_END
-        if wakes & TOP != 0 and top_changed(instrument, levels, pages, sides):
-            bits |= TOP
+        bits = instrument.scan_bits | Wake.EVENT
+        if wakes & Wake.TOP != 0 and top_changed(instrument, levels, pages, sides):
+            bits |= Wake.TOP
         instrument.scan_bits = 0
         if bits & wakes != 0:
             instrument.scan_row = i

@@ -39,7 +39,7 @@ from nbtrade.engine.kernels.records import (
     reports_at,
     samples_at,
 )
-from nbtrade.schema import END, START, TIMER
+from nbtrade.schema import Wake
 
 DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
 PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
@@ -103,7 +103,7 @@ def start_timers(run, instruments, final):
         if run.sample > 0:
             run.next_sample = -(-first // run.sample) * run.sample
     if final:
-        run.end_ts = -(-last // run.interval) * run.interval if run.wakes & TIMER else last
+        run.end_ts = -(-last // run.interval) * run.interval if run.wakes & Wake.TIMER else last
 
 
 @helper
@@ -120,14 +120,14 @@ def first_report(run, instruments):
 def scheduled(run, instruments):
     """The next wake that is certain: timers, samples, reports under way, the session's start and end."""
     ts = NEVER
-    if run.wakes & TIMER != 0:
+    if run.wakes & Wake.TIMER != 0:
         ts = run.next_timer
     if run.sample > 0:
         ts = min(ts, run.next_sample)
     ts = min(ts, first_report(run, instruments))
-    if run.wakes & START != 0 and run.started == 1:
+    if run.wakes & Wake.START != 0 and run.started == 1:
         ts = min(ts, run.first_ts)
-    if run.wakes & END != 0 and run.ended == 0:
+    if run.wakes & Wake.END != 0 and run.ended == 0:
         ts = min(ts, run.end_ts)
     return ts if ts <= run.end_ts else NEVER
 
@@ -167,17 +167,17 @@ def complete_until(run, instruments, final):
 def set_wake_bits(run, instruments):
     """The bits of the wake at `run.wake`; its timers are set on."""
     ts, bits = run.wake, 0
-    if run.wakes & TIMER != 0 and ts == run.next_timer:
-        bits |= TIMER
+    if run.wakes & Wake.TIMER != 0 and ts == run.next_timer:
+        bits |= Wake.TIMER
         run.next_timer += run.interval
     if run.sample > 0 and ts == run.next_sample:
         bits |= SAMPLING
         run.next_sample += run.sample
     if run.started == 1:
-        bits |= run.wakes & START
+        bits |= run.wakes & Wake.START
         run.started = 2
     if ts == run.end_ts and run.ended == 0:
-        bits |= run.wakes & END
+        bits |= run.wakes & Wake.END
         run.ended = 1
     for v in range(run.n_instruments):
         if instruments[v].candidate == ts:
@@ -244,7 +244,7 @@ def features_of(run):
 
 @helper
 def take_wake_bits(run, k):
-    """OWN_ACK and OWN_FILL bits of account k, over all instruments; they are cleared."""
+    """Wake.ACK and Wake.FILL bits of account k, over all instruments; they are cleared."""
     accounts = accounts_at(run.accounts_at)
     wake_bits = 0
     for v in range(run.n_instruments):

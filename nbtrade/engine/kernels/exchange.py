@@ -1,7 +1,7 @@
-"""The exchange's clock: rows of the tape through its book, our messages in between, and what rows do to our orders.
+"""The exchange's clock: applies tape rows to its book, delivers our messages in between, and updates our orders.
 
-quiet_rows    the hot loop: rows that do not concern us         apply_to_own  one that does     (engine/kernels/match.py)
-watched_rows  those of them that somebody must look at          arrive        a message of ours (engine/kernels/order_entry.py)
+quiet_rows    the hot loop: rows that do not affect our orders  apply_to_own  one row that does       (engine/kernels/match.py)
+watched_rows  rows of the loop that need a closer check         arrive        one message from us     (engine/kernels/order_entry.py)
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from nbtrade.book.kernels.pointers import events_at, exchange_book, rows_at
 from nbtrade.engine.kernels.gateway import first_waking_report
 from nbtrade.engine.kernels.match import fill_crossed, trade_through, update_queue
 from nbtrade.engine.kernels.order_entry import arrive, has_room
-from nbtrade.engine.kernels.records import BY_REPORT, NEVER, messages_at, orders_at, own_levels
+from nbtrade.engine.kernels.records import BY_REPORT, NEVER, TAKEN, messages_at, orders_at, own_levels
 from nbtrade.engine.kernels.row_batch import (
     BATCH_ROWS,
     BEST_KEYS,
@@ -28,26 +28,26 @@ from nbtrade.engine.kernels.row_batch import (
     first_bits,
     locate_rows,
 )
-from nbtrade.schema import ADD, ASK, BID, CONTINUED, EXEC, LAST, MAX_ROW_LOTS, SNAPSHOT, TAKEN, TRADE, TURN
+from nbtrade.schema import ADD, ASK, BID, CONTINUED, EXEC, LAST, MAX_ROW_LOTS, SNAPSHOT, TRADE, TURN
 
 REACHED, AFFECTS_OWN, CROSSES_OWN, PAGES_FULL = 0, 1, 2, 3
 ENDS = LAST << FLAGS_BIT
 TURN_BIT = FLAGS_BIT + TURN.bit_length() - 1
 FROM_SNAPSHOT = SNAPSHOT << FLAGS_BIT
 N_COMPARED = 64  # times compared at once
-PREFETCH_BYTES = 2048  # bytes: a mapped file is read in pages of 4 KiB, and the processor's own prefetching ends with each (0.8 ns a row)
+PREFETCH_BYTES = 2048  # bytes: mapped files have 4 KiB pages, and the hardware prefetcher stops at each page's end (0.8 ns a row)
 
 
 @helper
 def affects_own(row, lots, entries, entry):
-    """Whether a row changes our entries at its level, the first of which is `entry` (0: none). The common cases are done at once.
+    """Whether a row needs the full update of our entries at its level, the first of which is `entry` (0: none).
 
-    They are: no order of ours there; or one, and lots leave before it, or behind it otherwise than by execution, or join behind it.
-    Nobody can predict which of them comes next: they are told apart by arithmetic, the others by a branch that is hardly ever taken.
+    The common cases are handled here: the level has no own order; or it has one, and lots leave ahead of it, are cancelled behind it, or
+    join behind it. Their sequence is unpredictable, so they are handled branch-free; one rarely taken branch catches the others.
     """
     own, kind = entries[entry], row.word & KIND
     is_behind = row.prio >= own.stamp
-    if (own.next != entry - 1) | (own.kind == TAKEN) | (row.word & FROM_SNAPSHOT != 0) | ((kind == EXEC) & is_behind):
+    if (own.next != entry - 1) | (own.instructions == TAKEN) | (row.word & FROM_SNAPSHOT != 0) | ((kind == EXEC) & is_behind):
         return kind < TRADE and (kind != ADD or row.word & FROM_SNAPSHOT != 0)
     own.ahead += 0 if is_behind | (row.prio >= own.joined) else lots
     return False
@@ -55,13 +55,13 @@ def affects_own(row, lots, entries, entry):
 
 @helper
 def crosses_own(own_bid, own_ask, sides):
-    """True when an opposite best price is at or through our best bid or ask (keys)."""
+    """True when an opposite best price is at or through our best bid or ask (both as keys)."""
     return (own_bid >= -sides[ASK].best) | (own_ask >= -sides[BID].best)
 
 
 @helper
 def stop_of(instrument, x, n, until):
-    """The first row from x on with ts_event > until. Many compared side by side: 0.2 ns a row; one by one, in the loop over rows, 1."""
+    """The first row at or after x with ts_event > until, or n. Comparing in blocks costs 0.2 ns a row; a check inside the loop, 1 ns."""
     at, ts = instrument.ts_event_at, i8_at(instrument.ts_event_at)
     while x + N_COMPARED <= n:
         late = 0
@@ -78,7 +78,7 @@ def stop_of(instrument, x, n, until):
 
 @helper
 def flip_with_page(instrument, row, i_level):
-    """The row flips the level at `i_level` and its page's side. Returns the level's index, -1 when it needs a page and none is left."""
+    """Flip the level at `i_level` and its page's side. Returns the level's index; -1 when it needs a page and none is free."""
     levels, pages, words, tree, free, sides = exchange_book(instrument)
     word, px = np.int64(row.word), np.int64(row.px)
     side = word >> SIDE_BIT & 1
@@ -91,11 +91,11 @@ def flip_with_page(instrument, row, i_level):
 
 @kernel
 def watched_rows(instrument, x, m, watched):
-    """Look at the rows x + k of the bits k of `watched`, in order, before what the m rows from x on change is added to their levels.
+    """Check the watched rows in order: row x + k for each bit k of `watched`. The changes of rows x..x+m are not in their levels yet.
 
-    Returns (how many rows may be added, why no more): REACHED, or PAGES_FULL; AFFECTS_OWN or CROSSES_OWN after the last of them.
-    Out of line: in the loop over rows it takes registers from those that are not watched. Rows that turn a level and rows at our levels
-    go the same way, without a branch between them: to guess wrongly takes as long as all the rest.
+    Returns (number of rows whose changes may be added, reason to stop there): REACHED or PAGES_FULL; AFFECTS_OWN or CROSSES_OWN because of
+    the last of them. Not inlined: inside the loop it would take registers from the rows that are not watched. Rows that turn a level
+    and rows at our levels share one path without a branch, because a misprediction costs as much as the rest of the work.
     """
     noinline()
     rows, entries = rows_at(instrument.events_at), orders_at(instrument.entries_at)
@@ -111,12 +111,12 @@ def watched_rows(instrument, x, m, watched):
         side, turns, is_born = word >> SIDE_BIT & 1, word >> TURN_BIT & 1, word >> D_ORDERS_BIT > 0
         old = words[i_level >> SHIFT]
         bit = turns << (i_level & MASK)
-        if old & ~bit | (turns - 1) == 0:  # a turn, and no other level of the page's side
+        if old & ~bit | (turns - 1) == 0:  # a turn, and the page's side has no other level
             i_level = flip_with_page(instrument, row, i_level)
             if i_level < 0:
                 return k, PAGES_FULL
             i_levels[k] = i_level
-            if sides[0].n_free != n_free:  # places beyond are those of other pages
+            if sides[0].n_free != n_free:  # a page was opened or closed: later indices are stale
                 m, watched = k + 1, 0
         else:
             words[i_level >> SHIFT] = old ^ bit
@@ -129,25 +129,25 @@ def watched_rows(instrument, x, m, watched):
         if crosses_own(own_bid, own_ask, sides):
             if word & ENDS != 0:
                 return k + 1, CROSSES_OWN
-            watched = first_bits(m) & -(2 << k)  # event by event from here
+            watched = first_bits(m) & -(2 << k)  # check every event from here
     return m, REACHED
 
 
 @helper
 def add_changes(m, levels, i_levels, changes):
-    """Add m changes to the levels at their places."""
+    """Add the first m changes to their levels."""
     for k in range(m):
         levels[np.int64(i_levels[k])].held += changes[k]
 
 
 @kernel
 def quiet_rows(instrument, until):
-    """Rows from `exchange_row` on with ts_event <= until through the exchange's book, up to the first that concerns our orders.
+    """Apply rows with ts_event <= until to the exchange's book, from `exchange_row` up to the first that affects our orders.
 
-    Returns REACHED; PAGES_FULL (the row is not applied); AFFECTS_OWN (it is in the book and changes our orders); CROSSES_OWN (it ended
-    an event after which an opposite price is at or through ours).
-    Not inlined because this is the hot loop: with few pointers in hand what it needs stays in registers. Many rows at a time:
-    where they change the book, then those that somebody must look at, then the changes (engine/kernels/row_batch.py).
+    Returns REACHED; PAGES_FULL (the row is not applied); AFFECTS_OWN (the row is in the book and changes our orders); CROSSES_OWN (the
+    row ended an event that left an opposite price at or through our best).
+    This is the hot loop, and not inlined so that its few pointers stay in registers. It works in batches: find the levels that the
+    rows change, check the watched rows, then add the changes (engine/kernels/row_batch.py).
     """
     noinline()
     rows, n = rows_at(instrument.events_at), instrument.n
@@ -159,7 +159,7 @@ def quiet_rows(instrument, until):
     own_filter[BEST_KEYS + BID], own_filter[BEST_KEYS + ASK] = max(own_bid, NO_OWN), max(own_ask, NO_OWN)
     x, why, at_once = instrument.exchange_row, REACHED, BATCH_ROWS
     stop = stop_of(instrument, x, n, until)
-    prefetch_lines(instrument.ts_recv_at + 8 * stop - 128, 192)  # the next look at our clock: 20 ns a wake when it has to wait
+    prefetch_lines(instrument.ts_recv_at + 8 * stop - 128, 192)  # our clock reads it next: a cache miss costs 20 ns a wake
     while x < stop and why == REACHED:
         m = wanted = min(at_once, stop - x)
         prefetch_lines(instrument.events_at + 16 * x + PREFETCH_BYTES, 16 * BATCH_ROWS)
@@ -170,14 +170,14 @@ def quiet_rows(instrument, until):
             m, why = watched_rows(instrument, x, m, watched)
         add_changes(m, levels, i_levels, changes)
         x += m
-        at_once = BATCH_ROWS if m == wanted else LANES  # pages come and go: the places of few rows hold
+        at_once = BATCH_ROWS if m == wanted else LANES  # pages open and close: level indices stay valid for few rows
     instrument.exchange_row = x - 1 if why == AFFECTS_OWN or why == CROSSES_OWN else x
     return why
 
 
 @helper
 def lots_to_share(instrument, event):
-    """Lots of the execution that begins with row x, whose event is at hand: all of its rows. 0 for a row that continues one."""
+    """Lots of the execution that begins with this row, over all its rows (the whole event is buffered). 0 for a row that continues one."""
     if event["flags"] & CONTINUED != 0:
         return np.int64(0)
     lots, rows, x = -np.int64(event.qty), events_at(instrument.events_at), instrument.exchange_row
@@ -189,9 +189,9 @@ def lots_to_share(instrument, event):
 
 @helper
 def update_own_orders(instrument, event, i, ts, row):
-    """A row that concerns us: better-priced orders first, then those at its level.
+    """Apply a row to our orders: those at better prices first, then those at its level.
 
-    An execution of several rows is shared out at the first of them, so that it fills an order once; each row moves queues by its own lots.
+    An execution of several rows fills orders at its first row, so that each gets one fill; each row moves queues by its own lots.
     """
     side = np.int64(event.side)
     key = key_of(side, np.int64(event.px))
@@ -204,7 +204,7 @@ def update_own_orders(instrument, event, i, ts, row):
 
 @helper
 def apply_to_own(instrument, why):
-    """The row at `exchange_row` concerns our orders: its effect on them, then the end of its event."""
+    """Apply the row at `exchange_row` to our orders, then, if it ends an event, fill those that the event crossed."""
     _, pages, _, _, _, sides = exchange_book(instrument)
     own_sides = own_levels(instrument)[2]
     event = events_at(instrument.events_at)[instrument.exchange_row]
@@ -218,9 +218,9 @@ def apply_to_own(instrument, why):
 
 @kernel
 def exchange_until(instrument, wakes, until):
-    """The exchange's clock moves to `until`: rows and our messages, in order of time.
+    """Advance the exchange's clock to `until`: tape rows and our messages, in order of time.
 
-    Where reports wake, no further than the first of them arrives. Returns how far it came; -1 when there is no room.
+    If reports wake the strategy, stops when the first of them arrives. Returns the time reached; -1 when an array is full.
     """
     noinline()
     messages = messages_at(instrument.messages_at)

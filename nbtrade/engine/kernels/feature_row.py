@@ -1,6 +1,6 @@
-"""A row of a feature matrix as a strategy without names sees it: `features[i]`, and an error for a column that there is not.
+"""A row of a feature matrix for strategies that read columns by number: `features[i]`, with an error for a missing column.
 
-What lies behind the last column is the next row, which is of later: without the bound a wrong number would look ahead.
+The next row follows the last column in memory and comes from a later time: without the bounds check a wrong number would look ahead.
 """
 
 import operator
@@ -26,7 +26,7 @@ BEYOND = "features[i]: the matrix has no such column (backtest(features=) gives 
 
 
 class FeatureRow(types.Type):
-    """Numba's type of it: an address, and how many floats are there. Its name is in the disk cache's key: another form, another number."""
+    """Numba type: an address and a number of floats. Its name is part of the disk cache's key: change the number with the layout."""
 
     def __init__(self) -> None:
         super().__init__(name="FeatureRow1")
@@ -44,7 +44,7 @@ for field in ("at", "n"):
 
 
 class PythonRow:
-    """The same without the JIT."""
+    """The same interface without the JIT."""
 
     at: int
     n: int
@@ -72,7 +72,7 @@ def _new_row(typingctx, at, n):  # type: ignore[no-untyped-def]
     def codegen(context, builder, signature, args):  # type: ignore[no-untyped-def]
         row = cgutils.create_struct_proxy(FEATURE_ROW)(context, builder)
         row.at, row.n = args
-        return row._getvalue()  # noqa: SLF001 - Numba's own way of it
+        return row._getvalue()  # noqa: SLF001 - the way Numba does it
 
     return FEATURE_ROW(types.int64, types.int64), codegen
 
@@ -111,7 +111,7 @@ new_row = _new_row if JIT else PythonRow
 
 @helper
 def feature_row_at(features, market):
-    """The row at address `features` of the market at address `market`, which knows how many columns there are."""
+    """The row at address `features`; its number of columns is that of the market record at address `market`."""
     return new_row(features, market_at(market).n_features)
 
 

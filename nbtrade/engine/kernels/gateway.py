@@ -1,7 +1,7 @@
-"""Messages to the exchange and reports back: two rings for each instrument, in order of arrival.
+"""Messages to the exchange and reports back: two ring buffers for each instrument, in order of arrival.
 
-Latency may vary, but nothing of one account overtakes: an arrival is never before the account's last one. Across accounts what leaves
-later may arrive earlier, so a new entry moves forward past later ones; with constant latency that never happens.
+Latency may vary, but messages of one account never overtake each other: none arrives before the account's previous one. Between accounts
+a message sent later may arrive earlier, so a new entry is inserted in order of arrival; with constant latency it goes straight to the end.
 """
 
 import numpy as np
@@ -27,12 +27,12 @@ from nbtrade.engine.kernels.records import (
     orders_at,
     reports_at,
 )
-from nbtrade.schema import BID, OWN_ACK, OWN_FILL
+from nbtrade.schema import BID, Wake
 
 
 @helper
 def _insert(ring, mask, head, tail, arrive):
-    """Make room in the ring for an entry that arrives at `arrive`; its place."""
+    """Make room in the ring for an entry that arrives at `arrive`; returns that entry, to be written."""
     i = tail
     while i > head and ring[(i - 1) & mask].arrive > arrive:
         ring[i & mask] = ring[(i - 1) & mask]
@@ -42,7 +42,7 @@ def _insert(ring, mask, head, tail, arrive):
 
 @kernel
 def send_message(account, o, what, px, qty):
-    """Put a message about order `o` on its way. The ring has room: slots and `in_flight` limit what can be under way."""
+    """Send a message about order `o`. The ring always has room: slots and `in_flight` limit the number of messages in flight."""
     noinline()
     instrument = instrument_at(account.instrument_at)
     arrive = max(instrument.now + entry_latency(instrument, instrument.now), account.last_arrival)
@@ -60,7 +60,7 @@ def send_message(account, o, what, px, qty):
 
 @helper
 def send_report(instrument, o, what, px, qty, ts):
-    """Send a report on its way back. The caller made sure that there is room."""
+    """Send a report to the account. The caller makes sure that the ring has room."""
     own = orders_at(instrument.orders_at)[o]
     account = accounts_at(instrument.accounts_at)[own.account]
     arrive = max(ts + response_latency(instrument, ts), account.last_report)
@@ -77,20 +77,20 @@ def send_report(instrument, o, what, px, qty, ts):
 
 @helper
 def release_slot(instrument, o):
-    """Put order `o` on its account's free list when nothing of it is open or under way."""
+    """Put order `o` on its account's free list once it is done and has no message or report in flight."""
     own = orders_at(instrument.orders_at)[o]
     if own.in_flight == 0 and own.status >= FILLED and own.state >= FILLED:
         account = accounts_at(instrument.accounts_at)[own.account]
         own.status = FREE
         own.state = FREE
-        if o - account.first < account.capacity:  # the slot after them is for closing a position only
+        if o - account.first < account.capacity:  # the slot after these only ever closes a position
             own.next = account.free
             account.free = o - account.first
 
 
 @helper
 def _apply_fill(account, own, px, qty):
-    """A fill's report: position, cash, and the position's average price and realised profit."""
+    """Apply a fill report: position, cash, average price of the position, realised profit."""
     signed = qty if own.side == BID else -qty
     before = account.position
     after = before + signed
@@ -102,7 +102,7 @@ def _apply_fill(account, own, px, qty):
         account.open_bid -= qty
     else:
         account.open_ask -= qty
-    if before == 0 or (before > 0) == (signed > 0):  # it grows
+    if before == 0 or (before > 0) == (signed > 0):  # the position grows
         account.average_px = (account.average_px * abs(before) + px * qty) / (abs(before) + qty)
         return
     closed = min(qty, abs(before))
@@ -115,7 +115,7 @@ def _apply_fill(account, own, px, qty):
 
 @helper
 def _apply_done(account, own):
-    """An order is known to be done."""
+    """Apply a report that an order is done."""
     account.n_open -= 1
     rest = own.requested_qty - own.filled
     if own.side == BID:
@@ -127,7 +127,7 @@ def _apply_done(account, own):
 
 @helper
 def set_requested_qty(account, own, qty):
-    """What we last asked the order to be, in total lots, changes to `qty`."""
+    """Set the order's requested total size to `qty` lots, and adjust the account's open lots."""
     if own.side == BID:
         account.open_bid += qty - own.requested_qty
     else:
@@ -138,12 +138,12 @@ def set_requested_qty(account, own, qty):
 @helper
 def wake_bit_of(what):
     """The wake bit of a report."""
-    return OWN_FILL if what == FILL_REPORT else 0 if what == TOO_LATE else OWN_ACK
+    return Wake.FILL if what == FILL_REPORT else 0 if what == TOO_LATE else Wake.ACK
 
 
 @kernel
 def deliver_reports(instrument, until):
-    """Apply the reports that have arrived by `until` to what accounts know."""
+    """Apply the reports that have arrived by `until` to the accounts' view of orders and positions."""
     noinline()
     reports = reports_at(instrument.reports_at)
     orders = orders_at(instrument.orders_at)
@@ -157,7 +157,7 @@ def deliver_reports(instrument, until):
         if r.what == ACK:
             own.status = WORKING
         elif r.what == FILL_REPORT:
-            _apply_fill(account, own, np.int64(r.px), np.int64(r.qty))  # their product, without the JIT, would be an i4
+            _apply_fill(account, own, np.int64(r.px), np.int64(r.qty))  # without the JIT their product would be an i4
             if own.known_leaves == 0:
                 own.status = FILLED
         elif r.what == REPLACED:
@@ -165,7 +165,7 @@ def deliver_reports(instrument, until):
             own.pending_replaces -= 1
         elif r.what == REPLACE_REJECTED:
             own.pending_replaces -= 1
-            if own.pending_replaces == 0:  # else a later one says what we want
+            if own.pending_replaces == 0:  # otherwise a later replace is pending, and its values are the ones requested
                 own.requested_px = r.px
                 set_requested_qty(account, own, r.qty)
         elif r.what != TOO_LATE:
@@ -178,13 +178,13 @@ def deliver_reports(instrument, until):
 
 @kernel
 def deliver_all(instruments):
-    """Between sessions every report arrives. instruments : INSTRUMENT_STATE[1]"""
+    """Apply every report in flight, between sessions. instruments : INSTRUMENT_STATE[1]"""
     deliver_reports(instruments[0], NEVER)
 
 
 @helper
 def first_waking_report(instrument, wakes, never):
-    """When the first report under way arrives that wakes its account; `never` if none does."""
+    """Arrival time of the first report in flight that wakes its account; `never` if none does."""
     reports = reports_at(instrument.reports_at)
     for i in range(instrument.r_head, instrument.r_tail):
         r = reports[i & instrument.r_mask]

@@ -1,7 +1,7 @@
-"""How long messages and reports take: a constant, a draw, or an interpolation of measured times.
+"""Latency of messages and reports: constant, random, or interpolated from measurements.
 
-A draw is a function of the seed and the moment alone: all that leaves at one moment takes equally long, whatever else runs beside it, so
-an account's result does not depend on its neighbours. It is a look-up in a table of the distribution's quantiles.
+A random latency depends on the seed and the time only: all messages sent at the same time take equally long, so an account's result does
+not depend on the other accounts in the run. It is a lookup in a table of the distribution's quantiles.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ N_QUANTILES = 1 << QUANTILE_BITS
 
 @helper
 def mix_bits(x):
-    """32 bits that look random, from 32 bits. Multipliers fit an int64. (Constants: Wellons, "hash-prospector".)"""
+    """Hash 32 bits to 32 bits. Products fit an int64. (Constants: Wellons, "hash-prospector".)"""
     x = ((x ^ (x >> 16)) * 0x21F0AAAD) & LOW32
     x = ((x ^ (x >> 15)) * 0x735A2D97) & LOW32
     return x ^ (x >> 15)
@@ -25,7 +25,7 @@ def mix_bits(x):
 
 @helper
 def draw_latency(table, seed, ts):
-    """The table's value for this moment. table : i8[N_QUANTILES]"""
+    """Latency drawn for the time `ts`: ns. table : i8[N_QUANTILES]"""
     x = mix_bits(seed & LOW32)
     x = mix_bits(x ^ ((ts >> 32) & LOW32))
     x = mix_bits(x ^ (ts & LOW32))
@@ -34,7 +34,7 @@ def draw_latency(table, seed, ts):
 
 @helper
 def interpolate(times, values, n, ts):
-    """Linear between samples, constant beyond them. times : ascending i8[n]"""
+    """Interpolate linearly between samples; constant beyond them. times : i8[n], ascending   values : i8[n]"""
     if ts <= times[0]:
         return values[0]
     if ts >= times[n - 1]:
@@ -52,7 +52,7 @@ def interpolate(times, values, n, ts):
 
 @kernel
 def varying_latency(instrument, ts, is_entry):
-    """The latency at a moment, where it is not constant: ns."""
+    """Random or measured latency at time `ts`: ns."""
     noinline()
     values = i8_at(instrument.sample_entry_at if is_entry else instrument.sample_response_at)
     if instrument.latency == RANDOM:
@@ -62,11 +62,11 @@ def varying_latency(instrument, ts, is_entry):
 
 @helper
 def entry_latency(instrument, ts):
-    """From us to the exchange for what leaves at `ts`."""
+    """Latency from us to the exchange of a message sent at `ts`: ns."""
     return instrument.entry if instrument.latency == CONSTANT else varying_latency(instrument, ts, True)
 
 
 @helper
 def response_latency(instrument, ts):
-    """From the exchange to us for what leaves at `ts`."""
+    """Latency from the exchange to us of a report sent at `ts`: ns."""
     return instrument.response if instrument.latency == CONSTANT else varying_latency(instrument, ts, False)

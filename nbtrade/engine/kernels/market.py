@@ -8,14 +8,14 @@ from functools import partial
 import numpy as np
 
 from nbtrade._numba.bits import SHIFT
-from nbtrade._numba.jit import JIT, helper, kernel, noinline
-from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type
+from nbtrade._numba.jit import helper, kernel, noinline
+from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type, view_dtype
 from nbtrade._numba.records import method, record_at, record_model, record_type
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.records import instrument_at, local_book
-from nbtrade.schema import ASK, BID, CONTINUED, LAST, NO_SIDE, TRADE, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, CONTINUED, LAST, LAST_MARKET, NO_SIDE, TRADE, UNDEF_PRICE
 
 # What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
 # volume and n_events count from the first session's beginning on.
@@ -58,10 +58,12 @@ class MarketType(ReadOnlyRecord):
     role = "market"
 
 
-MARKET_TYPE = read_only_type(MARKET, MarketType)
+MARKET_FIELDS = ("ts", *LAST_MARKET.names[1:], "wake", "n_instruments")  # type: ignore[index]  # the others are the engine's
+MARKET_VIEW = view_dtype(MARKET, {name: name for name in MARKET_FIELDS})
+MARKET_TYPE = read_only_type(MARKET_VIEW, MarketType)
 market_at = record_at(MARKET, record_type(MARKET))
-shown_market_at = record_at(MARKET, MARKET_TYPE, MarketRecord)
-market_method = partial(method, MarketType, MarketRecord, inside=engine_record if JIT else lambda market: market_at(market.self_at))
+shown_market_at = record_at(MARKET_VIEW, MARKET_TYPE, MarketRecord)
+market_method = partial(method, MarketType, MarketRecord, inside=engine_record(MARKET))
 MARKET_BYTES = MARKET.itemsize
 
 

@@ -1,18 +1,18 @@
-"""Our orders at the exchange: exact queues, fills, and what we took.
+"""Own orders at the exchange: exact queue positions, fills, and the liquidity that accounts have taken.
 
     levels[i].own ──> entry <──> entry <──> entry      circular list, in order of arrival: OWN records of all accounts
                        order      order      TAKEN
 
-The market is history: nothing here changes it. An own order notes on arrival which row comes next (`stamp`): orders whose
-`prio` is earlier are before it, the others behind. So no search is ever needed to know whether a row concerns it:
-- a row that takes lots from an earlier order at its price moves it up;
-- an execution of a later order at its price, or of any order at a worse price, would have met it first: it fills;
-- at an event's end, opposite orders at or through its price would have met it: it fills.
-The other fill rules are other stamps: optimistic orders have the first (everything is behind them), conservative ones the last.
+The market is history: nothing here changes it. On arrival an own order stores the number of the next row (`stamp`): orders with an
+earlier `prio` are ahead of it, all others behind. So comparing two numbers decides whether a row affects it:
+- a row that removes lots of an earlier order at its price moves it up the queue;
+- an execution of a later order at its price, or of any order at a worse price, would have hit it first: it fills;
+- at the end of an event, opposite orders at or through its price would have traded with it: it fills.
+The other fill rules differ in the stamp only: optimistic orders get the first (all others are behind), conservative ones the last.
 
-What an own order took stands at its level as a TAKEN entry of the account and is not there for its next one; executions there give
-it back (they are the same lots), and it never exceeds what the level holds. `own_*` is a second set of level bits, over
-levels with own orders, so that the best of them is known and the next is a bit scan away.
+Liquidity that an account took from a level is a TAKEN entry there, so the account cannot take it twice. Executions at the level
+release it (they are the same lots), and it never exceeds the lots at the level. `own_*` is a second set of level bits, for levels with
+own orders: it keeps the best of them, and finds the next with a bit scan.
 
 Rules: README "Situation, what happens"; oracle: tests/model_exchange.py.
 """
@@ -33,19 +33,20 @@ from nbtrade.engine.kernels.records import (
     FILLED,
     REJECTED,
     SELF_MATCH,
+    TAKEN,
     accounts_at,
     fills_at,
     orders_at,
     own_levels,
 )
-from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC, TAKEN
+from nbtrade.schema import ADD, ASK, BID, CANCEL, CONSERVATIVE, EXEC, OPTIMISTIC
 
 AFTER_ALL_ROWS = 1 << 62  # a stamp after all rows
 
 
 @helper
 def leave_queue(instrument, o):
-    """An own order stops resting."""
+    """Remove an own order from its queue."""
     levels, pages, words, _, free, sides = exchange_book(instrument)
     own_words, own_tree, own_sides = own_levels(instrument)
     orders = orders_at(instrument.orders_at)
@@ -58,10 +59,10 @@ def leave_queue(instrument, o):
     close_page_if_empty(levels, pages, words, free, sides, (px >> SHIFT) - sides[0].first_slot)
 
 
-# --- what happens to an order ---------------------------------------------------------------------
+# --- order state changes --------------------------------------------------------------------------
 @helper
 def finish_order(instrument, o, state, reason, ts):
-    """An order is filled, cancelled or rejected: note it."""
+    """Record that an order is filled, cancelled or rejected."""
     own = orders_at(instrument.orders_at)[o]
     own.state = state
     own.reason = reason
@@ -76,7 +77,7 @@ def finish_order(instrument, o, state, reason, ts):
 
 @kernel
 def end_order(instrument, o, reason, ts):
-    """Cancel a working order that does not rest (any more)."""
+    """Cancel a working order that is not, or no longer, in a queue."""
     noinline()
     send_report(instrument, o, CANCELLED_REPORT, 0, 0, ts)
     finish_order(instrument, o, CANCELLED, reason, ts)
@@ -84,7 +85,7 @@ def end_order(instrument, o, reason, ts):
 
 @kernel
 def fill_order(instrument, o, px, qty, maker, ts, row):
-    """`qty` lots of order `o` trade at `px`. The caller unlinks it when nothing is left."""
+    """Fill `qty` lots of order `o` at `px`. The caller takes it out of its queue when no lots are left."""
     noinline()
     own = orders_at(instrument.orders_at)[o]
     account = accounts_at(instrument.accounts_at)[own.account]
@@ -121,7 +122,7 @@ def fill_order(instrument, o, px, qty, maker, ts, row):
 
 @kernel
 def cancel_crossing(instrument, k, side, key, ts):
-    """Self-match prevention: account k's resting orders of `side` at `key` or better are cancelled, best first."""
+    """Self-match prevention: cancel account k's resting orders on `side` at `key` or better, best first."""
     noinline()
     levels, pages, _, _, _, sides = exchange_book(instrument)
     own_words, own_tree, own_sides = own_levels(instrument)
@@ -133,7 +134,7 @@ def cancel_crossing(instrument, k, side, key, ts):
         last = orders[o].prev
         while True:
             after = orders[o].next
-            if orders[o].kind != TAKEN and orders[o].account == k:
+            if orders[o].instructions != TAKEN and orders[o].account == k:
                 leave_queue(instrument, o)
                 end_order(instrument, o, SELF_MATCH, ts)
             if o == last:
@@ -144,7 +145,7 @@ def cancel_crossing(instrument, k, side, key, ts):
 
 @kernel
 def available(instrument, k, side, limit, enough):
-    """Lots that an order of account k on `side` would find at or through `limit` (opposite key), counted up to `enough`."""
+    """Lots available to an order of account k on `side` at or through `limit` (opposite key); stops counting at `enough`."""
     noinline()
     levels, pages, words, tree, _, sides = exchange_book(instrument)
     orders = orders_at(instrument.orders_at)
@@ -162,9 +163,9 @@ def available(instrument, k, side, limit, enough):
 
 @kernel
 def take_liquidity(instrument, o, limit, maker, ts, row):
-    """Order `o` trades against opposite levels at or through `limit`, best first, as far as they go.
+    """Fill order `o` against opposite levels at or through `limit`, best first, until it or they are exhausted.
 
-    maker : False: at each level's price; True: it was resting, all at its own price, one fill
+    maker : False: one fill at each level's price; True: the order was resting, so a single fill at its own price
     """
     noinline()
     levels, pages, words, tree, _, sides = exchange_book(instrument)
@@ -193,10 +194,10 @@ def take_liquidity(instrument, o, limit, maker, ts, row):
         fill_order(instrument, o, np.int64(own.px), passive, True, ts, row)
 
 
-# --- the market moves -----------------------------------------------------------------------------
+# --- effects of market rows -----------------------------------------------------------------------
 @helper
 def fill_share(instrument, o, lots, ts, row):
-    """Resting order `o` gets what is left for its account of the `lots` that row `row` executed."""
+    """Fill resting order `o` from the `lots` that row `row` executed, less the lots that its account's other orders already got."""
     own = orders_at(instrument.orders_at)[o]
     account = accounts_at(instrument.accounts_at)[own.account]
     if account.shared_row != row:
@@ -212,7 +213,7 @@ def fill_share(instrument, o, lots, ts, row):
 
 @kernel
 def trade_through(instrument, side, key, lots, ts, row):
-    """Own orders at prices better than an execution's (`key`) would have met it first; best price first."""
+    """Fill own orders at better prices than an execution's (`key`), best first: it would have hit them first."""
     noinline()
     levels, pages, _, _, _, sides = exchange_book(instrument)
     own_words, own_tree, own_sides = own_levels(instrument)
@@ -224,7 +225,7 @@ def trade_through(instrument, side, key, lots, ts, row):
         last = orders[o].prev
         while True:
             after = orders[o].next
-            if orders[o].kind != TAKEN:
+            if orders[o].instructions != TAKEN:
                 fill_share(instrument, o, lots, ts, row)
             if o == last:
                 break
@@ -234,9 +235,9 @@ def trade_through(instrument, side, key, lots, ts, row):
 
 @kernel
 def update_queue(instrument, event, i, shared, ts, row):
-    """A row changed level `i`, where we have entries: queues move up, executions fill, what we took is refreshed.
+    """Apply a row to our entries at level `i`: advance queue positions, fill from executions, shrink TAKEN entries.
 
-    shared : lots of the execution that begins with this row, all of its rows; 0 for others
+    shared : lots of the execution that begins with this row, over all its rows; 0 for any other row
     """
     noinline()
     levels = exchange_book(instrument)[0]
@@ -247,7 +248,7 @@ def update_queue(instrument, event, i, shared, ts, row):
     o = levels[i].own - 1
     last = orders[o].prev
     if event.kind == CANCEL and instrument.n_taken == 0 and instrument.all_fifo != 0:
-        while prio < orders[last].stamp:  # stamps ascend along the list: only its end has joined after the one that leaves
+        while prio < orders[last].stamp:  # stamps ascend along the list: the orders behind the cancelled one are at its end
             orders[last].ahead -= lots
             if last == o:
                 break
@@ -256,13 +257,13 @@ def update_queue(instrument, event, i, shared, ts, row):
     while True:
         own = orders[o]
         after = own.next
-        if own.kind == TAKEN:
+        if own.instructions == TAKEN:
             if is_exec:
                 own.ahead -= lots
             own.ahead = min(own.ahead, lots_of(levels[i]))
             if own.ahead <= 0:
                 remove_taken(instrument, levels, orders, o)
-        elif event.kind == ADD:  # a snapshot's: it was before us already
+        elif event.kind == ADD:  # from a snapshot: it was already ahead of us
             own.ahead -= 0 if own.rule == OPTIMISTIC else lots
             own.joined = row + 1
             own.stamp = own.joined if own.rule == 0 else own.stamp
@@ -277,7 +278,7 @@ def update_queue(instrument, event, i, shared, ts, row):
 
 @kernel
 def fill_crossed_side(instrument, side, ts, row):
-    """At an event's end: own orders of `side` that opposite orders now reach fill at their own price, best first."""
+    """At the end of an event: fill own orders on `side` that opposite prices now reach, at their own price, best first."""
     noinline()
     levels, pages, _, _, _, sides = exchange_book(instrument)
     own_words, own_tree, own_sides = own_levels(instrument)
@@ -289,7 +290,7 @@ def fill_crossed_side(instrument, side, ts, row):
         last = orders[o].prev
         while True:
             after = orders[o].next
-            if orders[o].kind != TAKEN:
+            if orders[o].instructions != TAKEN:
                 take_liquidity(instrument, o, -best, True, ts, row)
                 if orders[o].leaves == 0:
                     leave_queue(instrument, o)
@@ -301,7 +302,7 @@ def fill_crossed_side(instrument, side, ts, row):
 
 @kernel
 def fill_crossed(instrument, ts, row):
-    """An event ended with an opposite price at or through ours: orders meet there, unless the market is crossed."""
+    """Fill own orders after an event that left an opposite price at or through them; none while the market itself is crossed."""
     noinline()
     sides = exchange_book(instrument)[5]
     own_sides = own_levels(instrument)[2]

@@ -1,7 +1,7 @@
 """Messages that reach the exchange: new orders, cancels, replaces, and the end of a session.
 
-A new order takes what it can and rests or ends, as its kind says. A replace keeps its place only if the price stays and the size does
-not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
+A new order takes what it can and rests or ends, as its instructions say. A replace keeps its place only if the price stays and the size
+does not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
 """
 
 import numpy as np
@@ -17,8 +17,13 @@ from nbtrade.engine.kernels.records import (
     ACK,
     BY_US,
     EXPIRED,
+    IS_DAY,
+    IS_FOK,
+    IS_MARKET,
+    IS_POST_ONLY,
     KILLED,
     MAX_PX,
+    NEVER_RESTS,
     NEW,
     PRICE,
     REJECTED,
@@ -28,6 +33,7 @@ from nbtrade.engine.kernels.records import (
     REPLACED,
     REPLACED_DOWN,
     SENT,
+    TIF_BITS,
     TOO_LATE,
     UNFILLED,
     WORKING,
@@ -37,7 +43,7 @@ from nbtrade.engine.kernels.records import (
     orders_at,
     own_levels,
 )
-from nbtrade.schema import ASK, BID, DAY, FOK, IOC, MARKET_ORDER, OPTIMISTIC, POST_ONLY, UNDEF_PRICE
+from nbtrade.schema import ASK, BID, OPTIMISTIC, UNDEF_PRICE
 
 
 @helper
@@ -78,21 +84,21 @@ def join_queue(instrument, o, row):
 
 @helper
 def match_then_rest(instrument, o, ts, row):
-    """Order `o`, which works and does not rest, takes what it can; the rest of it joins its queue or ends, as its kind says."""
+    """Order `o`, which works and does not rest, takes what it can; the rest of it joins its queue or ends, as its instructions say."""
     own = orders_at(instrument.orders_at)[o]
     side, px = np.int64(own.side), np.int64(own.px)
-    limit = -UNDEF_PRICE if own.kind == MARKET_ORDER else -key_of(side, px)
+    limit = -UNDEF_PRICE if own.instructions & IS_MARKET != 0 else -key_of(side, px)
     if would_take(instrument, own, limit):  # a quote that rests is spared the calls
-        if own.kind == FOK and available(instrument, own.account, side, limit, own.leaves) < own.leaves:
+        if own.instructions & TIF_BITS == IS_FOK and available(instrument, own.account, side, limit, own.leaves) < own.leaves:
             end_order(instrument, o, KILLED, ts)
             return
         take_liquidity(instrument, o, limit, False, ts, row)
-    elif own.kind == FOK:
+    elif own.instructions & TIF_BITS == IS_FOK:
         end_order(instrument, o, KILLED, ts)
         return
     if own.leaves == 0:
         return
-    if own.kind == MARKET_ORDER or own.kind == IOC:
+    if own.instructions & NEVER_RESTS != 0:
         end_order(instrument, o, UNFILLED, ts)
         return
     opposite = 1 - side
@@ -109,9 +115,9 @@ def arrive_new(instrument, o, ts, row):
     own.arrived = ts
     own.requeued = 0
     reason = 0
-    if own.kind != MARKET_ORDER and not is_in_range(instrument, px):
+    if own.instructions & IS_MARKET == 0 and not is_in_range(instrument, px):
         reason = PRICE
-    elif own.kind == POST_ONLY:
+    elif own.instructions & IS_POST_ONLY != 0:
         limit = -key_of(side, px)
         if would_take(instrument, own, limit) and available(instrument, own.account, side, limit, 1) > 0:
             reason = WOULD_CROSS
@@ -151,7 +157,11 @@ def arrive_replace(instrument, o, px, qty, ts, row):
         reject_replace(instrument, o, PRICE, ts)
         return
     limit = -key_of(side, px)
-    if own.kind == POST_ONLY and would_take(instrument, own, limit) and available(instrument, own.account, side, limit, 1) > 0:
+    if (
+        own.instructions & IS_POST_ONLY != 0
+        and would_take(instrument, own, limit)
+        and available(instrument, own.account, side, limit, 1) > 0
+    ):
         reject_replace(instrument, o, WOULD_CROSS, ts)
         return
     leave_queue(instrument, o)
@@ -218,7 +228,7 @@ def close_session(instruments, step, n_slots, flatten, ts):
     while step < n_slots + flatten and has_room(instrument):
         if step >= n_slots:
             close_position(instrument, accounts[step - n_slots], ts)
-        elif orders[step].state == WORKING and orders[step].kind == DAY:
+        elif orders[step].state == WORKING and orders[step].instructions & TIF_BITS == IS_DAY:
             leave_queue(instrument, step)
             end_order(instrument, step, EXPIRED, ts)
         step += 1
@@ -235,7 +245,7 @@ def close_position(instrument, account, ts):
     own = orders_at(instrument.orders_at)[o]
     own.id = account.n_orders
     own.side = ASK if position > 0 else BID
-    own.kind = MARKET_ORDER
+    own.instructions = IS_MARKET | NEVER_RESTS
     own.state = SENT
     own.status = SENT
     own.px = 0

@@ -1,27 +1,29 @@
-"""Orders and totals as a result keeps them, from the engine's own records."""
+"""Convert the engine's records of orders and accounts to those of a result."""
 
 from nbtrade._numba.jit import kernel
+from nbtrade.engine.kernels.records import IS_MARKET, POST, TIF, TIF_BITS
 
 
 @kernel
 def public_orders(own, rows, at, out):
-    """Write orders of one account in the form of a result.
+    """Write the orders of one account as a result stores them.
 
-    own : OWN[n]   rows : i8[m] the account's among them   at : i8[m] where each goes   out : ORDER[k] out
-    `requeued` is meaningless before the arrival: the order that used the slot before may have left its mark.
+    own : OWN[n]   rows : i8[m], the account's rows of `own`   at : i8[m], their rows in `out`   out : ORDER[k] out
+    `requeued` is undefined before arrival: it may come from the slot's previous order.
     """
     for i in range(len(rows)):
         o, r = own[rows[i]], out[at[i]]
         r.id, r.sent, r.arrived, r.done, r.joined = o.id, o.sent, o.arrived, o.done, o.joined
         r.ahead, r.ahead_last = o.ahead_first, o.ahead
         r.px, r.qty, r.leaves = o.px, o.qty, o.leaves
-        r.side, r.kind, r.state, r.reason, r.rule = o.side, o.kind, o.state, o.reason, o.rule
+        r.side, r.state, r.reason, r.rule = o.side, o.state, o.reason, o.rule
+        r.type, r.tif, r.post_only = o.instructions & IS_MARKET, (o.instructions & TIF_BITS) >> TIF, o.instructions >> POST
         r.requeued = 1 if o.requeued != 0 and o.arrived != 0 else 0
 
 
 @kernel
 def public_totals(accounts, out):
-    """Write the totals of accounts at the exchange; `fees` is not written.
+    """Write the accounts' totals as of the exchange's clock; `fees` is left unchanged.
 
     accounts : ACCOUNT[k]   out : TOTALS[k] out
     """

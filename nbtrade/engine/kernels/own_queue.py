@@ -1,9 +1,9 @@
-"""The list of our entries at a price level: orders, and what we took there.
+"""The list of own entries at a price level: our orders, and the liquidity that we took there.
 
     levels[i].own ──> entry <──> entry <──> entry      circular, in order of arrival; OWN records of all accounts
 
-A TAKEN entry is an account's liquidity that it took from the level, `ahead` says how many lots (an order's `qty` is an i4, and orders may
-add up to more); see engine/kernels/match.py for what becomes of it.
+A TAKEN entry holds the lots that an account took from the level, in `ahead` (`qty` is an i4, and several orders may take more than fits);
+engine/kernels/match.py releases them.
 """
 
 import numpy as np
@@ -11,13 +11,13 @@ import numpy as np
 from nbtrade._numba.bits import MASK, SHIFT, WORD
 from nbtrade._numba.jit import helper
 from nbtrade._numba.pointers import i4_at, i8_at
+from nbtrade.engine.kernels.records import TAKEN
 from nbtrade.engine.kernels.row_batch import NEAR_SLOTS
-from nbtrade.schema import TAKEN
 
 
 @helper
 def count_own_level(instrument, side, px, step):
-    """One level more, or less, has entries of ours: the bits by which rows at it are found (row_batch.py) are set, or not any more."""
+    """Count a level that got its first own entry (step 1) or lost its last (-1), and set or clear its filter bits (row_batch.py)."""
     counts, own_filter = i4_at(instrument.own_filter_counts_at), i8_at(instrument.own_filter_at)
     for at in ((side << SHIFT) + (px & MASK), NEAR_SLOTS * WORD + (px >> SHIFT & MASK)):
         counts[at] += step
@@ -27,7 +27,7 @@ def count_own_level(instrument, side, px, step):
 
 @helper
 def link(instrument, levels, orders, i, o):
-    """Put entry `o` at the end of level `i`'s list."""
+    """Append entry `o` to level `i`'s list."""
     head = levels[i].own - 1
     if head < 0:
         count_own_level(instrument, np.int64(orders[o].side), np.int64(orders[o].px), 1)
@@ -45,7 +45,7 @@ def link(instrument, levels, orders, i, o):
 
 @helper
 def unlink(instrument, levels, orders, o):
-    """Take entry `o` off its level's list."""
+    """Remove entry `o` from its level's list."""
     i = orders[o].at
     after = orders[o].next
     if after == o:
@@ -61,11 +61,11 @@ def unlink(instrument, levels, orders, o):
 
 @helper
 def has_no_own_order(levels, orders, i):
-    """True when no own order (only TAKEN entries, or nothing) rests at level `i`."""
+    """True when level `i` has no own order: only TAKEN entries, or nothing."""
     head = levels[i].own - 1
     o = head
     while o >= 0:
-        if orders[o].kind != TAKEN:
+        if orders[o].instructions != TAKEN:
             return False
         o = orders[o].next
         if o == head:
@@ -79,7 +79,7 @@ def taken_entry(levels, orders, i, k):
     head = levels[i].own - 1
     o = head
     while o >= 0:
-        if orders[o].kind == TAKEN and orders[o].account == k:
+        if orders[o].instructions == TAKEN and orders[o].account == k:
             return o
         o = orders[o].next
         if o == head:
@@ -89,13 +89,13 @@ def taken_entry(levels, orders, i, k):
 
 @helper
 def add_taken(instrument, levels, orders, i, side, px, k, qty):
-    """Account k took `qty` lots at level `i`, that of `px` on `side`. There is a free entry: the caller made sure."""
+    """Record that account k took `qty` lots at level `i` (`px` on `side`). The caller makes sure that an entry is free."""
     o = taken_entry(levels, orders, i, k)
     if o < 0:
         o = instrument.free_taken
         instrument.free_taken = orders[o].next
         instrument.n_taken += 1
-        orders[o].kind = TAKEN
+        orders[o].instructions = TAKEN
         orders[o].account = k
         orders[o].side = side
         orders[o].px = px
@@ -106,7 +106,7 @@ def add_taken(instrument, levels, orders, i, side, px, k, qty):
 
 @helper
 def remove_taken(instrument, levels, orders, o):
-    """All that the TAKEN entry `o` stood for is refreshed."""
+    """Free the TAKEN entry `o`: all its lots are released."""
     unlink(instrument, levels, orders, o)
     orders[o].next = instrument.free_taken
     instrument.free_taken = o

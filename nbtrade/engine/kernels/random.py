@@ -1,11 +1,11 @@
-"""Random numbers for strategies: a seeded generator in a field `rng` of the strategy's state.
+"""Random numbers for strategies: a seeded generator whose state is the field `rng` of the strategy's state.
 
     @nbtrade.strategy(wake="1s", state={"rng": 7})
     def taker(market, account, state):
         if nbtrade.uniform(state) < 0.1: ...
 
-The field is the seed and counts on, so a run repeats exactly. For a stream per set of a sweep make the seed a parameter, and begin with it:
-`if market.wake & nbtrade.START: state.rng = params.seed`.
+The field holds the seed and a counter, so a run repeats exactly. For a different stream per parameter set of a sweep, make the seed a
+parameter and set it first: `if market.wake & nbtrade.START: state.rng = params.seed`.
 """
 
 import math
@@ -16,14 +16,14 @@ from nbtrade.engine.kernels.latency import LOW32, mix_bits
 
 @helper
 def uniform(state):
-    """A number in [0, 1) with 32 random bits; moves `state.rng` on."""
+    """A number in [0, 1) with 32 random bits; advances `state.rng`."""
     n = state.rng
-    state.rng = n + 0x100000000  # the high half counts, the low half is the seed
+    state.rng = n + 0x100000000  # the high half is the counter, the low half the seed
     return mix_bits(mix_bits((n >> 32) & LOW32) ^ mix_bits((n & LOW32) + 0x9E37)) * 2.0**-32
 
 
 @helper
 def normal(state):
-    """A number from the standard normal distribution (Box and Muller); moves `state.rng` on by two."""
+    """A number from the standard normal distribution (Box-Muller); advances `state.rng` twice."""
     u = 1.0 - uniform(state)
     return math.sqrt(-2.0 * math.log(u)) * math.cos(2.0 * math.pi * uniform(state))

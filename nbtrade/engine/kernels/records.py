@@ -17,17 +17,7 @@ from nbtrade._numba.jit import helper
 from nbtrade._numba.pointers import i4_at, i8_at, pointer_to
 from nbtrade._numba.records import record_at, record_type
 from nbtrade.book.kernels.pointers import BOOK_FIELDS, levels_at, sides_at
-from nbtrade.schema import (
-    END,
-    EVENT_END,
-    FILL,
-    OWN_ACK,
-    OWN_FILL,
-    SAMPLE,
-    START,
-    TOP,
-    TRADES,
-)
+from nbtrade.schema import FILL, SAMPLE, TimeInForce, Wake
 
 # states of an order, at the exchange and as we know it
 FREE, SENT, WORKING, FILLED, CANCELLED, REJECTED = range(6)
@@ -38,12 +28,18 @@ NO_SLOT, BAD_ORDER, RISK_ORDER, RISK_POSITION, RISK_OPEN, RISK_LOSS, RISK_RATE, 
 NEW, CANCEL_ORDER, REPLACE = 0, 1, 2  # messages
 ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, TOO_LATE = range(7)  # reports; TOO_LATE wakes nobody
 SAMPLING = 1 << 8  # a moment at which equity is noted: no wake
-WAKES = {"event": EVENT_END, "top": TOP, "trade": TRADES, "ack": OWN_ACK, "fill": OWN_FILL, "start": START, "end": END}
-BY_MARKET = EVENT_END | TOP | TRADES
-BY_REPORT = OWN_ACK | OWN_FILL
+WAKES = {wake.name.lower(): int(wake) for wake in Wake if wake is not Wake.TIMER and wake.name}
+BY_MARKET = int(Wake.EVENT | Wake.TOP | Wake.TRADE)
+BY_REPORT = int(Wake.ACK | Wake.FILL)
 NEVER = 2**62
 CONSTANT, RANDOM, MEASURED = 0, 1, 2  # kinds of latency
 MAX_PX = 1 << 30  # ticks an own order's price may have, and lots its size
+# OWN's byte `instructions`: type | tif << TIF | post_only << POST. TAKEN is not an order: engine/kernels/own_queue.py.
+TIF, POST = 1, 3
+IS_MARKET, IS_POST_ONLY, TAKEN = 1, 1 << POST, 16
+TIF_BITS = 3 << TIF
+IS_DAY, IS_FOK = TimeInForce.DAY << TIF, TimeInForce.FOK << TIF
+NEVER_RESTS = TimeInForce.IOC << TIF  # this bit: IOC or FOK, and so every market order
 
 OWN = np.dtype(
     [
@@ -58,7 +54,7 @@ OWN = np.dtype(
         ("status", "i1"),  # as we know it
         ("cancelling", "i1"),  # a cancel is under way
         ("side", "i1"),
-        ("kind", "i1"),  # LIMIT MARKET_ORDER TAKEN POST_ONLY IOC FOK DAY
+        ("instructions", "i1"),  # type, tif and post_only in one byte; TAKEN
         ("state", "i1"),  # at the exchange
         ("reason", "i1"),  # why it ended, or was not replaced
         ("rule", "i1"),  # FIFO OPTIMISTIC CONSERVATIVE
@@ -101,7 +97,7 @@ ACCOUNT = np.dtype(
         ("last_arrival", "i8"),  # of our last message: none overtakes another
         ("last_report", "i8"),
         ("n_orders", "i8"),
-        ("wake_bits", "i8"),  # OWN_ACK, OWN_FILL: by the reports just delivered
+        ("wake_bits", "i8"),  # ACK, FILL: by the reports just delivered
         ("has_limits", "i8"),  # 1: has risk limits or a lot to check
         # at the exchange
         ("true_position", "i8"),

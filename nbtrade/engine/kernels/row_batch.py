@@ -1,15 +1,16 @@
-"""Where rows change the book: the levels of many rows found side by side, before any of them is applied.
+"""Locate the levels of many rows at once, with vector instructions, before any of the rows is applied.
 
     rows x..x+m ──> i_levels[k]  index of the level that row x + k changes
-                    changes[k]   what it adds to the level's lots and orders (book.held); 0 for rows that change no level
-                    bit k        row x + k is watched: it turns its level (TURN), is an execution through the best price of our own
-                                 orders on its side, or changes a level where an order of ours rests, otherwise than by an order that
-                                 joins behind it (an ADD, not a snapshot's)
+                    changes[k]   its change of the level's lots and orders (book.held); 0 for rows that change no level
+                    bit k        set when row x + k is watched: it turns its level (TURN), is an execution through our best price on
+                                 its side, or changes a level with own entries, other than by an order that joins behind them
+                                 (an ADD that is not from a snapshot)
 
-Why: what rows add to levels can be added in any order as long as nobody looks. So those that somebody must look at (one in ten) are
-found first, and the others are one addition each, without any branch that could be guessed wrongly.
-Sixteen rows at once are vectors of LLVM's, so that any processor runs them; pages are gathered. Places hold as long as no
-page is opened or given back: whoever applies the rows watches `n_free`. Weak case: streams that open and close pages all the time.
+Why: changes to levels commute, so their order matters only when something reads a level in between. The rows that need such a read
+(one in ten) are found first; every other row is one addition, without a branch that could be mispredicted.
+Sixteen rows are processed at once as LLVM vectors, which run on any processor; page numbers are gathered. Level indices stay valid
+until a page is opened or closed, so the caller checks `n_free` while it applies the rows. Weak case: streams that open and close pages
+all the time.
 """
 
 from typing import Any
@@ -25,20 +26,20 @@ from nbtrade._numba.jit import JIT, helper
 from nbtrade.book.kernels.book import LOTS_BITS, held
 from nbtrade.schema import EXEC, SNAPSHOT, TRADE, TURN
 
-BATCH_ROWS = 64  # rows whose places are found ahead of their changes
+BATCH_ROWS = 64  # rows located before their changes are applied
 LANES = 16
 # Fields of ROW.word
 KIND, SIDE_BIT, FLAGS_BIT, D_ORDERS_BIT = 0xFF, 8, 16, 24
-NO_NEW_ORDER = KIND | SNAPSHOT << FLAGS_BIT  # none of these bits: an ADD, whose code is 0, of an order that comes now
-# `own_filter`, where our entries are: bits of px & 31 for bids and for asks, bits of px >> 5 & 31, and the keys of our best bid and ask.
-# A level with entries has both its bits set; others hardly ever do.
+NO_NEW_ORDER = KIND | SNAPSHOT << FLAGS_BIT  # none of these bits set: an ADD (code 0) of a new order, not from a snapshot
+# `own_filter`, a filter for levels with own entries: bits by px & 31 for bids and for asks, bits by px >> 5 & 31, and the keys of our best
+# bid and ask. A level with own entries always has both its bits set; any other level rarely does.
 NEAR_SLOTS, BEST_KEYS, N_FILTER = 2, 3, 5
 NO_OWN = -(2**31)  # best key without an order
 
 
 @helper
 def locate_one(rows, x, pages, first_slot, own_filter, i_levels, changes, k):
-    """Place and change of row x; returns 1 when it is watched, else 0: what `locate_group` does for many. The one definition of both."""
+    """Write level index and change of row x; returns 1 when it is watched, else 0. The definition that `locate_group` must match."""
     row = rows[x]
     word, px = np.int64(row.word), np.int64(row.px)
     kind, side = word & KIND, word >> SIDE_BIT & 1
@@ -53,9 +54,9 @@ def locate_one(rows, x, pages, first_slot, own_filter, i_levels, changes, k):
     return int(word & (TURN << FLAGS_BIT) != 0 or (kind == EXEC and own_filter[BEST_KEYS + side] > key) or (leaves and near != 0))
 
 
-# --- the same in vectors. Plain functions: the disk cache's fingerprint follows those -------------------------------------
+# --- the same with vectors; plain functions, because the disk cache's fingerprint covers them ---------------------------------
 def _vector(bits: int) -> Any:
-    """The type of LANES integers of so many bits."""
+    """The type of LANES integers, each `bits` wide."""
     return ir.VectorType(ir.IntType(bits), LANES)
 
 
@@ -76,12 +77,12 @@ def _word(b: Any, words: Any, k: int) -> Any:
 
 
 def _shuffled(b: Any, first: Any, second: Any, lanes: list[int]) -> Any:
-    """These lanes of two vectors, the second's counted on from the first's."""
+    """The chosen lanes of two vectors; the second vector's lanes are numbered after the first's."""
     return b.shuffle_vector(first, second, ir.Constant(_vector(32), lanes))
 
 
 def _columns(b: Any, rows: Any) -> tuple[Any, Any, Any]:
-    """px, qty and word of so many ROWs at an address: four vectors of rows, then two of px and qty and two of words, then one of each."""
+    """px, qty and word of LANES ROWs at an address: four vectors of rows, then two of px and qty and two of words, then one of each."""
     at, half = b.bitcast(rows, _vector(32).as_pointer()), LANES // 2
     parts = [b.load(b.gep(at, [ir.Constant(ir.IntType(32), k)])) for k in range(4)]
     for part in parts:
@@ -104,7 +105,7 @@ def _gather(b: Any, base: Any, index: Any) -> Any:
 
 
 def _store(b: Any, value: Any, base: Any, k: Any, bits: int = 32) -> None:
-    """To base[k : k + LANES]."""
+    """Store to base[k : k + LANES]."""
     at = b.gep(b.bitcast(base, ir.IntType(bits).as_pointer()), [k])
     b.store(value, b.bitcast(at, _vector(bits).as_pointer())).align = 4
 
@@ -116,7 +117,7 @@ def _change(b: Any, still: Any, qty: Any, word: Any) -> Any:
 
 
 def _located(b: Any, rows: Any, pages: Any, first_slot: Any, own_filter: Any) -> tuple[Any, Any, Any]:
-    """Places, changes and who is watched, as `locate_one` has them."""
+    """Level indices, changes and watched bits, as in `locate_one`."""
     px, qty, word = _columns(b, rows)
     kind = b.and_(word, _const(KIND))
     still = b.icmp_signed(">=", kind, _const(TRADE))
@@ -155,25 +156,25 @@ def _locate_each(rows, x, pages, first_slot, own_filter, i_levels, changes, k): 
     return watched
 
 
-# (rows, x, pages, first_slot, own_filter, i_levels, changes, k): i_levels[k : k + LANES] and changes of as many rows from x
-# on are written; bit j of the answer: row x + j is watched
+# (rows, x, pages, first_slot, own_filter, i_levels, changes, k): writes i_levels[k : k + LANES] and changes[k : k + LANES] for rows
+# x..x+LANES; bit j of the return value: row x + j is watched
 locate_group = _locate_group if JIT else _locate_each
 
 
 @helper
 def first_bits(m):
-    """The bits 0 to m - 1 of a word; m : 1 to 64. (int: without the JIT, where NumPy's would have no 64th.)"""
+    """The bits 0 to m - 1 of a word; m : 1 to 64. (int: without the JIT, 2 << 63 would overflow a NumPy integer.)"""
     return (2 << (int(m) - 1)) - 1
 
 
 @helper
 def locate_rows(rows, x, m, n, pages, first_slot, own_filter, i_levels, changes):
-    """Places and changes of the m rows from x on, n rows are at hand; bit k of the answer: row x + k is watched.
+    """Write level indices and changes of m of the n rows, starting at x; bit k of the return value: row x + k is watched.
 
-    rows : ROW   pages : i4, the book's   own_filter : i8[N_FILTER], see above   i_levels : i4[BATCH_ROWS], changes : i8[BATCH_ROWS] out
+    rows : ROW[n]   pages : i4, the book's   own_filter : i8[N_FILTER], see above   i_levels : i4[BATCH_ROWS], changes : i8[BATCH_ROWS] out
     """
     k = watched = 0
-    while k < m and x + k + LANES <= n:  # a group may go beyond m: those places are of no use, and do no harm
+    while k < m and x + k + LANES <= n:  # a group may extend past m: the extra entries are never read
         watched |= locate_group(rows, x + k, pages, first_slot, own_filter, i_levels, changes, k) << k
         k += LANES
     while k < m:

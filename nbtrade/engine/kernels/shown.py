@@ -1,11 +1,46 @@
-"""The account and its orders as strategies see them: records of the engine's that cannot be set (_numba/readonly.py).
+"""The account and its orders as strategies see them: what reports have told so far (_numba/readonly.py).
 
-Classes of a module, so that cached kernels find them again. The market's are in engine/kernels/market.py.
+    engine     ACCOUNT, OWN                 both what we know and what the exchange knows
+    strategy   ACCOUNT_VIEW, ORDER_VIEW     the same bytes with the fields that we know; the others do not exist there
+
+The views are documented in engine/interface.py. Classes of a module, so that cached kernels find them again. The market's are in
+engine/kernels/market.py.
 """
 
-from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, read_only_type
-from nbtrade._numba.records import record_at, record_model
-from nbtrade.engine.kernels.records import ACCOUNT, OWN
+from nbtrade._numba.jit import helper
+from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type, view_dtype
+from nbtrade._numba.records import computed_field, record_at, record_model
+from nbtrade.engine.kernels.records import ACCOUNT, IS_MARKET, OWN, POST, TIF, TIF_BITS
+
+ACCOUNT_FIELDS = (
+    "position",
+    "cash",
+    "average_px",
+    "realised",
+    "n_open",
+    "open_bid",
+    "open_ask",
+    "quote_bid",
+    "quote_ask",
+    "n_orders",
+    "n_refused",
+    "reject_reason",
+    "capacity",
+)
+ORDER_FIELDS = {
+    "id": "id",
+    "side": "side",
+    "requested_px": "requested_px",
+    "requested_qty": "requested_qty",
+    "filled": "filled",
+    "leaves": "known_leaves",
+    "status": "status",
+    "cancelling": "cancelling",
+    "pending_replaces": "pending_replaces",
+    "sent": "sent",
+}
+ACCOUNT_VIEW = view_dtype(ACCOUNT, {name: name for name in ACCOUNT_FIELDS})
+ORDER_VIEW = view_dtype(OWN, ORDER_FIELDS)
 
 
 class AccountRecord(ReadOnly):
@@ -28,12 +63,36 @@ class OrderRecord(ReadOnly):
 
 
 @record_model
-class OrderType(ReadOnlyRecord):
+class OrderRecordType(ReadOnlyRecord):
     """An order with the JIT."""
 
     role = "account.order(slot)"
 
 
-ACCOUNT_TYPE = read_only_type(ACCOUNT, AccountType)
-shown_account_at = record_at(ACCOUNT, ACCOUNT_TYPE, AccountRecord)
-shown_order_at = record_at(OWN, read_only_type(OWN, OrderType), OrderRecord)
+ACCOUNT_TYPE = read_only_type(ACCOUNT_VIEW, AccountType)
+shown_account_at = record_at(ACCOUNT_VIEW, ACCOUNT_TYPE, AccountRecord)
+ORDER_TYPE = read_only_type(ORDER_VIEW, OrderRecordType)
+shown_order_at = record_at(ORDER_VIEW, ORDER_TYPE, OrderRecord)
+as_own = engine_record(OWN)
+
+
+@helper
+def type_of(own):
+    """LIMIT or MARKET."""
+    return own.instructions & IS_MARKET
+
+
+@helper
+def tif_of(own):
+    """GTC, DAY, IOC or FOK."""
+    return (own.instructions & TIF_BITS) >> TIF
+
+
+@helper
+def post_only_of(own):
+    """1 for an order that must not take liquidity, else 0."""
+    return own.instructions >> POST & 1
+
+
+for _name, _function in (("type", type_of), ("tif", tif_of), ("post_only", post_only_of)):
+    computed_field(OrderRecordType, OrderRecord, _name, as_own)(_function)

@@ -1,6 +1,6 @@
-"""What rows do to an event's flows: trades, orders that join, leave, change and come back, levels that executions empty.
+"""The flows of an event's rows: trades, orders that join, leave, change or return, levels emptied by executions.
 
-A change or trade of several rows (schema.EVENT) counts once, with all of its lots: its first row counts, the others only add lots.
+A change or trade of several rows (schema.EVENT) counts once, with all of its lots: the first row counts, the others only add lots.
 """
 
 from nbtrade._numba.jit import helper, kernel, noinline
@@ -28,17 +28,17 @@ from nbtrade.feature.kernels.snapshot import (
 )
 from nbtrade.schema import ADD, BID, CANCEL, CLEARED, CONTINUED, EXEC, LAST, NO_SIDE, NONE, SNAPSHOT
 
-# What is known of the event under way, one number in a register: bits 0..32 are of feature/kernels/top_levels.py, from FLAGS on
-# stand its rows' flags. 0 between events.
+# Facts about the event in progress, one number in a register: bits 0..32 belong to feature/kernels/top_levels.py, its rows' flags are
+# in the bits above, starting at FLAGS. 0 between events.
 BEGUN, AT_END, TRADED, ORDERED, CHAINED = (1 << k for k in range(33, 38))
 FLAGS = 40
 NOBODYS = (SNAPSHOT | CLEARED) << FLAGS
-REFILL = -2  # what PASS_STATE.prev_kind says of an ADD that is an iceberg's refill
+REFILL = -2  # PASS_STATE.prev_kind of an ADD that is an iceberg's refill
 
 
 @helper
 def note_trade(row, now, obs, w):
-    """Take in a trade: the event's flows, and the last trade."""
+    """Add a trade to the event's flows, and store it as the last trade."""
     qty = float(row.qty)
     value = qty * row.px
     is_new = row["flags"] & CONTINUED == 0
@@ -62,7 +62,7 @@ def note_trade(row, now, obs, w):
 
 @kernel
 def note_execution(px, side, emptied, i, w):
-    """An order was executed: what a refill is known by, and levels that executions empty. Out of line: rare."""
+    """An order was executed: store the marks of a possible refill; count levels emptied by executions. Out of line: rare."""
     noinline()
     w.exec_id = i8_at(w.order_id_at)[i]
     w.exec_px = px
@@ -73,7 +73,7 @@ def note_execution(px, side, emptied, i, w):
 
 @helper
 def note_sweep(side, emptied, ts_event, w):
-    """Count the levels that the executions of one ts_event empty."""
+    """Count the levels emptied by the executions of one ts_event."""
     obs = floats(w.snapshot_at)
     if ts_event != w.sweep_ts:
         w.sweep_ts = ts_event
@@ -86,7 +86,7 @@ def note_sweep(side, emptied, ts_event, w):
 
 @kernel
 def note_return(px, side, qty, order_id, w):
-    """An order came back right after its removal: it was moved or made larger (ADD), or is an iceberg's refill (REFILL): which. Rare."""
+    """An order returned right after its removal: return ADD if it was moved or enlarged, REFILL if it is an iceberg's refill. Rare."""
     noinline()
     obs = floats(w.snapshot_at)
     if w.prev_kind == CANCEL:
@@ -101,7 +101,7 @@ def note_return(px, side, qty, order_id, w):
 
 @kernel
 def note_continued(kind, px, side, qty, emptied, i, w):
-    """More lots of the change in the row before, which has been counted. Out of line: rare."""
+    """More lots of the change in the previous row, which has already been counted. Out of line: rare."""
     noinline()
     if kind == EXEC:
         note_execution(px, side, emptied, i, w)
@@ -111,11 +111,11 @@ def note_continued(kind, px, side, qty, emptied, i, w):
 
 @helper
 def note_order(row, i, level, obs, w):
-    """Count what a row does to an order; its marks. Adds and cancels without a branch: they alternate."""
+    """Count the effect of a row on an order. Branch-free for adds and cancels, since they alternate."""
     side = int(row.side)
     kind = int(row.kind)
     if row["flags"] & (SNAPSHOT | CLEARED | CONTINUED):
-        if row["flags"] & (SNAPSHOT | CLEARED) == 0:  # else nobody's doing
+        if row["flags"] & (SNAPSHOT | CLEARED) == 0:  # otherwise no participant caused it
             note_continued(kind, int(row.px), side, float(row.qty), level.held == 0, i, w)
         return 0
     if kind == EXEC:

@@ -1,16 +1,16 @@
-"""The pass that computes features: rows into the book and into MARKET_SNAPSHOT, and at every event's end one call of the compiled set.
+"""The feature pass: apply rows to the book and to MARKET_SNAPSHOT, and call the compiled set once at every event's end.
 
     rows ──> book (book/kernels/book.py) ──> MARKET_SNAPSHOT ──at LAST──> evaluate(plan, out row, now, what) ──> stage ──> matrix
 
-This kernel is compiled once for all feature sets. A set is a function behind a pointer, as a strategy is: it brings its averages and
-windows forward to `now` (ADVANCE), takes in what the event brought (ABSORB) and writes a row (WRITE). The pointer costs 3 ns an event, not
-a feature; in exchange a new set compiles in about a second, and the windows' lengths are data. All arrays are addresses in one record, so
-that what is rare is out of line and costs a call two words. What no feature of the set asks for is not followed.
+This kernel is compiled once for all feature sets. A set is a function behind a pointer, like a strategy: it advances its averages and
+windows to `now` (ADVANCE), absorbs the event (ABSORB) and writes a row (WRITE). The pointer costs 3 ns an event, not
+a feature; in return a new set compiles in about a second, and the windows' lengths are data. All arrays are addresses in one record, so
+rare work can be out of line and a call costs two words. Quantities that no feature of the set needs are not tracked.
 
-Rows of the matrix wait on a stage and go past the caches (feature/kernels/streaming_stores.py).
+Rows of the matrix are staged and written past the caches (feature/kernels/streaming_stores.py).
 
-No look-ahead: `evaluate` is called at event ends only, with the event's ts_recv; a sample in time t is written when all rows with
-ts_recv <= t are in and before any later one. Room is checked before anything changes, so a call may stop at any row and go on.
+No look-ahead: `evaluate` is called at event ends only, with the event's ts_recv; a sample on the time grid is written after all rows with
+ts_recv <= t and before any later one. Room is checked before anything changes, so a call may stop at any row and resume there.
 """
 
 from nbtrade._numba.jit import helper, kernel, noinline
@@ -64,7 +64,7 @@ from nbtrade.feature.kernels.streaming_stores import unload, unload_all
 from nbtrade.feature.kernels.top_levels import FLIPPED, quote_moved, recompute_ofi, save_changed_levels, update_levels, walk_side
 from nbtrade.schema import LAST, NONE, TRADE
 
-AHEAD = 16  # rows: by then what a row needs is in the cache
+AHEAD = 16  # rows: by then a row's data is in the cache
 
 
 # --- rows ------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def note_age(row, at, now, w):
 
 @helper
 def apply_rows(start, stop, event_bits, n_levels, events, book, obs, w):
-    """Apply rows up to an event's end (AT_END is among its bits then) or `stop`: (the row reached, the event's bits)."""
+    """Apply rows up to an event's end (then its bits include AT_END) or `stop`: (the row reached, the event's bits)."""
     levels, pages, words, tree, free, sides = book
     i = start
     while i < stop:
@@ -92,7 +92,7 @@ def apply_rows(start, stop, event_bits, n_levels, events, book, obs, w):
                 return i, event_bits
             event_bits |= update_levels(row, levels[at], n_levels, obs, w)
             if w.follow_orders:
-                prefetch_line(w.order_id_at + 8 * (i + AHEAD))  # read for some rows only, which the processor does not foresee
+                prefetch_line(w.order_id_at + 8 * (i + AHEAD))  # only some rows read it, too irregular for the hardware prefetcher
                 event_bits |= note_order(row, i, levels[at], obs, w)
             if w.follow_more:
                 note_more(row, i, at, stop, events, w)
@@ -109,7 +109,7 @@ def apply_rows(start, stop, event_bits, n_levels, events, book, obs, w):
 
 @helper
 def note_more(row, i, at, stop, events, w):
-    """What walks over the book and ages at the touch need to know of a row."""
+    """Pass a row to walks over the book and to ages at the touch."""
     w.changes[row.side] += 1
     if w.follow_ages:
         if i + AHEAD < stop:
@@ -120,7 +120,7 @@ def note_more(row, i, at, stop, events, w):
 # --- the event's end ---------------------------------------------------------------------------------
 @kernel
 def follow_touch(now, w):
-    """What only some sets want of an event's end. Returns True for a change at the touch, if that is followed."""
+    """The parts of an event's end that only some sets need. Returns True for a change at the touch, if that is tracked."""
     noinline()
     obs = floats(w.snapshot_at)
     if w.follow_ages:
@@ -133,7 +133,7 @@ def follow_touch(now, w):
 
 @helper
 def note_touch_ages(obs, w):
-    """The sums of arrival times at both best levels."""
+    """Store the sums of arrival times at both best levels."""
     _, pages, _, _, _, sides = exchange_book(w)
     for side in range(2):
         key = sides[side].best
@@ -142,7 +142,7 @@ def note_touch_ages(obs, w):
 
 @kernel
 def run_scans(all_of_them, w):
-    """Do the walks that are wanted and whose side has changed."""
+    """Do the walks whose side has changed."""
     noinline()
     scans, obs = scans_at(w.scans_at), floats(w.snapshot_at)
     for k in range(w.n_scans):
@@ -154,7 +154,7 @@ def run_scans(all_of_them, w):
 
 @helper
 def is_sample(quotes_changed, w):
-    """Count up to the next sample; True when this event's end is one."""
+    """Count towards the next sample; True if this event's end is a sample."""
     if w.mode != SAMPLE_EVENTS:
         return is_other_sample(quotes_changed, w)
     w.count += 1
@@ -166,7 +166,7 @@ def is_sample(quotes_changed, w):
 
 @kernel
 def is_other_sample(quotes_changed, w):
-    """The same where samples are not every so many events."""
+    """The same for samples that are not at every n-th event."""
     noinline()
     obs = floats(w.snapshot_at)
     if w.mode == SAMPLE_TRADES:
@@ -198,7 +198,7 @@ def write_sample(now, what, w):
 
 @helper
 def end_event(now, event_bits, obs, w):
-    """Deal with an event's end at `now` (ns since t0). Returns DONE, or why nothing was done; FAILED when the set did."""
+    """Process an event's end at `now` (ns since t0). Returns DONE, a reason why nothing was done, or FAILED if the set failed."""
     if w.n_out >= w.capacity:
         return OUT_FULL
     if plan_of(w.plan_at).full:
@@ -225,7 +225,7 @@ def end_event(now, event_bits, obs, w):
 
 @helper
 def begin_event(event_bits, obs, w):
-    """The next event has no flows yet."""
+    """Reset the flows for the next event."""
     if event_bits & TRADED:
         for k in range(FLOWS, ADDS):
             obs[k] = 0.0
@@ -236,11 +236,12 @@ def begin_event(event_bits, obs, w):
         w.prev_kind = NONE
         w.exec_side = NONE
 
+    # --- samples in time ---------------------------------------------------------------------------------
 
-# --- samples in time ---------------------------------------------------------------------------------
+
 @kernel
 def samples_before(until, w):
-    """Write the samples in time before `until` (ns since t0). Returns DONE, OUT_FULL or FAILED."""
+    """Write the samples on the time grid before `until` (ns since t0). Returns DONE, OUT_FULL or FAILED."""
     noinline()
     while w.next_time < until:
         if w.n_out >= w.capacity:
@@ -258,9 +259,9 @@ def samples_before(until, w):
 
 @kernel
 def pass_rows(start, stop, w):
-    """Pass over rows start..stop; the row reached. `w.event_bits` has what is known of an event that is not dealt with to its end."""
+    """Process rows start..stop; returns the row reached. `w.event_bits` has the facts about an event that is not complete yet."""
     noinline()
-    # taken from the record once: after each store it could have changed, as far as the compiler knows
+    # loaded from the record once: as far as the compiler knows, any store could change it
     events, ts_recv, obs, book, n_levels = events_at(w.events_at), i8_at(w.ts_recv_at), floats(w.snapshot_at), exchange_book(w), w.n_levels
     i, event_bits = start, w.event_bits
     while w.status == DONE:
@@ -274,7 +275,7 @@ def pass_rows(start, stop, w):
                     continue
                 event_bits = BEGUN
             i, event_bits = apply_rows(i, stop, event_bits, n_levels, events, book, obs, w)
-            if event_bits & AT_END == 0:  # no rows are left, or no page is
+            if event_bits & AT_END == 0:  # no rows are left, or no free page
                 break
         w.status = end_event(ts_recv[i - 1] - w.t0, event_bits, obs, w)
         if w.status == DONE or w.status == FAILED:
@@ -285,13 +286,13 @@ def pass_rows(start, stop, w):
 
 @kernel
 def run_pass(pass_at, start, stop, final):
-    """Pass over rows start..stop and write the samples that fall in them. Returns the row reached; why is in PASS_STATE.status.
+    """Process rows start..stop and write their samples. Returns the row reached; PASS_STATE.status has the reason.
 
     pass_at : address of the PASS_STATE, which has the addresses of all arrays
-    final   : no rows follow, so samples in time at the very end are due
+    final   : no rows follow, so samples at exactly the end are due
 
-    status : DONE; OUT_FULL (larger matrix), PAGES_FULL (grow the book), RINGS_FULL (grow full rings): put it right and call again;
-             FAILED (a user's own feature raised)
+    status : DONE; OUT_FULL (use a larger matrix), PAGES_FULL (grow the book), RINGS_FULL (grow full rings): do that and call again;
+             FAILED (a user-defined feature raised an exception)
     """
     w = pass_state_at(pass_at)
     w.status = DONE

@@ -1,10 +1,10 @@
-"""Statistics over intervals: of a grid in time (volatility, price impact), of volume buckets (VPIN), of trades (Roll, realised spread).
+"""Statistics over intervals: of a time grid (volatility, price impact), of volume buckets (VPIN), of trades (Roll, realised spread).
 
-    value in force   ──── ──────── ─── ──────      at each grid point the change since the last one makes a pair (y, x),
+    current value    ──── ──────── ─── ──────      at each grid point the change since the previous point forms a pair (y, x),
     grid             |        |        |           the last `max_pairs` pairs are kept (feature/kernels/rolling.py)
 
-The value at a grid point is that just before it: what comes at that very ns belongs to the next interval. Points without an event
-between have a change of 0; after a long silence at most `max_pairs` of them are made. An undefined value keeps the last defined one.
+The value at a grid point is the one just before it: an event at exactly that ns belongs to the next interval. Points with no event
+in between have a change of 0; after a long silence at most `max_pairs` of them are created. An undefined value keeps the last defined one.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ REALISED, BIPOWER, IMPACT, ILLIQUIDITY = range(4)
 
 @helper
 def close_interval(p, rings, y, what):
-    """An interval ended in which the value changed by `y`."""
+    """Close an interval in which the value changed by `y`."""
     if what == REALISED:
         push_pair(p, rings, y * y, 0.0)
     elif what == BIPOWER:
@@ -57,7 +57,7 @@ def volatility_of(p):
 
 @helper
 def bipower_of(p):
-    """pi / 2 times the sum of products of neighbouring absolute changes (Barndorff-Nielsen and Shephard 2004)."""
+    """pi / 2 times the sum of products of consecutive absolute changes (Barndorff-Nielsen and Shephard 2004)."""
     return 0.5 * np.pi * p.sy if is_full(p) else np.nan
 
 
@@ -80,7 +80,7 @@ def illiquidity_of(p):
 # --- trades ------------------------------------------------------------------------------------------
 @helper
 def step_trade(p, rings, px):
-    """A trade at `px`: pair its change with the change before."""
+    """A trade at `px`: pair its change with the previous change."""
     if p.last == p.last:
         change = px - p.last
         if p.before == p.before:
@@ -91,17 +91,17 @@ def step_trade(p, rings, px):
 
 @helper
 def roll_of(p):
-    """2 * sqrt(-cov) of neighbouring changes (Roll 1984); NaN where the covariance is positive."""
+    """2 * sqrt(-cov) of consecutive changes (Roll 1984); NaN where the covariance is positive."""
     if not is_full(p):
         return np.nan
     n = float(p.n)
-    covariance = (n * p.sxy - p.sx * p.sy) / (n * n)  # of whole ticks: its sign is exact
+    covariance = (n * p.sxy - p.sx * p.sy) / (n * n)  # exact sign, since the changes are whole ticks
     return 2.0 * np.sqrt(-covariance) if covariance <= 0.0 else np.nan
 
 
 @helper
 def fill_buckets(p, rings, qty, sign):
-    """`qty` lots were traded: fill buckets of `every` lots; each full one gives |bought - sold|."""
+    """`qty` lots traded: fill buckets of `every` lots; each full one yields |bought - sold|."""
     while qty > 0.0:
         part = min(qty, p.every - p.total)
         p.total += part
@@ -115,14 +115,14 @@ def fill_buckets(p, rings, qty, sign):
 
 @helper
 def vpin_of(p):
-    """Mean of |bought - sold| / bucket over the last buckets (Easley, Lopez de Prado and O'Hara 2012, with the trades' own signs)."""
+    """Mean of |bought - sold| / bucket over the last buckets (Easley, Lopez de Prado and O'Hara 2012, using the trades' own signs)."""
     return p.sy / (float(p.n) * p.every) if is_full(p) else np.nan
 
 
-# --- what is due later -------------------------------------------------------------------------------------
+# --- delayed values ----------------------------------------------------------------------------------------
 @helper
 def schedule(w, rings, now, a, b, plan):
-    """An event's trades: `a` - `b` * mid is to be known one length later. Ring of four floats an entry."""
+    """An event's trades: `a` - `b` * mid will be due one length later. The ring has four floats per entry."""
     at = entry_at(w, w.n)
     rings[at + 2] = b
     push(w, rings, now, a, plan)
@@ -130,7 +130,7 @@ def schedule(w, rings, now, a, b, plan):
 
 @helper
 def release_due(w, rings, now):
-    """Work out what is due by `now` with the mid in force."""
+    """Compute the values due by `now` with the current mid."""
     while w.n > 0:
         at = entry_at(w, 0)
         if rings[at] + w.length > now:

@@ -1,15 +1,15 @@
-"""Moving windows of features: by time, by events or by volume, all the same code on another clock.
+"""Moving windows of features: by time, by events or by volume, with the same code on different clocks.
 
-    rings  f8[...]   entries (c, x): from clock c on the value is x        WINDOW.start, mask: a ring of 2**k entries
+    rings  f8[...]   entries (c, x): the value is x from clock c onward    WINDOW.start, mask: a ring of 2**k entries
                                                                           head ... head + n - 1, oldest first
-    level  x(c) is a step function; the window holds its integrals over (c - length, c]: mean, deviation, and the value then (lag)
-    flow   x is what came at c; the window holds the sum over (c - length, c]
+    level  x(c) is a step function; the window holds its integrals over (c - length, c]: mean, deviation, and the earlier value (lag)
+    flow   x is the amount at clock c; the window holds the sum over (c - length, c]
     pairs  the last `max_pairs` pairs (y, x): sums for variances, regressions, covariances
 
-A value that does not change makes no entry. Sums are kept by adding and subtracting, and taken anew each time the ring wraps, so rounding
-does not pile up over a day; levels are summed less the first value, or the last that filled the window, so variances keep their digits.
-An entry costs 16 bytes while the window holds it. A full ring sets PLAN.full: the pass stops before the next event, the shell doubles it.
-Weak case: an hour's window over every event holds them all.
+A value that does not change makes no entry. Sums are updated by adding and subtracting, and recomputed each time the ring wraps, so
+rounding errors do not accumulate over a day; levels are summed minus the first value, or the last that filled the window, so
+variances keep their digits. An entry costs 16 bytes while the window holds it. A full ring sets PLAN.full: the pass stops before the next
+event, and the caller doubles the ring. Weak case: an hour's window over every event holds them all.
 """
 
 import numpy as np
@@ -21,32 +21,32 @@ WINDOW = np.dtype(
     [
         ("length", "f8"),  # on the window's clock
         ("c", "f8"),  # clock so far
-        ("x", "f8"),  # value in force
-        ("since", "f8"),  # clock at which the first value came into force; infinite before
-        ("cut", "f8"),  # clock from which the sums count
+        ("x", "f8"),  # current value
+        ("since", "f8"),  # clock at which the first value took effect; infinite before
+        ("cut", "f8"),  # clock at which the sums start
         ("shift", "f8"),  # the first value, later the last that filled the window: sums are of x - shift
         ("max_distance", "f8"),  # the largest distance from it so far
         ("s0", "f8"),  # integrals of 1, x, x*x where x is defined
         ("s1", "f8"),
         ("s2", "f8"),
         ("start", "i8"),  # first float of the ring
-        ("mask", "i8"),  # entries less one
+        ("mask", "i8"),  # number of entries minus one
         ("head", "i8"),
         ("n", "i8"),
-        ("stride", "i8"),  # floats of an entry
-        ("bounded", "i8"),  # 1: can't fill up
+        ("stride", "i8"),  # floats per entry
+        ("bounded", "i8"),  # 1: cannot fill up
     ],
     align=True,
 )
 PAIRS = np.dtype(
     [
         ("max_pairs", "i8"),  # pairs kept
-        ("every", "f8"),  # of a grid in time: its step; lots of a bucket
+        ("every", "f8"),  # step of a time grid; lots of a bucket
         ("next", "f8"),  # the grid's next point
-        ("x", "f8"),  # value in force
+        ("x", "f8"),  # current value
         ("last", "f8"),  # value at the last point
-        ("before", "f8"),  # its change there
-        ("flow", "f8"),  # what came since then
+        ("before", "f8"),  # its change at that point
+        ("flow", "f8"),  # the flow since then
         ("total", "f8"),  # lots in the bucket
         ("sy", "f8"),
         ("sx", "f8"),
@@ -74,7 +74,7 @@ def entry_at(w, k):
 
 @helper
 def push(w, rings, c, x, plan):
-    """Append an entry. There is room: the pass saw to it."""
+    """Append an entry. The pass has made sure that there is room."""
     at = entry_at(w, w.n)
     rings[at] = c
     rings[at + 1] = x
@@ -86,7 +86,7 @@ def push(w, rings, c, x, plan):
 # --- levels ------------------------------------------------------------------------------------------
 @helper
 def hold_value(w, rings, x, plan):
-    """From the window's clock on the value is `x`."""
+    """Set the value to `x` from the window's clock onward."""
     if x == w.x or (x != x and w.x != w.x):  # noqa: PLR0124 - both NaN
         return
     w.x = x
@@ -107,7 +107,7 @@ def hold_value(w, rings, x, plan):
 
 @helper
 def accumulate(w, x, length):
-    """Take `x` in for `length` of the clock; negative to take it out."""
+    """Add `x` for `length` of the clock; a negative length removes it."""
     if x == x:  # noqa: PLR0124
         y = x - w.shift
         w.s0 += length
@@ -117,7 +117,7 @@ def accumulate(w, x, length):
 
 @helper
 def forward(w, rings, c):
-    """Bring the window to clock `c`: the value in force counts for the time that passed; what is older than the length goes."""
+    """Advance the window to clock `c`: the current value counts for the elapsed time; older parts leave the window."""
     if c > w.c:
         if w.n > 0:
             accumulate(w, w.x, c - w.c)
@@ -128,7 +128,7 @@ def forward(w, rings, c):
 
 @helper
 def expire(w, rings, cut):
-    """Take out what lies before clock `cut`; the value in force then stays as the oldest entry."""
+    """Remove everything before clock `cut`; the value that held at `cut` remains as the oldest entry."""
     while w.n > 1:
         end = rings[entry_at(w, 1)]
         if end > cut:
@@ -140,11 +140,11 @@ def expire(w, rings, cut):
     if w.n > 0 and cut > w.cut:
         accumulate(w, rings[entry_at(w, 0) + 1], w.cut - cut)
         w.cut = cut
-    if w.n == 1:  # one value fills the window: no rounding stays from what was before
+    if w.n == 1:  # one value fills the window: drop any rounding errors of earlier values
         w.s0 = 0.0
         w.s1 = 0.0
         w.s2 = 0.0
-        if w.x == w.x:  # sums are less this value from here on, so a change of it keeps all its digits
+        if w.x == w.x:  # from here the sums are relative to this value, so a change of it keeps all its digits
             w.shift = w.x
             w.max_distance = 0.0
         accumulate(w, w.x, w.c - w.cut)
@@ -152,7 +152,7 @@ def expire(w, rings, cut):
 
 @kernel
 def sum_level(w, rings):
-    """Take the sums anew from the entries."""
+    """Recompute the sums from the entries."""
     noinline()
     w.s0 = 0.0
     w.s1 = 0.0
@@ -177,7 +177,7 @@ def mean_of(w):
 
 @helper
 def variance_of(w):
-    """Variance of the level over the window; 0 where it is but what rounding leaves of a constant. The window is warm."""
+    """Variance of the level over the window; 0 if it is only the rounding error of a constant. The window is warm."""
     mean = w.s1 / w.s0
     variance = w.s2 / w.s0 - mean * mean
     return variance if variance > 1e-13 * w.max_distance * w.max_distance else 0.0
@@ -200,14 +200,14 @@ def zscore_of(w):
 
 @helper
 def lag_of(w, rings):
-    """The value in force one length ago."""
+    """The value that held one length ago."""
     return rings[entry_at(w, 0) + 1] if w.n > 0 and is_warm(w) else np.nan
 
 
 # --- flows -------------------------------------------------------------------------------------------
 @helper
 def forward_flow(w, rings, c):
-    """Bring a flow's window to clock `c`."""
+    """Advance a flow's window to clock `c`."""
     w.c = c
     cut = c - w.length
     while w.n > 0:
@@ -221,7 +221,7 @@ def forward_flow(w, rings, c):
 
 @helper
 def add_flow(w, rings, x, plan):
-    """`x` came at the window's clock."""
+    """Add `x` at the window's clock."""
     if w.since == np.inf:
         w.since = w.c
     if x != 0.0:
@@ -233,7 +233,7 @@ def add_flow(w, rings, x, plan):
 
 @kernel
 def sum_flow(w, rings):
-    """Take the sum anew from the entries."""
+    """Recompute the sum from the entries."""
     noinline()
     w.s1 = 0.0
     for k in range(w.n):
@@ -249,7 +249,7 @@ def sum_of(w):
 # --- pairs -------------------------------------------------------------------------------------------
 @helper
 def add_pair(p, y, x, sign):
-    """Take a pair into the sums, or out of them."""
+    """Add a pair to the sums, or remove it."""
     p.sy += sign * y
     p.sx += sign * x
     p.syy += sign * y * y
@@ -259,7 +259,7 @@ def add_pair(p, y, x, sign):
 
 @helper
 def push_pair(p, rings, y, x):
-    """Append a pair; the oldest goes when there are `max_pairs`."""
+    """Append a pair; the oldest is dropped when there are `max_pairs`."""
     if p.n == p.max_pairs:
         at = p.start + 2 * (p.head & p.mask)
         add_pair(p, rings[at], rings[at + 1], -1.0)
@@ -276,7 +276,7 @@ def push_pair(p, rings, y, x):
 
 @kernel
 def sum_pairs(p, rings):
-    """Take the sums anew."""
+    """Recompute the sums."""
     noinline()
     p.sy = 0.0
     p.sx = 0.0
@@ -290,5 +290,5 @@ def sum_pairs(p, rings):
 
 @helper
 def is_full(p):
-    """True when there are as many pairs as are kept."""
+    """True when the maximum number of pairs is stored."""
     return p.n == p.max_pairs

@@ -1,10 +1,10 @@
-"""The largest or smallest value of a moving window: a queue of values that no later one has beaten.
+"""Maximum or minimum of a moving window: a queue of the values that no later one has exceeded.
 
     rings   (end, y): y held until clock `end`     oldest first, ends rise, y falls     y = sign * value: a minimum is a maximum of -x
-            the value in force is beside them (WINDOW.x): it has no end yet
+            the current value is stored separately (WINDOW.x): it has no end yet
 
-A value that held for no time at all (several events at one moment) does not count, as in a mean. Each value comes and goes once, so an
-event costs the same whatever the length. Weak case: a price that falls for a whole window, whose maximum keeps every value of it.
+A value that held for no time at all (several events at one moment) does not count, as in a mean. Each value enters and leaves once, so an
+event costs the same for any length. Weak case: a price that falls for a whole window, whose maximum keeps every value of it.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from nbtrade.feature.kernels.rolling import entry_at, is_warm, push
 
 @helper
 def hold_extreme(w, x):
-    """From the window's clock on the value is `x`."""
+    """Set the value to `x` from the window's clock onward."""
     w.x = x
     if w.since == np.inf and x == x:  # noqa: PLR0124 - not NaN
         w.since = w.c
@@ -23,7 +23,7 @@ def hold_extreme(w, x):
 
 @helper
 def forward_extreme(w, rings, c, sign, plan):
-    """Bring the window to clock `c`: the value in force held until now; what ended before the window goes."""
+    """Advance the window to clock `c`: the current value held until now; values that ended before the window leave it."""
     if c > w.c:
         if w.x == w.x:
             y = sign * w.x

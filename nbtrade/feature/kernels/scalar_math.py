@@ -1,4 +1,4 @@
-"""Small formulas that compiled feature sets use, besides windows (rolling.py) and intervals (interval_stats.py)."""
+"""Small formulas used by compiled feature sets, apart from windows (rolling.py) and intervals (interval_stats.py)."""
 
 import math
 
@@ -8,18 +8,18 @@ from nbtrade._numba.jit import helper
 
 TINY = 1e-200
 EXP_UNDERFLOW = 600.0
-SERIES_LIMIT = 1 / 64  # up to here six terms of exp are exact to the last bit but one
+SERIES_LIMIT = 1 / 64  # up to here six terms of exp are exact except for the last bit
 
 
 @helper
 def ema_step(mean, x, weight):
-    """An average that moves towards `x`, keeping `weight` of itself; an undefined x leaves it."""
+    """An average that moves towards `x`, keeping `weight` of itself; an undefined x leaves it unchanged."""
     return x + (mean - x) * weight if x == x else mean  # noqa: PLR0124 - not NaN
 
 
 @helper
 def flush_tiny(total):
-    """A total that fades; 0 where it is so small that it would soon lose digits: the processor takes 50 ns for each number that has."""
+    """Return a fading total, or 0 once it is almost denormal: each denormal number costs the processor 50 ns."""
     return total if abs(total) > TINY else 0.0
 
 
@@ -38,13 +38,13 @@ def sign_of(x):
 
 @helper
 def clip(x, low, high):
-    """x, at least low and at most high; NaN stays."""
+    """Limit x to low..high; NaN stays."""
     return low if x < low else (min(x, high))
 
 
 @helper
 def table_of(rings, start, n_rows, n_columns, share, step):
-    """Number in row floor(share * n_rows) and column step - 1 of a table, the nearest one beyond its edges; NaN for NaN."""
+    """Entry in row floor(share * n_rows) and column step - 1 of a table, or the nearest entry if that is out of range; NaN for NaN."""
     if not (share == share and step == step):  # noqa: PLR0124
         return np.nan
     row = min(max(int(share * n_rows), 0), int(n_rows) - 1)
@@ -54,7 +54,7 @@ def table_of(rings, start, n_rows, n_columns, share, step):
 
 @helper
 def decay_of(x):
-    """exp(-x) for x >= 0: 2 ns where x is small, as it is between most events; a call of the library's took 15 ns of an event's 60."""
+    """exp(-x) for x >= 0: 2 ns where x is small, as between most events; a library call took 15 ns of an event's 60."""
     if x > SERIES_LIMIT:
         return math.exp(-x) if x < EXP_UNDERFLOW else 0.0
     square = x * x

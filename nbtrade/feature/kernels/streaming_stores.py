@@ -1,12 +1,12 @@
-"""Rows on their way into a matrix, past the caches: for what is written once and read much later.
+"""Write a matrix's rows past the caches: for data that is written once and read much later.
 
-    stage    ...moved|line|line|line|....staged| <- the next row          offset 0 of it stands for the address out_at, where a line begins
-    matrix   .......|line|                                                64 bytes at once, one line behind another, some rows later
+    stage    ...moved|line|line|line|....staged| <- the next row          its offset 0 maps to the address out_at, where a line starts
+    matrix   .......|line|                                                64 bytes each, one line after another, some rows later
 
 An ordinary store fetches the cache line before it writes into it, so a matrix larger than the caches crosses the memory bus twice and
-pushes out what is in use. Whole lines that are written at once need neither: 23 GB/s instead of 8 (Sapphire Rapids, 26 November 2026).
-Lines go one by one between events, so that the next event is worked on while they are under way: 8 KB at a time took 3 ns a row more.
-Weak case: who reads what was just written waits for memory.
+evicts data in use. Whole lines written in one go need neither: 23 GB/s instead of 8 (Sapphire Rapids, 26 November 2026).
+Lines are written one by one between events, so the next event is processed while they are in flight: 8 KB at a time took 3 ns a row more.
+Weak case: code that reads a row right after it was written waits for memory.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ from nbtrade._numba.jit import JIT, helper, kernel, noinline
 from nbtrade.feature.kernels.snapshot import floats
 
 LINE = 64  # bytes of a cache line
-LAG = 512  # bytes that stay behind
+LAG = 512  # bytes that remain in the stage
 
 
 @intrinsic
@@ -53,14 +53,14 @@ fence = _fence if JIT else (lambda: None)
 
 @helper
 def copy_words(to, source, n_bytes):
-    """Copy n_bytes, a multiple of 8, by ordinary stores; ascending, so `to` may lie before `source` in the same memory."""
+    """Copy n_bytes, a multiple of 8, by ordinary stores; ascending, so `to` may be below `source` in the same memory."""
     for k in range(n_bytes // 8):
         floats(to)[k] = floats(source)[k]
 
 
 @kernel
 def copy_part(w):
-    """Copy the bytes of STAGED that wait in the line of its first; as few as there are."""
+    """Copy the staged bytes that share the first staged byte's line; the minimum."""
     noinline()
     n = min(LINE - w.unloaded % LINE, w.staged - w.unloaded)
     copy_words(w.out_at + w.unloaded, w.stage_at + w.unloaded, n)
@@ -69,7 +69,7 @@ def copy_part(w):
 
 @helper
 def unload(w):
-    """Copy a stage's whole lines but the newest: a line that is read back right after its parts were written waits for them."""
+    """Copy a stage's whole lines except the newest: reading a line back right after its parts were written stalls."""
     while w.unloaded + LINE + LAG <= w.staged:
         if w.unloaded % LINE:
             copy_part(w)
@@ -82,7 +82,7 @@ def unload(w):
 
 @kernel
 def rewind_stage(w):
-    """Begin at the stage's front again, with what waits."""
+    """Start at the stage's front again, with the remaining bytes."""
     noinline()
     first = w.unloaded - w.unloaded % LINE
     copy_words(w.stage_at, w.stage_at + first, w.staged - first)
@@ -93,7 +93,7 @@ def rewind_stage(w):
 
 @kernel
 def unload_all(w):
-    """Copy all that waits; other threads see it before what is written afterwards."""
+    """Copy all remaining bytes; other threads see them before anything written afterwards."""
     noinline()
     while w.unloaded < w.staged:
         if w.unloaded % LINE or w.unloaded + LINE > w.staged:

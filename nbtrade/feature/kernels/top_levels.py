@@ -1,14 +1,14 @@
-"""The best levels of both sides, kept up to date row by row, and what is measured on them.
+"""The best levels of both sides, updated row by row, and the measures taken on them.
 
-    place e = side * 16 + k: the k-th best level of a side         obs[PX + e]  obs[QTY + e]  obs[ORDERS + e]     empty: NaN, 0, 0
+    index e = side * 16 + k: the k-th best level of a side         obs[PX + e]  obs[QTY + e]  obs[ORDERS + e]     empty: NaN, 0, 0
 
-A row worse than the last level followed costs one comparison. The search for a price begins at the place it has when no price between is
-empty, which in a dense book is its place, so nothing is mispredicted. Then two numbers are written, and the change of size is the event's
-order-flow imbalance there: nothing is compared and nothing copied at the event's end but that one number. A new or vanished level moves the
-worse ones by one place and has all levels compared with those of the event before, out of line.
+A row worse than the last tracked level costs one comparison. The search for a price starts at the index that it has if no price in between
+is empty, which in a dense book is its index, so no branch is mispredicted. Then two numbers are written, and the change of size is the
+event's order-flow imbalance there: at the event's end only that number is compared and copied. A new or vanished level moves the
+worse ones by one index and compares all levels with those of the previous event, out of line.
 
-Weak case: streams whose levels come and go at the touch all the time pay the moves and the comparison; no more levels are followed than the
-features need.
+Weak case: streams whose levels at the touch appear and vanish all the time pay for the moves and the comparison; only as many levels are
+tracked as the features need.
 """
 
 import numpy as np
@@ -21,17 +21,17 @@ from nbtrade.book.kernels.pointers import exchange_book
 from nbtrade.feature.kernels.snapshot import COST, OFI, OLD_PX, OLD_QTY, ORDERS, PX, QTY, WIDTH, WITHIN, floats, pass_state_at
 from nbtrade.schema import BID
 
-FLIPPED = 1 << 32  # a level came or went; below it one bit for each place
+FLIPPED = 1 << 32  # a level appeared or vanished; the bits below represent one index each
 ALL_PLACES = FLIPPED - 1
 
 
 @helper
 def update_levels(row, level, n_levels, obs, w):
-    """The level of a row changed: bring the followed levels up to date. Returns bit e when the size at place e changed, FLIPPED, or 0."""
+    """The level of a row changed: update the tracked levels. Returns bit e when the size at index e changed, FLIPPED, or 0."""
     first = np.int64(row.side) * WIDTH
     sign = 1.0 if row.side == BID else -1.0
     px = float(row.px)
-    if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are followed
+    if sign * obs[PX + first + n_levels - 1] > sign * px:  # NaN: fewer levels than are tracked
         return 0
     e = find_place(px, sign, first, n_levels, obs)
     if obs[PX + e] != px or level.held == 0:
@@ -45,12 +45,12 @@ def update_levels(row, level, n_levels, obs, w):
 
 @helper
 def find_place(px, sign, first, n_levels, obs):
-    """Where a price stands or would stand: as many places down as it is ticks from the best price, less the empty prices between."""
+    """Index of a price, or where it would be inserted: its distance in ticks from the best price, minus the empty prices in between."""
     distance = sign * (obs[PX + first] - px)
-    distance = max(0.0, distance)  # better than the best, or the first of its side
+    distance = max(0.0, distance)  # better than the best, or the side's first price
     e = first + (np.int64(distance) if distance < n_levels - 1 else n_levels - 1)
     if obs[PX + e] != px:
-        while e > first and not sign * obs[PX + e] >= sign * px:  # NaN goes on
+        while e > first and not sign * obs[PX + e] >= sign * px:  # NaN continues the loop
             e -= 1
         if sign * obs[PX + e] > sign * px:
             e += 1
@@ -59,7 +59,7 @@ def find_place(px, sign, first, n_levels, obs):
 
 @kernel
 def level_flipped(px, e, qty, n, w):
-    """A level came to place `e` or left it: move the worse ones, and look for one that comes into sight. Out of line: rare."""
+    """A level appeared or vanished at index `e`: move the worse ones, and load one that comes into range. Out of line: rare."""
     noinline()
     obs = floats(w.snapshot_at)
     side = np.int64(e >= WIDTH)
@@ -74,7 +74,7 @@ def level_flipped(px, e, qty, n, w):
     for i in range(e, last):
         copy_level(i + 1, i, obs)
     key = NO_KEY
-    if worst == worst:  # noqa: PLR0124 - not NaN: there may be a worse one
+    if worst == worst:  # noqa: PLR0124 - not NaN: a worse level may exist
         _, pages, words, tree, _, sides = exchange_book(w)
         key = next_level(pages, words, tree, sides, side, np.int64(worst))
     load_level(side, key, last, obs, w)
@@ -82,7 +82,7 @@ def level_flipped(px, e, qty, n, w):
 
 @helper
 def set_level(e, px, qty, n, obs):
-    """Write a level at place `e`."""
+    """Write a level at index `e`."""
     obs[PX + e] = px
     obs[QTY + e] = qty
     obs[ORDERS + e] = n
@@ -90,13 +90,13 @@ def set_level(e, px, qty, n, obs):
 
 @helper
 def copy_level(e, to, obs):
-    """Copy a level to another place."""
+    """Copy a level to another index."""
     set_level(to, obs[PX + e], obs[QTY + e], obs[ORDERS + e], obs)
 
 
 @helper
 def load_level(side, key, e, obs, w):
-    """Write the level of `key` at place `e`; an empty one for NO_KEY."""
+    """Write the level of `key` at index `e`; an empty one for NO_KEY."""
     if key == NO_KEY:
         set_level(e, np.nan, 0.0, 0.0, obs)
     else:
@@ -107,7 +107,7 @@ def load_level(side, key, e, obs, w):
 
 @kernel
 def load_all_levels(pass_at):
-    """Write all followed levels of a book, and as those of the event before. pass_at : address of the PASS_STATE"""
+    """Write all tracked levels of a book, also as those of the previous event. pass_at : address of the PASS_STATE"""
     w = pass_state_at(pass_at)
     obs = floats(w.snapshot_at)
     _, pages, words, tree, _, sides = exchange_book(w)
@@ -123,7 +123,7 @@ def load_all_levels(pass_at):
 # --- the event's end ---------------------------------------------------------------------------------
 @kernel
 def recompute_ofi(counts, w):
-    """The event's order-flow imbalance from all levels and those of the event before; 0 unless it counts. Out of line: rare."""
+    """Compute the event's order-flow imbalance from all levels and those of the previous event; 0 unless it counts. Out of line: rare."""
     noinline()
     obs = floats(w.snapshot_at)
     for k in range(WIDTH):
@@ -135,7 +135,7 @@ def recompute_ofi(counts, w):
 
 @helper
 def inflow(e, sign, obs):
-    """What joined a side at a place less what left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
+    """Lots that joined a side at an index minus lots that left it (Cont, Kukanov and Stoikov 2014, eq. 2)."""
     px, before = sign * obs[PX + e], sign * obs[OLD_PX + e]
     # `not <`, not `>=`: a side that is or was empty (NaN, 0 lots) counts as worse than any price
     joined = 0.0 if px < before else obs[QTY + e]
@@ -145,14 +145,14 @@ def inflow(e, sign, obs):
 
 @helper
 def quote_moved(first, obs):
-    """True when the best price of a side or its size is not that of the event before."""
+    """True when the best price of a side or its size differs from that of the previous event."""
     # an empty side's price is NaN, which differs from itself
     return obs[QTY + first] != obs[OLD_QTY + first] or (obs[QTY + first] > 0.0 and obs[PX + first] != obs[OLD_PX + first])
 
 
 @helper
 def save_changed_levels(event_bits, obs, w):
-    """The event is over: what the levels are is now what they were."""
+    """Save the event's levels as the old levels for the next event."""
     if event_bits & FLIPPED:
         save_all_levels(w)
         return
@@ -166,7 +166,7 @@ def save_changed_levels(event_bits, obs, w):
 
 @kernel
 def save_all_levels(w):
-    """Remember all levels for the next event. Out of line: rare."""
+    """Save all levels for the next event. Out of line: rare."""
     noinline()
     obs = floats(w.snapshot_at)
     for k in range(2 * WIDTH):
@@ -182,7 +182,7 @@ def walk_side(kind, side, amount, w):
     """Walk one side from its best level.
 
     WITHIN : lots at most `amount` ticks from the best price (0 when empty)
-    COST   : ticks that filling `amount` lots costs, each lot's distance from the best price summed; NaN when there are not so many
+    COST   : ticks that filling `amount` lots costs, summed over each lot's distance from the best price; NaN if there are fewer lots
     """
     noinline()
     levels, pages, words, tree, _, sides = exchange_book(w)

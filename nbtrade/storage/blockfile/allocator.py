@@ -1,11 +1,11 @@
-"""Which pages are in use: free extents, counts of packed pages, and what waits to be free.
+"""Page allocation: free extents, blocks per packed page, and extents that will become free.
 
     free      FreeExtents, in pages
     packed    u2 per page of the file: how many live small blocks touch it; at 0 the page is retired
     waiting   extents retired by the group being committed; free after the next commit
-    held      retired extents that some reader still has an array over
+    held      retired extents over which a reader still has an array
 
-A page that holds bytes of a committed block is never written to again before it has gone through `waiting`.
+A page that holds bytes of a committed block is never overwritten before it has passed through `waiting`.
 """
 
 from collections.abc import Iterable
@@ -16,21 +16,21 @@ from nbtrade.storage.blockfile.file import PagedFile
 from nbtrade.storage.blockfile.free_extents import FreeExtents
 from nbtrade.storage.blockfile.layout import FIRST_PAGE, OWN_PAGES, PAGE
 
-SMALLEST_PIECE = 16  # pages: a group is not spread over smaller free extents while the file can grow
+SMALLEST_PIECE = 16  # pages: while the file can grow, groups are not spread over smaller free extents
 ONE = np.uint16(1)
 
 Extent = tuple[int, int]  # first page, pages
 
 
 def touched(offset: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Pages of packed blocks, one for each block and page; a block has up to 5. offset, end : i8[n]."""
+    """Pages that packed blocks occupy, one per block and page; a block has up to 5. offset, end : i8[n]."""
     first, last = offset >> 12, (end - 1) >> 12  # an empty block at the start of a page: none
     steps = range(1, int((last - first).max(initial=0)) + 1)
     return np.concatenate([first[first <= last], *(first[first + step <= last] + step for step in steps)])
 
 
 def runs(pages: np.ndarray) -> list[Extent]:
-    """Ascending pages, each once or more, as extents."""
+    """Ascending pages, with or without repetitions, as extents."""
     if not len(pages):
         return []
     cuts = np.flatnonzero(pages[1:] - pages[:-1] > 1)
@@ -51,7 +51,7 @@ class Allocator:
 
     # --- at open --------------------------------------------------------------------------------------
     def load(self, rows: np.ndarray, catalog: Iterable[Extent], foreign: Iterable[Extent]) -> None:
-        """Take stock: rows : ROW[n] of all blocks;  catalog : its extents;  foreign : pages that other processes hold."""
+        """Compute the free pages. rows : ROW[n] of all blocks;  catalog : its extents;  foreign : pages leased by other processes."""
         offset = rows["offset"].astype(np.int64)
         end = offset + rows["stored"].astype(np.int64)
         own = rows["how"] & OWN_PAGES != 0
@@ -82,13 +82,13 @@ class Allocator:
 
     # --- taking ---------------------------------------------------------------------------------------
     def take(self, n: int) -> int:
-        """First of n pages in a row; the file grows when no free extent has them."""
+        """First of n contiguous pages; the file grows if no free extent has them."""
         while (start := self.free.take(n)) is None:
             self._extend(n)
         return start
 
     def take_some(self, n: int, least: int) -> Extent:
-        """n pages, or fewer (never fewer than `least`) when no free extent has n but one is large."""
+        """n pages, or fewer (but at least `least`) if no free extent has n but one is large."""
         start = self.free.take(n)
         if start is not None:
             return start, n
@@ -103,11 +103,11 @@ class Allocator:
         self.free.add(at // PAGE, grown // PAGE)
         self._fit_counts()
 
-    # --- giving back ----------------------------------------------------------------------------------
+    # --- freeing --------------------------------------------------------------------------------------
     def retire(self, gone: np.ndarray, linked: "np.ndarray | tuple[()]") -> list[Extent]:
-        """ROW[n] that nobody looks up any more; zeros are no rows; blocks at the offsets `linked` stay, under another name.
+        """The extents to recycle after rows were replaced.
 
-        Returns the extents to recycle.
+        gone : ROW[n] of replaced blocks, all zeros where there was none;  linked : offsets of blocks that stay, under another name
         """
         if len(linked):
             gone = gone[~np.isin(gone["offset"], linked)]
@@ -126,6 +126,6 @@ class Allocator:
         return retired + runs(empty)
 
     def count(self, offset: np.ndarray, end: np.ndarray) -> None:
-        """Packed blocks that were just written."""
+        """Count packed blocks that were just written."""
         if len(offset):
             np.add.at(self.packed, touched(offset, end), ONE)

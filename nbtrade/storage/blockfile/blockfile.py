@@ -23,28 +23,26 @@ up in 4 us the first time, listed in 0.3 s, verified in 3.5 s, up to 210 MB of p
 import atexit
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from nbtrade.errors import BlockFileError, BlockNotFound
+from nbtrade.errors import BlockFileError
+from nbtrade.storage.blockfile.block_writer import BlockWriter
 from nbtrade.storage.blockfile.index import CACHED
-from nbtrade.storage.blockfile.layout import PAGE, STEP, Entry, check_name
-from nbtrade.storage.blockfile.layout_batch import Batch, Op, Queued, as_op, is_plain, parts
+from nbtrade.storage.blockfile.layout import PAGE, STEP, Entry
+from nbtrade.storage.blockfile.layout_batch import Batch, Op, Queued
 from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.blockfile.repair import corrupt, valid_copy
 from nbtrade.storage.blockfile.session import Session, open_to_read, open_to_write
 from nbtrade.storage.blockfile.vacuum import rewritten
-from nbtrade.storage.blockfile.values import stored_form
 from nbtrade.storage.blockfile.whole import FileReader
 from nbtrade.storage.blockfile.writer import WriteQueue
 from nbtrade.storage.disk import DISK, Disk
 
-SNAPSHOT_MAX = 16 << 20  # larger arrays are not copied: `put` waits until they are durable
 
-
-class BlockFile(FileReader):
+class BlockFile(FileReader, BlockWriter):
     """Many named blocks in one file: a dict of arrays and bytes that is durable, verified and readable while it is being written.
 
     Parameters
@@ -141,142 +139,6 @@ class BlockFile(FileReader):
             self.queued = self.writer.queued
             atexit.register(self.close)
 
-    # --- writing --------------------------------------------------------------------------------------
-    def put(self, name: str, value: Any, *, metadata: dict[str, Any] | None = None, compress: int | None = -1) -> None:
-        """Store a block, replacing one of that name. Reads of this object see it at once; `flush` makes it durable.
-
-        Parameters
-        ----------
-        name : str
-            1 to 65,535 bytes in UTF-8.
-        value : numpy.ndarray or bytes-like
-            Copied, so it may be changed afterwards; above 16 MiB it is not copied, and `put` returns when it is durable.
-        metadata : dict, optional
-            Anything that JSON can hold.
-        compress : int, optional
-            zstd level; None stores uncompressed, -1 uses the file's default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            For a value that is not bytes or an array of plain numbers, or an invalid name.
-        BlockWriteError
-            If an earlier change could not be written.
-        """
-        level = self.compress if compress == -1 else compress
-        if type(value) is bytes and metadata is None and level is None:
-            check_name(name)
-            self._queue().put_batch({name: value})
-        else:
-            self._enqueue([self._op(name, value, metadata, level)])
-
-    def put_many(
-        self, blocks: Mapping[str, Any] | Iterable[tuple[str, Any]], *, metadata: dict[str, Any] | None = None, compress: int | None = -1
-    ) -> None:
-        """Store many blocks. Up to `queue` of them (1,000) form one group, of which a crash leaves all or none.
-
-        Parameters
-        ----------
-        blocks : mapping or iterable of (name, value)
-            Names and values as in `put`.
-        metadata, compress
-            As in `put`, for every block.
-
-        Raises
-        ------
-        TypeError, ValueError, BlockWriteError
-            As `put`.
-
-        Examples
-        --------
-        >>> from nbtrade import BlockFile
-        >>> with BlockFile("many.blocks") as blocks:
-        ...     blocks.put_many({"a": b"1", "b": b"2"})
-        ...     blocks.get_many(["b", "a"])
-        [b'2', b'1']
-        """
-        batch = dict(blocks)
-        level = self.compress if compress == -1 else compress
-        if metadata is None and level is None and is_plain(batch):
-            for part in parts(batch, self.queue_size):
-                self._queue().put_batch(part)
-            return
-        ops: list[Op] = []
-        try:
-            for name, value in batch.items():
-                ops.append(self._op(name, value, metadata, level))
-        except BaseException:
-            self._give_back(ops)
-            raise
-        self._enqueue(ops)
-
-    def _enqueue(self, ops: list[Op]) -> None:
-        done = 0
-        try:
-            writer = self._queue()
-            for done in range(0, len(ops), self.queue_size):
-                writer.put(ops[done : done + self.queue_size])
-        except BaseException:
-            self._give_back(ops[done:])
-            raise
-        if not all(op.rented is not None or type(op.data) is bytes for op in ops):
-            self.flush()
-
-    def _give_back(self, ops: list[Op]) -> None:
-        for op in ops:
-            if op.rented is not None:
-                self.pool.give_back(op.rented)
-
-    def _op(self, name: str, value: Any, metadata: dict[str, Any] | None, compress: int | None) -> Op:
-        check_name(name)
-        data, kind, how, raw, meta = stored_form(value, metadata, self.compress if compress == -1 else compress)
-        rented = None
-        if type(data) is not bytes and len(data) <= SNAPSHOT_MAX:
-            rented = self.pool.rent(len(data))
-            view = memoryview(rented)[: len(data)]
-            view[:] = data
-            data = view.toreadonly()
-        return Op(name, data, kind, how, raw, meta, None, rented)
-
-    def delete(self, name: str) -> None:
-        """Delete a block; durable after `flush`. Raises BlockNotFound."""
-
-        def deletion() -> list[Op]:
-            self._existing(name)
-            return [Op(name)]
-
-        self._queue().change(deletion)
-
-    def rename(self, old: str, new: str) -> None:
-        """Rename a block without writing its data, replacing a block named `new`; durable after `flush`. Raises BlockNotFound."""
-        check_name(new)
-        self._queue().change(lambda: [self._existing(old)._replace(name=new), Op(old)] if old != new else [])
-
-    def _existing(self, name: str) -> Op:
-        """A change that would store block `name` again. The caller holds the queue's mutex."""
-        queued = self.queued.get(name)
-        op = Op(name, link=self.session.find(name)) if queued is None else as_op(name, queued)
-        if op.data is None and op.link is None:
-            raise BlockNotFound(f"{self.path} has no block {name!r}. `list(prefix)` shows the names.")
-        return op if op.rented is None else op._replace(data=bytes(op.data), rented=None)
-
-    def flush(self) -> None:
-        """Wait until all changes are durable.
-
-        Raises
-        ------
-        BlockWriteError
-            If changes could not be written: they are dropped, and the message names them. Earlier commits are intact.
-        """
-        self._queue().flush()
-
-    def _queue(self) -> WriteQueue:
-        if self.writer is None:
-            raise BlockFileError(f"{self.path} was opened for reading (mode='r'). Open it with mode='a' to write.")
-        if self.closed:
-            raise BlockFileError(f"{self.path} is closed. Open it again.")
-        return self.writer
-
     # --- the writer thread ----------------------------------------------------------------------------
     def _commit(self, ops: list[Op | Batch]) -> None:
         assert self.session.committer
@@ -294,7 +156,7 @@ class BlockFile(FileReader):
             self._repair(self.session, name, entry)
         return bool(self.unchecked)
 
-    # --- reading (the remainder is in BlockReader) --------------------------------------------------------------
+    # --- hooks of BlockReader and FileReader -------------------------------------------------------------------
     def _current(self) -> Session:
         if self.closed:
             raise BlockFileError(f"{self.path} is closed. Open it again.")
@@ -323,9 +185,23 @@ class BlockFile(FileReader):
 
     # --- the file as a whole --------------------------------------------------------------------------
     def vacuum(self) -> None:
-        """Rewrite the file without gaps, blocks in order of their names. Arrays over the old file remain valid.
+        """Rewrite the file without gaps, in file order. Arrays over the old file remain valid.
 
-        Needs disk space for a second file in the meantime. Raises CorruptBlock, with nothing changed, if a block is damaged beyond repair.
+        Raises
+        ------
+        CorruptBlock
+            If a block is damaged beyond repair. Nothing has changed then.
+        OSError
+            If there is no disk space for the second file.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("compact.blocks") as blocks:
+        ...     blocks.put("a", b"1")
+        ...     blocks.vacuum()
+        ...     blocks["a"]
+        b'1'
         """
         self.flush()
         self._in_writer(self._vacuum)
@@ -340,12 +216,42 @@ class BlockFile(FileReader):
             old.close()
 
     def checkpoint(self) -> None:
-        """Rewrite the base of the catalog, so that opening reads no journal. Happens automatically when the journal has grown."""
+        """Rewrite the base of the catalog, so that opening reads no journal. Happens automatically when the journal has grown.
+
+        Raises
+        ------
+        BlockWriteError
+            If the disk is failing. Without disk space for a new base nothing happens.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("checkpointed.blocks") as blocks:
+        ...     blocks.put("a", b"1")
+        ...     blocks.checkpoint()
+        ...     blocks.stats()["journal_bytes"]
+        0
+        """
         self.flush()
         self._in_writer(lambda: self.session.committer and self.session.committer.checkpoint())
 
     def stats(self) -> dict[str, int]:
-        """Sizes, and counts since the file was opened."""
+        """Sizes, and counts since the file was opened.
+
+        Returns
+        -------
+        dict of str to int
+            Names that end in `_bytes` are sizes in bytes; the others are counts.
+
+        Examples
+        --------
+        >>> from nbtrade import BlockFile
+        >>> with BlockFile("counted.blocks") as blocks:
+        ...     blocks.put("a", b"1")
+        ...     blocks.flush()
+        ...     blocks.stats()["blocks"]
+        1
+        """
         session = self._current()
         catalog, found = session.catalog, {"blocks": len(self), "queued": len(self.queued), "group": session.catalog.group}
         found |= {"file_bytes": os.fstat(session.file.fd).st_size, "base_bytes": catalog.slot.base_size}
@@ -360,7 +266,13 @@ class BlockFile(FileReader):
         return found
 
     def close(self) -> None:
-        """Make all changes durable and close; arrays remain valid. Raises as `flush`; the file is closed even then."""
+        """Make all changes durable and close the file; arrays remain valid. A `with` does the same.
+
+        Raises
+        ------
+        BlockWriteError
+            As `flush`; the file is closed even then.
+        """
         if self.closed:
             return
         atexit.unregister(self.close)

@@ -1,17 +1,17 @@
-"""Many blocks read in one call of compiled code: what `get_many` does with bytes that lie in the file as they are.
+"""Bulk reads: compiled code that reads many blocks of plain bytes per call, for `get_many`.
 
-    block i       copied to its new bytes object, line by line; the copy is checked against its place's checksum
-    block i + 1   has its object already; with each line of block i, one line of it is loaded, and one of its object
-    block i + 4   its first line is loaded: finding a page that was not used lately takes long
-    no plain bytes, damaged, replaced meanwhile, no memory: `get` reads it, or raises
+    block i       copied to its new bytes object, line by line; the copy is verified against the checksum in its place
+    block i + 1   its object exists already; with each line of block i, one line of the block and one of its object are prefetched
+    block i + 4   its first line is prefetched: the address translation of a cold page is slow
+    not plain bytes, damaged, replaced in the meantime, out of memory: `get` reads the block, or raises
 
-A processor loads ahead within a page, so a plain copy waits at the start of each block and of each object. 500 blocks of 4 KiB out of
-8 MB that are not in the second cache (Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 0.30 ms, where one `get` after the other
-takes 0.48; without loading ahead 0.38, without the objects' lines 0.33, without block i + 4 0.33. The look-up of the names is 0.04 of it,
-calling the checksum's Python function 0.02: the library's own C function would save that, but it is no public name of the module.
+Hardware prefetching stops at page boundaries, so a plain copy stalls at the start of each block and of each object. 500 blocks of 4 KiB
+from 8 MB outside the second-level cache (Intel Sapphire Rapids, 2 shared virtual cores, 2026-11-26): 0.30 ms, against 0.48 with single
+`get` calls; without prefetching 0.38, without the objects' lines 0.33, without block i + 4 0.33. Of that, looking up the names takes 0.04
+and calling the checksum's Python function 0.02: the C function of the library would save that, but is not a public name of the module.
 
-What is relied on is CPython's stable interface, called with the interpreter's lock held. Each TURN bytes one block is read by `get`,
-where Python can give other threads their turn. Weak case: blocks of more than 16 KiB take as long as one by one.
+The code relies on CPython's stable interface, called with the interpreter's lock held. Every TURN bytes one block is read by `get`,
+where Python can switch threads. Weak case: blocks of more than 16 KiB take as long as with single reads.
 """
 
 import ctypes
@@ -27,11 +27,11 @@ from nbtrade._numba.prefetch import prefetch_line, prefetch_line_to_write
 from nbtrade.storage.blockfile.index import PLACE
 
 LINE = 64
-AHEAD = 4096  # bytes of the next block that are loaded while this one is copied
+AHEAD = 4096  # bytes of the next block to prefetch while this one is copied
 FAR_AHEAD = 4  # blocks; 2 to 8 are equal
 TURN = 4 << 20  # bytes, about a millisecond
 
-_object, _size = types.int64, types.int64  # addresses; 0 where Python's error is set
+_object, _size = types.int64, types.int64  # addresses; 0 if a Python error is set
 _new_bytes = types.ExternalFunction("PyBytes_FromStringAndSize", _object(_size, _size))
 _bytes_of = types.ExternalFunction("PyBytes_AsString", types.int64(_object))
 _item = types.ExternalFunction("PyList_GetItem", _object(_object, _size))
@@ -47,16 +47,16 @@ _places = pointer_to(PLACE)
 
 @helper
 def _place(values, i):  # type: ignore[no-untyped-def]
-    """The PLACE that values[i] is."""
+    """values[i] as a PLACE."""
     return _places(_bytes_of(_item(values, i)))[0]
 
 
 @helper
 def _begin(values, i, mapped, n_mapped):  # type: ignore[no-untyped-def]
-    """Put a new bytes object where the place was. Addresses of the block and of the object's bytes (0: none), size, checksum."""
+    """Replace the place by a new bytes object. Returns addresses of the block and of the object's bytes (0: none), size, checksum."""
     place = _place(values, i)
     source, size, check = mapped + place.offset, place.end - place.offset, place.check
-    if not 0 <= place.offset <= place.end <= n_mapped:  # a damaged place: `get` says what is wrong
+    if not 0 <= place.offset <= place.end <= n_mapped:  # a damaged place: `get` raises the error
         return mapped, 0, 0, check
     new = _new_bytes(0, size)
     if new == 0:
@@ -68,7 +68,7 @@ def _begin(values, i, mapped, n_mapped):  # type: ignore[no-untyped-def]
 
 @helper
 def _copy(source, copy, n, next_source, next_copy):  # type: ignore[no-untyped-def]
-    """Copy n bytes, while the next ones' first lines are loaded."""
+    """Copy n bytes, and prefetch the first lines of the next ones."""
     by_line = min(n, AHEAD) & -LINE
     for at in range(0, by_line, LINE):
         prefetch_line(next_source + at)
@@ -90,7 +90,7 @@ def _is_right(value, check, digest):  # type: ignore[no-untyped-def]
 
 
 def _read_blocks(values, names, n, mapped, n_mapped, digest, get):  # type: ignore[no-untyped-def]
-    """values : list of n PLACEs, changed: what `read_many` returns;  names : tuple. Returns -1 when `get` has raised, else 0."""
+    """values : list of n PLACEs, replaced by the values;  names : tuple. Returns -1 if `get` raised, otherwise 0."""
     source, copy, size, check = _begin(values, 0, mapped, n_mapped)
     done = 0
     for i in range(n):
@@ -115,7 +115,7 @@ def _compiled() -> Any:
     code = c_function(_read_blocks, 7)
     python, size = ctypes.py_object, ctypes.c_ssize_t
     function: Any = ctypes.PYFUNCTYPE(size, python, python, size, ctypes.c_void_p, size, python, python)(code.address)
-    function.code = code  # lives as long
+    function.code = code  # keeps it alive
     return function
 
 
@@ -123,12 +123,12 @@ _compiled_read = _compiled() if JIT else None
 
 
 def read_many(names: tuple[str, ...], places: list[Any], mapped: Any, get: Callable[[str], Any]) -> list[Any]:
-    """The values of blocks. Raises what `get` raises.
+    """The values of blocks. Raises as `get`.
 
     names  : str[n], at least one
-    places : PLACE[n], each in a bytes object of its own; changed: the list that is returned
-    mapped : the characters that they are places of
-    get    : (name) -> value, for what cannot be copied
+    places : PLACE[n], each in a separate bytes object; overwritten with the values and returned
+    mapped : the mapped file, as characters
+    get    : (name) -> value, for blocks that cannot be copied
     """
     if _compiled_read is None:
         return [get(name) for name in names]

@@ -1,11 +1,11 @@
-"""What a block file says is in it: slots, base and journal, read into an Index; with the tail that a crash may have left.
+"""The catalog of a block file: slots, base and journal, read into an Index, and the tail that a crash may have left.
 
     slot (group 41) -> base (group 17) + records 18 .. 41 = index        what readers see
-                       record 42, 43                                     the tail: durable or torn, after a crash
+                       record 42, 43                                     the tail after a crash: durable or torn
 
-A slot is written after its group was synced, and not synced itself. So after a crash there may be records behind the slot's group. All but
-the last of them were durable, because a record is only written after the sync of the one before it; the last one counts when its
-blocks have the checksums that it says. Otherwise its group was never acknowledged, and is dropped as a whole.
+A slot is written after its group has been synced, but is not synced itself. So after a crash there may be records after the slot's group.
+All but the last are durable, because a record is written only after the sync of the previous one; the last one is valid if its
+blocks match its checksums. Otherwise its group was never acknowledged, and all of it is dropped.
 """
 
 import os
@@ -36,15 +36,15 @@ def newest(slots: list[Slot | None]) -> Slot | None:
 
 
 def check_version(slot: Slot, path: object) -> None:
-    """Raises BlockFileError when the file was written by a newer format."""
+    """Raise BlockFileError if the file has a newer format."""
     if slot.version > VERSION:
         raise BlockFileError(
-            f"{path} has block file format {slot.version}, this nbtrade reads up to {VERSION}. Upgrade nbtrade; the file was not touched."
+            f"{path} has block file format {slot.version}; this nbtrade reads up to {VERSION}. Upgrade nbtrade; the file was not changed."
         )
 
 
 class Catalog:
-    """The index of `file` and where its journal goes on. `healed`: parts that had to come from the mirror."""
+    """The index of `file` and the end of its journal. `healed`: parts that had to be read from the mirror."""
 
     def __init__(self, file: PagedFile, cached: int) -> None:
         self.file = file
@@ -59,12 +59,12 @@ class Catalog:
 
     # --- slots ----------------------------------------------------------------------------------------
     def sequence(self) -> int:
-        """The newest sequence number, as the mapping has it now. It changes with every commit of any process."""
+        """The newest sequence number in the mapping. It changes with every commit of any process."""
         a, b = self.sequences[SEQUENCE_AT // 8], self.sequences[(PAGE + SEQUENCE_AT) // 8]
         return max(a, b)
 
     def read_slot(self) -> Slot | None:
-        """The newest valid slot of the file, else of its mirror, else None."""
+        """The newest valid slot of the file, otherwise of its mirror, otherwise None."""
         slots = slots_of(self.file.read(0, 2 * PAGE))
         slot = newest(slots)
         if slot is None and (head := self.file.read_mirror(0, 2 * PAGE)) is not None:
@@ -74,7 +74,7 @@ class Catalog:
         return slot
 
     def damage_of_slots(self) -> list[str]:
-        """What is wrong with the slots; one of them is unused in a file that had no second commit."""
+        """Faults of the slots. In a file without a second commit one slot is unused."""
         head = self.file.read(0, 2 * PAGE)
         return [
             f"slot {name} at offset {at}"
@@ -84,16 +84,16 @@ class Catalog:
 
     # --- loading --------------------------------------------------------------------------------------
     def load(self, slot: Slot) -> None:
-        """Read base and journal up to the slot's group. Raises CorruptBlock when they are damaged and no mirror has them."""
+        """Read base and journal up to the slot's group. Raises CorruptBlock if they are damaged and no mirror has a valid copy."""
         index = Index(self._base(slot), slot.n_blocks, self.cached)
-        self.slot = slot._replace(base_at=-1)  # until all of it is read: a failure here makes the next attempt start again
+        self.slot = slot._replace(base_at=-1)  # until everything is read: after a failure the next attempt starts over
         self.group, self.position = slot.base_group, Position(slot.journal_at, slot.journal_stop)
         self.segments = [self.position]
         self._replay(slot, index)
         self.slot, self.index = slot, index
 
     def catch_up(self, slot: Slot) -> None:
-        """Read what was committed since `load`, by this slot."""
+        """Apply the commits since `load`, up to this slot."""
         if (slot.base_at, slot.base_group) != (self.slot.base_at, self.slot.base_group):
             self.load(slot)
             return
@@ -110,14 +110,14 @@ class Catalog:
                     base.check_rows()
         except (ValueError, struct.error) as error:
             raise CorruptBlock(
-                f"{self.file.path}: the catalog's base at offset {slot.base_at:,} does not add up: {error}. Restore the file.",
+                f"{self.file.path}: the catalog's base at offset {slot.base_at:,} is inconsistent: {error}. Restore the file.",
                 "catalog",
                 slot.base_at,
             ) from None
         return base
 
     def _size(self) -> int:
-        """Bytes of the file, now."""
+        """Current size of the file in bytes."""
         return os.fstat(self.file.fd).st_size
 
     def _base_bytes(self, slot: Slot) -> "memoryview | bytes":
@@ -132,13 +132,13 @@ class Catalog:
             return mirrored
         raise CorruptBlock(
             f"{self.file.path}: the catalog's base at offset {slot.base_at:,} ({slot.base_size:,} bytes) is damaged, and "
-            f"there is no valid copy in {mirror_of(self.file.path).name}. Restore the file from a backup.",
+            f"{mirror_of(self.file.path).name} has no valid copy. Restore the file from a backup.",
             "catalog",
             slot.base_at,
         )
 
     def _replay(self, slot: Slot, index: Index) -> None:
-        """Apply the records behind `position` up to the slot's group; from a damaged one on, the mirror's."""
+        """Apply the records after `position` up to the slot's group; starting at a damaged one, those of the mirror."""
         for read, source in ((self.file.read, "file"), (self._mirrored, "mirror")):
             if self.group >= slot.group:
                 return
@@ -169,7 +169,7 @@ class Catalog:
 
     # --- the tail -------------------------------------------------------------------------------------
     def take_tail(self) -> list[tuple[int, int]]:
-        """Apply the durable groups behind the slot's; (offset, size) of what they wrote. Only for when nobody is writing."""
+        """Apply the durable groups after the slot's; returns (offset, size) of everything they wrote. Only while no writer is active."""
         steps = list(replay(self.file.read, self.slot.file_id, self.group + 1, self.position, self._size()))
         while steps and steps[-1][1] is None:
             steps.pop()
@@ -193,14 +193,14 @@ class Catalog:
         self.index.n_blocks += int(np.count_nonzero(record.rows["kind"])) - int(was_there)
 
     def _is_whole(self, record: Record | None) -> bool:
-        """Whether all blocks that this group wrote are there."""
+        """Whether all blocks that this group wrote are valid."""
         assert record
         if record.synced:
             return True
         return all(self.file.has(at, at + n, check) for at, n, check in _written(record))
 
     def damaged_record(self) -> int | None:
-        """Offset of the first journal record up to the slot's group that is not valid in the file, or None."""
+        """Offset of the first journal record up to the slot's group that is invalid in the file, or None."""
         group, position = self.slot.base_group, Position(self.slot.journal_at, self.slot.journal_stop)
         for behind, record in replay(self.file.read, self.slot.file_id, group + 1, position, self._size()):
             position = behind
@@ -209,7 +209,7 @@ class Catalog:
 
     # --- for the writer -------------------------------------------------------------------------------
     def extents(self) -> list[tuple[int, int]]:
-        """Pages of the catalog itself: (first, n) of the base and of every journal segment."""
+        """Pages of the catalog itself: (first, n) of the base and every journal segment."""
         found = [(one.at // PAGE, (one.stop - one.at) // PAGE) for one in self.segments]
         if self.slot.base_size:
             found.append((self.slot.base_at // PAGE, pages_of(self.slot.base_size)))

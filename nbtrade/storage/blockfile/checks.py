@@ -1,11 +1,11 @@
-"""What must hold of a block file's numbers before anything is looked up by them: checksums find accidents, not wrong files.
+"""Consistency checks of a block file's numbers before use: checksums detect accidents, not files that are wrong on purpose.
 
-    slot      catalog and journal lie in the file, at pages                        each time a slot is read
-    ROW[n]    blocks lie in the file; names and metadata stand in the heap          of a record when it is read; of a base when the
-                                                                                    writer opens it, else when a row is first used
+    slot      catalog and journal are inside the file, aligned to pages            each time a slot is read
+    ROW[n]    blocks are inside the file; names and metadata inside the heap        of a record when it is read; of a base when the
+                                                                                    writer opens it, otherwise when a row is first used
 
-So every offset that a look-up finds is inside the file, and the mapping is never touched beyond its end. A base is not read through
-when it is opened to read: for 200,000 blocks that would take 8 instead of 2 ms. Weak case: 30 ms for a million, for the writer.
+So every offset that a look-up returns is inside the file, and the mapping is never accessed beyond its end. Opening for reading does not
+check all rows of the base: for 200,000 blocks that would take 8 ms instead of 2. Weak case: 30 ms per million for the writer.
 """
 
 import numpy as np
@@ -24,27 +24,27 @@ from nbtrade.storage.blockfile.layout import (
 )
 
 FIRST = FIRST_PAGE * PAGE  # byte of the first extent
-MOST = (1 << 63) - 1  # offsets and numbers of groups
-FEW = 32  # rows that are checked one by one: NumPy's calls take longer
-AT_ONCE = 1 << 13  # rows, 512 KiB: they stay in cache from one check to the next
+MOST = (1 << 63) - 1  # maximum of offsets and group numbers
+FEW = 32  # up to this number rows are checked one by one: NumPy's calls take longer
+AT_ONCE = 1 << 13  # rows per batch, 512 KiB: they stay in cache from one check to the next
 
 
 def slot_fault(slot: Slot, size: int) -> str:
-    """What is wrong with a slot of a file of `size` bytes, or "" when nothing is."""
+    """The fault of a slot in a file of `size` bytes, or "" if it is valid."""
     if slot.n_bytes > size:
-        return f"the file has {size:,} bytes, its superblock says {slot.n_bytes:,}: the copy is cut short"
+        return f"the file has {size:,} bytes, its superblock expects {slot.n_bytes:,}: the copy is incomplete"
     for what, at, stop in (("journal", slot.journal_at, slot.journal_stop), ("tail", slot.tail_at, slot.tail_stop)):
         if not FIRST <= at <= stop <= slot.n_bytes or at % PAGE or stop % PAGE:
-            return f"its superblock says that the {what} is at {at:,} to {stop:,}, which is not in the file of {slot.n_bytes:,} bytes"
+            return f"its superblock has the {what} at {at:,} to {stop:,}, outside the file of {slot.n_bytes:,} bytes"
     if slot.base_size and (slot.base_at < FIRST or slot.base_at % PAGE or slot.base_at + slot.base_size > slot.n_bytes):
-        return f"its superblock says that the base is at {slot.base_at:,}, {slot.base_size:,} bytes, which is not in the file"
+        return f"its superblock has the base at {slot.base_at:,}, {slot.base_size:,} bytes, outside the file"
     if not slot.version or slot.base_group > slot.group or max(slot.group, slot.sequence, slot.file_id) > MOST:
-        return f"its superblock says version {slot.version}, sequence {slot.sequence}, group {slot.group} over base {slot.base_group}"
-    return f"its superblock says {slot.n_blocks:,} blocks" if slot.n_blocks > slot.n_bytes else ""
+        return f"its superblock is impossible: version {slot.version}, sequence {slot.sequence}, group {slot.group}, base {slot.base_group}"
+    return f"its superblock claims {slot.n_blocks:,} blocks" if slot.n_blocks > slot.n_bytes else ""
 
 
 def row_fits(fields: tuple[int, ...], size: int) -> bool:
-    """Whether the block of an unpacked ROW lies in a file of `size` bytes."""
+    """Whether the block of an unpacked ROW is inside a file of `size` bytes."""
     _, offset, stored, raw, _, _, _, _, name_size, kind, how = fields
     if offset + stored > size or not 0 < name_size <= MAX_NAME or kind > ARRAY:
         return False
@@ -56,9 +56,9 @@ def row_fits(fields: tuple[int, ...], size: int) -> bool:
 
 
 def rows_fit(rows: np.ndarray, start: int, size: int) -> int:
-    """Check ROW[n]: blocks in a file of `size` bytes, names and metadata one behind the other in the heap from `start` on.
+    """Check ROW[n]: blocks inside a file of `size` bytes, names and metadata consecutive in the heap starting at `start`.
 
-    Returns where in the heap the last one ends; -1 when something is wrong.
+    Returns where the last one ends in the heap; -1 if a row is invalid.
     """
     if len(rows) <= FEW:
         for fields in ROW_STRUCT.iter_unpack(rows.tobytes()):
@@ -87,7 +87,7 @@ def _places_fit(rows: np.ndarray, size: int) -> bool:
         rows, offset, stored, how = rows[live], offset[live], stored[live], how[live]
     if offset.min(initial=FIRST) < FIRST:
         return False
-    if not how.any():  # small blocks as they are: most files have no others
+    if not how.any():  # small uncompressed blocks: most files have no others
         return bool((rows["raw"] == stored).all() and stored.max(initial=0) < OWN_SIZE)
     own, plain, raw = how & OWN_PAGES != 0, how & ZSTD == 0, rows["raw"]
     at_pages = np.where(own, (offset % PAGE == 0) & (stored > 0), stored < OWN_SIZE)

@@ -1,14 +1,14 @@
-"""Group commit: queued changes become one durable group, in at most two syncs and without reading anything.
+"""Group commit: makes queued changes durable as one group, with at most two syncs and no reads.
 
-    1  lay the group's blocks out on free pages, write them in offset order; the disk begins with them
+    1  place the group's blocks on free pages, write them in offset order; the disk starts with them
     2  write one journal record: rows with checksums, names
     3  fdatasync                                                  the group is durable
-       beside it, in memory: the index finds the group (readers here find it in the queue anyway); packed pages are counted,
-       old extents retired, and those free that the group before this one retired
+       in parallel, in memory: add the group to the index (readers in this process find it in the queue anyway), count packed
+       pages, retire old extents, and free those that the previous group retired
     4  write a slot (not synced)                                  other processes see the group
 
-A failure in 1 or 2 (disk full) leaves everything as it was, and later groups may succeed. A failed sync does not: what the system then
-holds in memory may never reach the disk, so the index takes the group back and nothing more is written until the file is opened again.
+A failure in 1 or 2 (disk full) changes nothing, and later groups may succeed. A failed sync is different: data in the page cache may
+never reach the disk, so the group is removed from the index, and nothing more is written until the file is opened again.
 When the journal has outgrown its share, a checkpoint writes a new base, and moves blocks off sparsely used packed pages.
 """
 
@@ -35,13 +35,13 @@ from nbtrade.storage.blockfile.sync_worker import SyncWorker
 
 GONE = Entry(0, 0, 0, DELETED, 0, 0, 0, b"")
 Names = Sequence[str]
-Metas = Sequence[bytes] | None  # None: nobody has any
-JOURNAL_MIN = 4 << 20  # no checkpoint before the journal has so many bytes
-JOURNAL_SHARE = 4  # nor before it has a quarter of the base's
+Metas = Sequence[bytes] | None  # None: no block has any
+JOURNAL_MIN = 4 << 20  # bytes of journal below which there is no checkpoint,
+JOURNAL_SHARE = 4  # nor below a quarter of the base's size
 JOURNAL_MAX = 64 << 20
 JOIN_BLOCKS = 1000  # blocks moved in one group
-JOIN_MIN_BYTES = 1 << 18  # bytes of waste that are left alone
-START_SYNC_MIN = 64 << 10  # bytes that the disk may begin with at once: the call takes 50 us
+JOIN_MIN_BYTES = 1 << 18  # bytes of waste that are tolerated
+START_SYNC_MIN = 64 << 10  # bytes from which writing back starts immediately: the call takes 50 us
 _hash = xxhash.xxh3_64_intdigest
 
 
@@ -58,28 +58,28 @@ class Committer:
         self.broken: OSError | None = None
         self.n_groups = self.n_records = self.n_checkpoints = 0
         self.journal_bytes = 0
-        self.previous: tuple[Sequence[str], np.ndarray] = ((), np.zeros(0, ROW))  # what the last group replaced: not written over yet
+        self.previous: tuple[Sequence[str], np.ndarray] = ((), np.zeros(0, ROW))  # that the last group replaced
         self.allocator.load(catalog.index.live_rows(), catalog.extents(), leases.foreign())
 
     def begin(self, features: int) -> None:
-        """Make durable what the last writer left, and say so in a slot."""
+        """Make the previous writer's groups durable, and record that in a slot."""
         self._sync()
         self._write_slot(features=features)
 
     def finish(self) -> None:
-        """The last slot becomes durable too: the next open has no tail to look for."""
+        """Make the last slot durable too, so that the next open has no tail to check."""
         if not self.broken:
             self._sync()
 
     def mark_moved(self) -> None:
-        """Tell readers that another file has taken this one's place."""
+        """Tell readers that the file has been replaced."""
         self._write_slot(features=self.catalog.slot.features | MOVED)
 
     # --- one group ------------------------------------------------------------------------------------
     def commit(self, changes: Sequence[Op | Batch]) -> Sequence[str]:
-        """Make changes durable as one group; of several for one name the last counts. Returns the names that were changed.
+        """Make changes durable as one group; the last change of a name wins. Returns the changed names.
 
-        Raises OSError, BlockWriteError: then nothing of the group is there.
+        If it raises OSError or BlockWriteError, none of the group is stored.
         """
         names = self._commit(changes)
         if self.journal_bytes > min(JOURNAL_MAX, max(JOURNAL_MIN, self.catalog.slot.base_size // JOURNAL_SHARE)):
@@ -94,10 +94,10 @@ class Committer:
         synced = False
         try:
             synced = self._write_data(pieces)
-            names, metas, rows = _changes(latest, pieces, group)  # checksums too, while the disk has begun
+            names, metas, rows = _changes(latest, pieces, group)  # computes the checksums while the disk is writing
             position = self._write_record(group, names, metas, rows, synced)
         except OSError as error:
-            if synced:  # its record may be on the disk, and says that the data are: their pages must not be used again
+            if synced:  # its record may be on the disk and marks the data as synced: the pages must not be reused
                 self.broken = error
             give_back(pieces, self.allocator)
             raise
@@ -109,7 +109,7 @@ class Committer:
         return names
 
     def _sync_and(self, stage: Callable[[], np.ndarray]) -> np.ndarray:
-        """Sync, and do beside it what is to be done in memory."""
+        """Sync, and run `stage` in parallel."""
         try:
             gone: np.ndarray = self.sync_worker.run(stage, self._sync)
         except BaseException as error:  # its record may be on the disk
@@ -137,7 +137,7 @@ class Committer:
         return True
 
     def _write_record(self, group: int, names: Names, metas: Metas, rows: np.ndarray, synced: bool) -> Position:
-        """Write the group's record, and a jump before it when the segment is full. Returns the position behind it."""
+        """Write the group's record, preceded by a jump if the segment is full. Returns the position after it."""
         heap = journal.pack_heap(rows, names, metas)
         pieces = journal.encode(self.catalog.slot.file_id, group, rows, heap, synced)
         n, at = sum(map(len, pieces)), self.catalog.position
@@ -164,7 +164,7 @@ class Committer:
             raise
 
     def _wipe(self, at: int, cause: OSError) -> None:
-        """A record may be there in part: it must never be taken for one."""
+        """Wipe a partial record, so that it can never be read as one."""
         try:
             self.file.write(at, [bytes(PAGE)])
         except OSError:
@@ -183,7 +183,7 @@ class Committer:
             raise broken_error(self.file.path, error) from error
 
     def _stage(self, names: Names, metas: Metas, rows: np.ndarray, pieces: list[Placement]) -> np.ndarray:
-        """The group in memory; ROW[n] of what it replaces. If the sync fails nothing more is written: who counts pages does not matter."""
+        """Apply the group in memory; returns ROW[n] of the replaced entries. Page counts may be wrong after a failed sync."""
         gone = self.catalog.index.replace(names, rows, metas)
         for piece in pieces:
             self.allocator.count(*piece.packed)
@@ -203,7 +203,7 @@ class Committer:
         r.slot = slot
 
     def _recycle(self, retired: list[Extent]) -> None:
-        """What the last commit retired is free after this one, if nobody holds it; `retired` waits for the next."""
+        """Free the extents that the last commit retired and no one has leased; `retired` waits for the next commit."""
         free, self.allocator.held = self.leases.split(self.allocator.waiting + self.allocator.held)
         for start, n in free:
             self.allocator.free.add(start, n)
@@ -211,10 +211,10 @@ class Committer:
 
     # --- checkpoint -----------------------------------------------------------------------------------
     def checkpoint(self) -> bool:
-        """Write a new base and start a new journal. Returns whether there was room; without, the journal just goes on."""
+        """Write a new base and start a new journal. Returns whether there was room; otherwise the journal continues."""
         self._check_not_broken()
         self._join_sparse_pages()
-        self.journal_bytes = 0  # also when there is no room: tried again when the journal has grown as much again
+        self.journal_bytes = 0  # also without room: tried again when the journal has grown by the same amount
         r = self.catalog
         names = list(r.index.overlay)
         numbers = r.index.numbers(names)
@@ -242,7 +242,7 @@ class Committer:
         return True
 
     def _join_sparse_pages(self) -> None:
-        """When packed pages are less than half full on the whole, write the blocks of the emptier ones anew, side by side."""
+        """If packed pages are less than half full overall, move the blocks of the emptier ones together."""
         rows = self.catalog.index.live_rows()
         small = rows[rows["how"] & OWN_PAGES == 0]
         n_pages = np.count_nonzero(self.allocator.packed)
@@ -259,7 +259,7 @@ class Committer:
                 raise
 
     def _move(self, items: Iterable[tuple[str, Entry]]) -> None:
-        """Commit blocks anew, elsewhere. A damaged one stays where it is, with its checksum."""
+        """Copy blocks to new locations. A damaged one stays in place, with its checksum."""
         copies = ((name, entry, self.file.mapped[entry.offset : entry.end]) for name, entry in items)
         ops = (Op(name, data, entry.kind, entry.how, entry.raw, entry.meta) for name, entry, data in copies if _hash(data) == entry.check)
         while some := list(islice(ops, JOIN_BLOCKS)):
@@ -275,7 +275,7 @@ class Committer:
 
 
 def _changes(latest: Mapping[str, Queued], pieces: list[Placement], group: int) -> tuple[Names, Metas, np.ndarray]:
-    """Names, metadata and ROWs of a group: what was laid out, then links and deletions."""
+    """Names, metadata and ROWs of a group: placed blocks, then links and deletions."""
     if len(pieces) == 1 and len(pieces[0].sizes) == len(latest):
         names, metas = pieces[0].puts.names, pieces[0].metas
         return names, metas if metas and any(metas) else None, pieces[0].rows(group)
@@ -295,10 +295,10 @@ def _check(pieces: list[bytes]) -> int:
 
 
 def broken_error(path: Any, cause: OSError) -> BlockWriteError:
-    """What to say when a write or a sync of the catalog failed."""
+    """The error for a failed write or sync of the catalog."""
     return BlockWriteError(
         cause.errno or errno.EIO,
-        f"the disk failed ({cause.strerror or cause}): what was committed before is intact, nothing more is written. "
-        "Look at the disk, close this and open the file again.",
+        f"the disk failed ({cause.strerror or cause}): earlier commits are intact, and nothing more will be written. "
+        "Check the disk, close this object and open the file again.",
         str(path),
     )

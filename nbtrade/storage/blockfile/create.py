@@ -1,9 +1,9 @@
-"""The writer's lock on a block file, and how a new one gets its name: whole, or not at all.
+"""The writer's lock on a block file, and the atomic creation of a new one.
 
     NAME.creating   locked, one slot, an empty journal, synced ──> rename to NAME ──> sync folder
 
-Nobody ever sees NAME half made: it is not there, or it is a block file. An empty file, or one of zeros (an interrupted program of
-someone's left it, or `touch`), is replaced in the same way. A killed creator leaves NAME.creating, which the next one takes over.
+NAME is never seen incomplete: either it is missing, or it is a block file. An empty file or one of zeros (left by an interrupted
+program or `touch`) is replaced in the same way. A killed creator leaves NAME.creating, which the next one takes over.
 """
 
 import os
@@ -21,16 +21,16 @@ from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.disk import Disk
 from nbtrade.storage.lock import is_named
 
-NEW_MOST = 1 << 30  # a file of zeros that is larger was never a new block file
+NEW_MOST = 1 << 30  # bytes; a larger file of zeros was never a new block file
 
 
 def side_of(path: Path) -> Path:
-    """Where a block file is made."""
+    """Temporary name of a block file that is being created."""
     return path.with_name(path.name + ".creating")
 
 
 def open_locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
-    """The block file at `path`, with the writer's lock; made when there is none. Raises BlockFileLocked, BlockFileError, OSError."""
+    """Open the block file at `path` with the writer's lock; create it if missing. Raises BlockFileLocked, BlockFileError, OSError."""
     while True:
         file = _existing(path, disk, pool, step)
         try:
@@ -49,7 +49,7 @@ def open_locked(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile:
 
 
 def _existing(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile | None:
-    """The file that has the name, locked; None when there is none."""
+    """The existing file, locked; None if there is none."""
     while True:
         try:
             file = PagedFile(path, disk, readonly=False, step=step, pool=pool)
@@ -62,7 +62,7 @@ def _existing(path: Path, disk: Disk, pool: Pool, step: int) -> PagedFile | None
         except BaseException:
             file.close()
             raise
-        file.close()  # another file got the name between our open and our lock
+        file.close()  # another file took the name between opening and locking
 
 
 def _take_lock(file: PagedFile) -> None:
@@ -74,20 +74,20 @@ def _take_lock(file: PagedFile) -> None:
 
 
 def _is_new(file: PagedFile) -> bool:
-    """Empty, or zeros alone: not a block file yet."""
+    """Whether the file is empty or has only zeros, so is not a block file yet. Raises CorruptBlock."""
     if any(file.read(0, FIRST_PAGE * PAGE)):
         return False
     if file.n_bytes > NEW_MOST or any(any(file.read(at, PAGE)) for at in range(0, file.n_bytes, PAGE)):
-        raise CorruptBlock(f"{file.path}: the superblock is gone, but there is something behind it. Restore the file.", "superblock", 0)
+        raise CorruptBlock(f"{file.path}: the superblock is zero, but data follow it. Restore the file.", "superblock", 0)
     return True
 
 
 def _made(path: Path, empty: PagedFile | None, disk: Disk, pool: Pool, step: int) -> PagedFile | None:
-    """A new block file under the name `path`, locked; None when somebody else made one: look again.
+    """Create a block file named `path`, locked; None if another process created one first: try again.
 
-    empty : the file without content that has the name, locked
+    empty : the file without content that has the name now, locked
     """
-    real = Path(os.path.realpath(path))  # of a symbolic link, what it points to is made
+    real = Path(os.path.realpath(path))  # a symbolic link's target is created
     side = side_of(real)
     file = PagedFile(side, disk, readonly=False, step=step, create=True, pool=pool)
     try:
@@ -111,7 +111,7 @@ def _made(path: Path, empty: PagedFile | None, disk: Disk, pool: Pool, step: int
 def _check_side(file: PagedFile) -> None:
     start = file.read(0, len(MAGIC))
     if any(start) and start != MAGIC:
-        raise BlockFileError(f"{file.path} is needed to create a block file, but it is another file. Move it away, or choose another name.")
+        raise BlockFileError(f"{file.path} is needed to create a block file, but is some other file. Move it away, or choose another name.")
 
 
 def _write_new(file: PagedFile, real: Path, empty: PagedFile | None) -> None:
@@ -130,8 +130,8 @@ def _write_new(file: PagedFile, real: Path, empty: PagedFile | None) -> None:
 
 
 def _format(file: PagedFile) -> None:
-    """An empty block file: one slot, one empty journal segment; durable but for its name."""
-    if file.n_bytes:  # a killed creator's
+    """Write an empty block file: one slot, one empty journal segment; durable except for its name."""
+    if file.n_bytes:  # left by a killed creator
         file.disk.ftruncate(file.fd, 0)
         file.n_bytes = 0
     file.extend(file.step)
@@ -143,7 +143,7 @@ def _format(file: PagedFile) -> None:
 
 
 def _clear_side(path: Path, disk: Disk) -> None:
-    """Remove what a killed creator left, if it is that."""
+    """Remove the file of a killed creator, if it is one."""
     side = side_of(Path(os.path.realpath(path)))
     with suppress(OSError):
         if stat.S_ISREG(side.lstat().st_mode):

@@ -74,7 +74,28 @@ class BlockFolder:
 
     # --- writing --------------------------------------------------------------------------------------
     def put(self, name: str, value: Any, *, metadata: dict[str, Any] | None = None, compress: int | None = -1) -> None:
-        """Store a block as `BlockFile.put`. Its bytes are durable on return, its name after `flush`."""
+        """Store a block, replacing one of that name. Its bytes are durable on return, its name after `flush`.
+
+        Parameters
+        ----------
+        name, value, metadata, compress
+            As in `BlockFile.put`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            For an invalid value or name.
+        OSError
+            If the disk is full or failing. An existing block of that name is intact.
+
+        Examples
+        --------
+        >>> from nbtrade.storage.blockfile.folder import BlockFolder
+        >>> with BlockFolder("put") as blocks:
+        ...     blocks.put("a/b", b"1")
+        ...     blocks["a/b"]
+        b'1'
+        """
         file = self._file(name)
         data, kind, how, raw, meta = stored_form(value, metadata, self.compress if compress == -1 else compress)
         self._write(file, name.encode(), data, kind, how, raw, meta)
@@ -100,19 +121,54 @@ class BlockFolder:
     def put_many(
         self, blocks: Mapping[str, Any] | Iterable[tuple[str, Any]], *, metadata: dict[str, Any] | None = None, compress: int | None = -1
     ) -> None:
-        """Store many blocks, one after the other."""
+        """Store many blocks, one after the other; an error leaves the earlier ones stored.
+
+        Parameters
+        ----------
+        blocks, metadata, compress
+            As in `BlockFile.put_many`.
+
+        Raises
+        ------
+        TypeError, ValueError, OSError
+            As `put`.
+        """
         for name, value in blocks.items() if isinstance(blocks, Mapping) else blocks:
             self.put(name, value, metadata=metadata, compress=compress)
 
     def delete(self, name: str) -> None:
-        """Remove a block. Raises BlockNotFound."""
+        """Remove a block.
+
+        Parameters
+        ----------
+        name : str
+            Of the block.
+
+        Raises
+        ------
+        BlockNotFound
+            If there is no block of that name.
+        """
         try:
             self.disk.unlink(self._file(name))
         except FileNotFoundError:
             raise self._not_found(name) from None
 
     def rename(self, old: str, new: str) -> None:
-        """Rename a block, replacing a block named `new`. The file contains its name, so it is rewritten. Raises BlockNotFound."""
+        """Rename a block. The file contains its name, so it is rewritten.
+
+        Parameters
+        ----------
+        old, new : str
+            Names. An existing block named `new` is replaced.
+
+        Raises
+        ------
+        BlockNotFound, CorruptBlock
+            If there is no block named `old`, or it is damaged.
+        OSError
+            If the disk is full or failing.
+        """
         entry, data = self._read(old)
         if old != new:
             self._write(self._file(new), new.encode(), data, entry.kind, entry.how, entry.raw, entry.meta)
@@ -137,14 +193,59 @@ class BlockFolder:
         return entry, data
 
     def get(self, name: str, *, verify: bool = True) -> Any:
-        """The value of a block, always verified. Raises BlockNotFound, CorruptBlock."""
+        """The value of a block, always verified.
+
+        Parameters
+        ----------
+        name : str
+            Of the block.
+        verify : bool
+            Ignored, for the common interface.
+
+        Returns
+        -------
+        bytes or numpy.ndarray
+            Arrays are read-only, with the dtype and shape that were stored.
+
+        Raises
+        ------
+        BlockNotFound
+            If there is no block of that name.
+        CorruptBlock
+            If its checksum is wrong.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from nbtrade.storage.blockfile.folder import BlockFolder
+        >>> with BlockFolder("read") as blocks:
+        ...     blocks.put("a", np.arange(3))
+        ...     blocks.get("a")
+        array([0, 1, 2])
+        """
         entry, data = self._read(name)
         return value_of(data, entry, name)
 
     __getitem__ = get
 
     def get_many(self, names: Sequence[str]) -> Sequence[Any]:
-        """Values of blocks, in the order of `names`."""
+        """Values of many blocks.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Of the blocks.
+
+        Returns
+        -------
+        list
+            Values as `get` returns them, in the order of `names`.
+
+        Raises
+        ------
+        BlockNotFound, CorruptBlock
+            As `get`.
+        """
         return [self.get(name) for name in names]
 
     @contextmanager
@@ -169,7 +270,18 @@ class BlockFolder:
         return self._file(name).exists()
 
     def list(self, prefix: str = "") -> "list[str]":
-        """Names that start with `prefix`, ascending. Reads the head of every file."""
+        """List the names of blocks; reads the head of every file.
+
+        Parameters
+        ----------
+        prefix : str
+            Of the names to include.
+
+        Returns
+        -------
+        list of str
+            Names, ascending.
+        """
         names = (_name_of(file) for file in self.path.glob("*" + ENDING))
         return sorted(name for name in names if name is not None and name.startswith(prefix))
 
@@ -180,13 +292,50 @@ class BlockFolder:
         return sum(1 for _ in self.path.glob("*" + ENDING))
 
     def scan(self, prefix: str = "", *, read_ahead: bool = True) -> Iterator[tuple[str, Any]]:
-        """(name, value) of all blocks, ascending by name."""
+        """Iterate over all blocks in ascending order of names.
+
+        Parameters
+        ----------
+        prefix : str
+            Of the names to include.
+        read_ahead : bool
+            Ignored, for the common interface.
+
+        Yields
+        ------
+        tuple of (str, bytes or numpy.ndarray)
+            Name and value.
+
+        Raises
+        ------
+        CorruptBlock
+            If a block is damaged.
+        """
         for name in self.list(prefix):
             with suppress(BlockNotFound):  # deleted in the meantime
                 yield name, self.get(name)
 
     def verify(self, prefix: str = "") -> Report:
-        """Read and check all blocks; nothing is repaired. Returns a Report as `BlockFile.verify`."""
+        """Read and check all blocks; nothing is repaired.
+
+        Parameters
+        ----------
+        prefix : str
+            Of the names to check. A file with a damaged head is always reported, because its name is unknown.
+
+        Returns
+        -------
+        Report
+            As of `BlockFile.verify`.
+
+        Examples
+        --------
+        >>> from nbtrade.storage.blockfile.folder import BlockFolder
+        >>> with BlockFolder("verified") as blocks:
+        ...     blocks.put("a", b"1")
+        ...     blocks.verify().ok
+        True
+        """
         damaged, n_blocks, n_bytes = [], 0, 0
         for file in sorted(self.path.glob("*" + ENDING)):
             content = file.read_bytes()

@@ -3,11 +3,11 @@
     start -> n pages      every free extent, for its right neighbour
     end   -> start        the same, for its left neighbour
     sizes [1, 3, 17, 90]  the distinct sizes, ascending: bisect finds the best fit
-    starts of a size      a heap of offsets; what was merged away is skipped when it comes up
+    starts of a size      a heap of offsets; entries of merged extents are skipped when they are reached
 
 `take` and `add` cost O(log n): a bisect over the distinct sizes and one heap operation. Distinct sizes are few: p free pages have at
-most sqrt(2 p) of them (2,900 in 16 GiB). Weak case: best fit leaves small remainders; what is too small for a group is
-used by smaller groups, and comes back when its neighbours are freed.
+most sqrt(2 p) of them (2,900 in 16 GiB). Weak case: best fit leaves small remainders; those too small for a group
+serve smaller groups, and merge again when their neighbours are freed.
 """
 
 from bisect import bisect_left, insort
@@ -16,7 +16,7 @@ from heapq import heapify, heappop, heappush
 
 
 class FreeExtents:
-    """Free extents in pages. Extents never overlap; neighbours are always one extent."""
+    """Free extents in pages. They never overlap, and adjacent ones are always merged."""
 
     def __init__(self) -> None:
         self.n_pages = 0
@@ -39,9 +39,9 @@ class FreeExtents:
         return self._sizes[-1] if self._sizes else 0
 
     def add(self, start: int, n: int) -> None:
-        """Free pages start .. start + n. They must not be free already."""
+        """Free pages start .. start + n, which must be in use."""
         if n <= 0:
-            raise ValueError(f"an extent of {n} pages at page {start} cannot be freed: it must have one page or more")
+            raise ValueError(f"an extent of {n} pages at page {start} cannot be freed: it must have at least one page")
         self.n_pages += n
         left = self._start_of.get(start)
         if left is not None:
@@ -52,7 +52,7 @@ class FreeExtents:
         self._insert(start, n)
 
     def take(self, n: int) -> int | None:
-        """First page of n pages out of the smallest extent that has them, or None."""
+        """First of n pages from the smallest extent that has them, or None."""
         at = bisect_left(self._sizes, n)
         while at < len(self._sizes):
             size = self._sizes[at]
@@ -68,7 +68,7 @@ class FreeExtents:
         return None
 
     def take_largest(self, at_most: int) -> tuple[int, int] | None:
-        """(first page, n) of the largest extent, cut to `at_most` pages, or None."""
+        """(first page, n) of at most `at_most` pages from the largest extent, or None."""
         n = min(self.largest, at_most)
         start = self.take(n) if n else None
         return None if start is None else (start, n)
@@ -87,7 +87,7 @@ class FreeExtents:
                 heapify(heap)
 
     def _remove(self, start: int) -> int:
-        """Take an extent out; its heap entry goes stale."""
+        """Remove an extent; its heap entry becomes stale."""
         n = self._size_of.pop(start)
         del self._start_of[start + n]
         return n

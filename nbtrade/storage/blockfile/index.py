@@ -1,16 +1,16 @@
-"""Names to rows: what changed since the base was written, over the base, with a bounded cache of what was looked up there.
+"""The index from names to rows: changes since the base was written, layered over the base, with a bounded cache of base look-ups.
 
     overlay   dict name -> place; NOWHERE: deleted                         from journal records
-    table     ROW[n], in the order in which they were committed            one cache line each
+    table     ROW[n], in order of commit                                   one cache line each
     metas     dict number -> metadata, for rows that have any
-    base      mapped, see base.py; its rows have the numbers -1, -2, ...
-    recent    the cache: name -> place; least recently used names of the base go first
+    base      mapped, see snapshot_index.py; its rows have the numbers -1, -2, ...
+    recent    the cache: name -> place; the least recently used names of the base are dropped first
 
-A place is all that reading plain bytes takes, packed into bytes: one object in one or two cache lines. A tuple and its numbers lie in
-seven: 500 blocks of 256 bytes, in caches that hold something else, took 0.31 ms instead of 0.23. Weak case: 64 bytes of memory a change.
+A place is everything needed to read plain bytes, packed into one bytes object in one or two cache lines. A tuple and its numbers occupy
+seven: with cold caches, 500 blocks of 256 bytes took 0.31 ms instead of 0.23. Weak case: 64 bytes of memory per change.
 
-An Index is replaced as a whole when the base is; its cache cannot go stale, because a base never changes. A look-up takes no lock:
-dicts change in one step under the interpreter's lock, the overlay is asked first, and a row is in the table before its name is
+A new base comes with a new Index; the cache cannot become stale, because a base never changes. A look-up takes no lock:
+dict operations are atomic under the interpreter's lock, the overlay is checked first, and a row is in the table before its name is
 in the overlay.
 """
 
@@ -27,18 +27,18 @@ from nbtrade.storage.blockfile.snapshot_index import SnapshotIndex
 
 CACHED = 100_000  # names of the base kept
 ROW_SIZE = ROW.itemsize
-RESERVED = 1 << 18  # rows of the table before it is copied to a larger one: 16 MiB of address space, memory only as they are written
+RESERVED = 1 << 18  # rows of the table before it is copied to a larger one: 16 MiB of address space; memory only for written rows
 
 PLACE = np.dtype([("offset", "<i8"), ("end", "<i8"), ("check", "<u8"), ("number", "<i4")])  # 28 bytes, and 36 of Python's: 64
 PLAIN_STRUCT = struct.Struct("<QQQ4x")  # offset, end and checksum of plain bytes
 PLACE_STRUCT = struct.Struct("<QQQi")  # and the number of the row
-NOT_PLAIN = 1  # the checksum in the places of other blocks, which end where they start: no bytes' there, an empty block's is another
+NOT_PLAIN = 1  # checksum in the places of other blocks, which end where they start; an empty block has a different one
 NOTHING = ((), np.zeros(0, np.int64))
 NOWHERE = PLACE_STRUCT.pack(0, 0, NOT_PLAIN, 0)
 
 
 class Index:
-    """base : SnapshotIndex or none;  cached : most names in the cache."""
+    """base : SnapshotIndex or None;  cached : maximum number of names in the cache."""
 
     def __init__(self, base: SnapshotIndex | None = None, n_blocks: int = 0, cached: int = CACHED) -> None:
         self.base = base or SnapshotIndex()
@@ -48,7 +48,7 @@ class Index:
         self.recent: OrderedDict[str, bytes] = OrderedDict()
         self.cached = cached
         self.n_blocks = n_blocks
-        self.n = 1  # rows of the table; number 0 says deleted
+        self.n = 1  # rows of the table; number 0 means deleted
         self._set_table(np.zeros(RESERVED, ROW))
 
     def _set_table(self, rows: np.ndarray) -> None:
@@ -58,7 +58,7 @@ class Index:
 
     # --- looking up -----------------------------------------------------------------------------------
     def place(self, name: str) -> bytes:
-        """The place of a name; NOWHERE when there is none."""
+        """Place for a name; NOWHERE if it has none."""
         found = self.overlay.get(name)
         if found is not None:
             return found
@@ -77,19 +77,19 @@ class Index:
         while len(self.recent) > self.cached:
             try:
                 self.recent.popitem(last=False)
-            except KeyError:  # other threads have dropped the rest
+            except KeyError:  # other threads have dropped the remaining ones
                 break
         return place
 
     def places_of(self, names: Sequence[str]) -> list[bytes]:
         """The places of many names, at least two."""
         try:
-            return [*itemgetter(*names)(self.overlay)]  # 500 that are in no cache: 38 us, by `map` 48
+            return [*itemgetter(*names)(self.overlay)]  # 500 uncached ones: 38 us, with `map` 48
         except KeyError:  # some are in the base, or nowhere
             return [*map(self.place, names)]
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
-        """i8[n], the numbers of many names' rows; 0 when there is none."""
+        """i8[n], the numbers of many names' rows; 0 for missing names."""
         try:
             return _numbers(map(self.overlay.__getitem__, names))
         except KeyError:  # some are in the base, or nowhere
@@ -122,20 +122,20 @@ class Index:
 
     # --- changing -------------------------------------------------------------------------------------
     def apply(self, names: Sequence[str], rows: np.ndarray, metas: Sequence[bytes] | None) -> None:
-        """One group's changes. rows : ROW[n];  metas : of each, or None when there are none. `n_blocks` stays as it was."""
+        """Apply one group's changes; `n_blocks` does not change. rows : ROW[n];  metas : of each, or None if no block has any."""
         start, stop = self.n, self.n + len(names)
         if stop > len(self.rows_written):
             larger = np.zeros(max(stop, 2 * start), ROW)
             larger[:start] = self.rows_written[:start]
             self._set_table(larger)
-        self.words[start:stop] = rows.view(np.uint64).reshape(len(rows), -1)  # record by record it takes six times as long
+        self.words[start:stop] = rows.view(np.uint64).reshape(len(rows), -1)  # six times as fast as assigning records
         if metas:
             self.metas.update((start + i, meta) for i, meta in enumerate(metas) if meta)
         self.n = stop
         self.overlay.update(zip(names, _places(rows, np.arange(start, stop)), strict=True))
 
     def replace(self, names: Sequence[str], rows: np.ndarray, metas: Sequence[bytes] | None) -> np.ndarray:
-        """`apply`, with the blocks counted. ROW[n] of what the names had before, all zeros for nothing; `take_back` undoes it."""
+        """`apply`, and update `n_blocks`. Returns ROW[n] of the previous entries, all zeros for new names; `take_back` undoes it."""
         self.replaced = NOTHING
         numbers = self.numbers(names)
         gone = self.rows(numbers)
@@ -145,7 +145,7 @@ class Index:
         return gone
 
     def take_back(self) -> None:
-        """Names have again what they had before the last `replace`, however far it came."""
+        """Restore the entries from before the last `replace`, even if that was interrupted."""
         (names, numbers), self.replaced = self.replaced, NOTHING
         self.n_blocks += int(np.count_nonzero(numbers)) - int(np.count_nonzero(self.numbers(names)))
         self.overlay.update(zip(names, _places(self.rows(numbers), numbers), strict=True))
@@ -161,7 +161,7 @@ class Index:
         return found
 
     def items(self, prefix: str = "") -> Iterator[tuple[str, Entry]]:
-        """(name, entry) of all names that start with `prefix`, in no order, as they are when it starts."""
+        """(name, entry) of all names that start with `prefix`, unordered, as of the start of the iteration."""
         overlay = self.overlay.copy()
         for item in self.base.items(prefix.encode()):
             if item[0] not in overlay:
@@ -174,28 +174,28 @@ class Index:
                 yield name, entry
 
     def _entries(self, numbers: np.ndarray) -> Iterator[Entry]:
-        """The entries of rows; of row 0, anything."""
+        """The entries of rows; undefined for row 0."""
         metas: Iterable[bytes] = repeat(b"", len(numbers))
         if self.metas or (numbers < 0).any():
             metas = (self.metas.get(n, b"") if n >= 0 else self.base.entry(-1 - n).meta for n in numbers.tolist())
         return entries_of(self.rows(numbers), metas)
 
     def live_rows(self) -> np.ndarray:
-        """ROW[n] of all blocks, in no order."""
+        """ROW[n] of all blocks, unordered."""
         hidden = self.base.rows_of([name.encode() for name in self.overlay]) if self.base.n else np.zeros(0, np.int64)
         numbers = _numbers(self.overlay.values())
         return np.concatenate([np.delete(self.base.rows, hidden[hidden >= 0]), self.rows(numbers[numbers != 0])])
 
 
 def _place(fields: tuple[int, ...], number: int) -> bytes:
-    """The place that one unpacked ROW says."""
+    """The place of one unpacked ROW."""
     _, offset, stored, _, check, _, _, _, _, kind, how = fields
     plain = kind == BYTES and not how & ZSTD
     return PLACE_STRUCT.pack(offset, offset + stored if plain else offset, check if plain else NOT_PLAIN, number)
 
 
 def _places(rows: np.ndarray, numbers: np.ndarray) -> list[bytes]:
-    """The places of ROW[n] with these numbers."""
+    """One place per row of ROW[n] with these numbers."""
     places = np.empty(len(rows), PLACE)
     places["offset"], places["number"] = rows["offset"], numbers
     plain = (rows["kind"] == BYTES) & (rows["how"] & ZSTD == 0)

@@ -1,10 +1,10 @@
-"""The journal: one record a group, in segments of pages; how it is written and read back.
+"""The journal: one record per group, in segments of pages; encoding and replay.
 
-    segment  | record 41 | record 42 | jump ->          a record starts at a page and knows how long it is; the next one follows
-    segment  | record 43 ............ | record 44 |     a jump carries the number of the record that it leads to
+    segment  | record 41 | record 42 | jump ->          a record starts at a page and contains its length; the next one follows
+    segment  | record 43 ............ | record 44 |     a jump has the number of the record that it leads to
 
-Writing always leaves one page of a segment for a jump, so that a record of any length can follow. A record's checksum covers its
-header, the file's id and its rows: old bytes of recycled pages are never taken for a record.
+Every segment keeps one page free for a jump, so a record of any length can follow. A record's checksum covers its
+header, the file's id and its rows, so old bytes of recycled pages cannot pass as a record.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ from nbtrade.storage.blockfile.layout import (
 
 
 class Record(NamedTuple):
-    """One group, read back. at, size : where it is;  synced : its data were on the disk before it."""
+    """One group, read back. at, size : its location;  synced : its data were synced before the record was written."""
 
     group: int
     at: int
@@ -40,7 +40,7 @@ class Record(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a record is or will be: offset, and the end of its segment."""
+    """Location of a record, written or not: offset, and the end of its segment."""
 
     at: int
     stop: int
@@ -50,7 +50,7 @@ Read = Callable[[int, int], "bytes | memoryview"]
 
 
 def pack_heap(rows: np.ndarray, names: Sequence[str], metas: Sequence[bytes] | None) -> bytes:
-    """The heap of ROW[n] with these names and metadata (None: there are none), whose places in it are set."""
+    """The heap with these names and metadata (None: no metadata); sets their locations in ROW[n]."""
     text = "".join(names)
     if metas is None and text.isascii():
         rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(rows))
@@ -84,10 +84,10 @@ def _check(header: bytes, body: "bytes | memoryview", heap: "bytes | memoryview"
 
 
 def replay(read: Read, file_id: int, group: int, start: Position, file_size: int) -> Iterator[tuple[Position, Record | None]]:
-    """Records from number `group` on, each with the position behind it; jumps come as (segment's position, None).
+    """Records starting with number `group`, each with the position after it; a jump is yielded as (position of the segment, None).
 
-    read : (offset, size) -> bytes. Ends before the first place that holds no valid record of the number that is due: one whose numbers
-    do not add up, or whose blocks are not in a file of `file_size` bytes, is none either.
+    read : (offset, size) -> bytes. Ends at the first location without a valid record of the expected number. A record is also invalid if
+    its numbers are inconsistent, or if its blocks are outside a file of `file_size` bytes.
     """
     position, jumped = start, False
     while position.at + PAGE <= position.stop:
@@ -99,7 +99,7 @@ def replay(read: Read, file_id: int, group: int, start: Position, file_size: int
             return
         if what & JUMP:
             target = Position(heap_size, size)
-            if jumped or not _is_segment(target, file_size):  # a jump leads to a record: two could lead round in a circle
+            if jumped or not _is_segment(target, file_size):  # a jump leads to a record: two jumps could form a cycle
                 return
             if _check(header[: RECORD_STRUCT.size], b"", b"") != header[RECORD_STRUCT.size :]:
                 return
@@ -135,7 +135,7 @@ def _body(read: Read, header: bytes, position: Position, n_rows: int, heap_size:
 
 
 def _decoded(data: "bytes | memoryview", n_rows: int) -> tuple[list[str], np.ndarray, list[bytes] | None]:
-    """Names, rows and metadata of ROW[n] with its heap behind it."""
+    """Names, rows and metadata of ROW[n] followed by its heap."""
     rows = np.frombuffer(data, ROW, n_rows)
     heap = bytes(data[n_rows * ROW.itemsize :])
     starts = rows["name_at"].astype(np.int64)
@@ -147,5 +147,5 @@ def _decoded(data: "bytes | memoryview", n_rows: int) -> tuple[list[str], np.nda
 
 
 def fits(position: Position, n_bytes: int) -> bool:
-    """Whether a record of n bytes can be written here with a page left for the jump after it."""
+    """Whether a record of n bytes fits here with a page left for a jump."""
     return position.at + n_bytes + PAGE <= position.stop

@@ -1,8 +1,8 @@
 """The block file's bytes: slots, rows and records, as struct formats and dtypes. Little-endian, version 1.
 
-    SLOT    magic, version, features, file_id, sequence, group, n_blocks, base and journal (where), n_bytes, checksum
+    SLOT    magic, version, features, file_id, sequence, group, n_blocks, location of base and journal, n_bytes, checksum
     RECORD  magic, file_id, group, n_rows, heap_size, size, what, target, checksum
-    ROW     one block's entry; its name and metadata stand behind each other in the heap of the record or base that the row is in
+    ROW     one block's entry; its name and metadata are adjacent in the heap of the record or base that contains the row
 
 Checksums are xxh3-64. Sizes and offsets are bytes from the start of the file, extents start and end at pages.
 """
@@ -16,20 +16,20 @@ import numpy as np
 import xxhash
 
 PAGE = 4096
-FIRST_PAGE = 4  # before it: two slots, the owner's page, an empty page
+FIRST_PAGE = 4  # preceded by two slots, the owner's page and an empty page
 OWNER_AT = 2 * PAGE
-STEP = 10 << 20  # the file grows by at least so much
+STEP = 10 << 20  # bytes by which the file grows, at least
 SEGMENT = 1 << 20  # a journal segment
 VERSION = 1
 MAX_NAME = 1024  # bytes
-OWN_SIZE = 16 << 10  # blocks of this size and more start on a page of their own
+OWN_SIZE = 16 << 10  # blocks of at least this size start on a new page
 SYNC_FIRST = 64 << 20  # groups with more data are synced before their record is written
 
 MAGIC = b"NBBLOCKS"
 RECORD_MAGIC = b"NBGROUP1"
 BASE_MAGIC = b"NBBASE01"
 
-# --- what a row says --------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------------
 DELETED, BYTES, ARRAY = 0, 1, 2  # kind
 ZSTD, OWN_PAGES = 1, 2  # how, bits
 
@@ -40,7 +40,7 @@ ROW = np.dtype(
         ("stored", "<u8"),  # bytes in the file
         ("raw", "<u8"),  # bytes before compression
         ("check", "<u8"),  # xxh3 of the stored bytes
-        ("group", "<u8"),  # that wrote it
+        ("group", "<u8"),  # the group that wrote it
         ("name_at", "<u8"),  # in the heap
         ("meta_size", "<u4"),
         ("name_size", "<u2"),
@@ -52,7 +52,7 @@ ROW_STRUCT = struct.Struct("<QQQQQQQIHBB")
 
 
 class Entry(NamedTuple):
-    """Where a block is. `end` is the offset behind its stored bytes; `meta` JSON or empty."""
+    """Location and form of a block. `end` is the offset after its stored bytes; `meta` is JSON or empty."""
 
     offset: int
     end: int
@@ -71,7 +71,7 @@ def entry_of(fields: tuple[int, ...], meta: bytes) -> Entry:
 
 
 def entries_of(rows: np.ndarray, metas: Iterable[bytes]) -> Iterator[Entry]:
-    """The entries of ROW[n] with this metadata, in a third of the time of one by one."""
+    """The entries of ROW[n] with this metadata, in a third of the time of single conversions."""
     offset, stored, *others = (rows[name].tolist() for name in ("offset", "stored", "check", "kind", "how", "raw", "group"))
     return map(Entry._make, zip(offset, map(add, offset, stored), *others, metas, strict=True))
 
@@ -81,7 +81,7 @@ SLOT_STRUCT = struct.Struct("<8sII13Q")  # 120 bytes
 SLOT_SIZE = 128
 SEQUENCE_AT = 24  # of a slot
 CHECK_AT = SLOT_SIZE - 8
-HAS_MIRROR, MOVED = 1, 2  # features; MOVED: a vacuum has put another file in this one's place
+HAS_MIRROR, MOVED = 1, 2  # features; MOVED: a vacuum has replaced this file
 
 
 class Slot(NamedTuple):
@@ -98,9 +98,9 @@ class Slot(NamedTuple):
     base_check: int
     base_group: int
     journal_at: int  # first record after the base
-    journal_stop: int  # end of the segment it is in
-    tail_at: int  # where the record of group + 1 is or will be
-    tail_stop: int  # end of the segment that is in
+    journal_stop: int  # end of its segment
+    tail_at: int  # offset of the record of group + 1, written or not
+    tail_stop: int  # end of its segment
     n_bytes: int  # of the file, at least
 
 
@@ -111,7 +111,7 @@ def pack_slot(slot: Slot) -> bytes:
 
 
 def unpack_slot(data: "bytes | memoryview") -> Slot | None:
-    """The slot in these bytes, or None when they are damaged or were never written."""
+    """The slot in these bytes, or None if they are damaged or were never written."""
     data = bytes(data[:SLOT_SIZE])
     if len(data) < SLOT_SIZE or data[:8] != MAGIC or xxhash.xxh3_64_digest(data[:CHECK_AT]) != data[CHECK_AT:]:
         return None
@@ -121,22 +121,22 @@ def unpack_slot(data: "bytes | memoryview") -> Slot | None:
 # --- records ----------------------------------------------------------------------------------------------
 RECORD_STRUCT = struct.Struct("<8sQQQQQII")  # 56 bytes and the checksum
 RECORD_SIZE = 64
-JUMP, SYNCED = 1, 2  # what, bits: the record is in the segment at heap_size, which ends at size; data were synced before
+JUMP, SYNCED = 1, 2  # what, bits: the record is in the segment from heap_size to size; data were synced earlier
 
 
 def pages_of(n_bytes: int) -> int:
-    """Pages that hold so many bytes."""
+    """Number of pages that hold `n_bytes` bytes."""
     return -(-n_bytes // PAGE)
 
 
 def padded(n_bytes: int) -> int:
-    """Up to whole pages."""
+    """`n_bytes` rounded up to whole pages."""
     return pages_of(n_bytes) * PAGE
 
 
 def check_name(name: str) -> None:
-    """Raises TypeError, ValueError for what is no block name."""
+    """Raise TypeError or ValueError for an invalid block name."""
     if not isinstance(name, str):
-        raise TypeError(f"a block's name is a str, not {type(name).__name__}")
+        raise TypeError(f"a block's name must be a str, not {type(name).__name__}")
     if not 0 < len(name.encode()) <= MAX_NAME:
-        raise ValueError(f"a block's name has 1 to {MAX_NAME:,} bytes in UTF-8, {name[:40]!r}... has {len(name.encode()):,}")
+        raise ValueError(f"a block's name must have 1 to {MAX_NAME:,} bytes in UTF-8; {name[:40]!r}... has {len(name.encode()):,}")

@@ -1,10 +1,10 @@
-"""One group of queued changes, laid out: which block goes where, and what is written for it.
+"""Layout of one group of queued changes: the offset of each block, and the buffers to write.
 
     own pages                          packed
     | block 7 ....pad| block 2 ....pad| b1 | b3| b4 |  b5 | b6 ..pad|       one write, in offset order
 
-Large blocks, and small ones that nearly fill their pages, start on pages of their own: a waste of at most an eighth up to 16 KiB, and
-of less than a page above. The others stand side by side without gaps. When no free extent takes the whole group, it is cut into pieces.
+Large blocks, and small ones that nearly fill their pages, start on new pages: at most an eighth is wasted up to 16 KiB, and
+less than a page above. The others are packed without gaps. If no free extent holds the whole group, it is split into pieces.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,14 +17,14 @@ import xxhash
 from nbtrade.storage.blockfile.allocator import Allocator, Extent
 from nbtrade.storage.blockfile.layout import BYTES, FIRST_PAGE, MAX_NAME, OWN_PAGES, OWN_SIZE, PAGE, ROW, Entry, pages_of
 
-OWN_PAGES_MIN = PAGE * 8 // 9  # no smaller block gets pages of its own
+OWN_PAGES_MIN = PAGE * 8 // 9  # smaller blocks are always packed
 SMALL = 1024  # bytes; smaller blocks are joined before they are written
 _hash = xxhash.xxh3_64_intdigest
 _zeros = memoryview(bytes(PAGE))
 
 
 class Op(NamedTuple):
-    """A queued change. data : what to store, or None;  link : an entry that gets this name; neither: the name is deleted."""
+    """A queued change. data : bytes to store, or None;  link : an entry that receives this name; neither: the name is deleted."""
 
     name: str
     data: Any = None
@@ -33,38 +33,38 @@ class Op(NamedTuple):
     raw: int = 0
     meta: bytes = b""
     link: Entry | None = None
-    rented: bytearray | None = None  # to give back once written
+    rented: bytearray | None = None  # to return once written
 
 
-Batch = dict[str, bytes]  # queued `bytes`, stored as they are: the common case, without an Op for each
-Queued = Op | bytes  # what a name is to be: a change, or bytes as they are
+Batch = dict[str, bytes]  # queued `bytes`, stored verbatim: the common case, without one Op each
+Queued = Op | bytes  # the pending value of a name: a change, or bytes stored verbatim
 
 
 def as_op(name: str, queued: Queued) -> Op:
-    """The change that a queued value stands for."""
+    """A queued value as an Op."""
     return Op(name, queued, BYTES, 0, len(queued)) if type(queued) is bytes else cast(Op, queued)
 
 
 class Puts(NamedTuple):
-    """Blocks to place. forms : (kind, how, raw size, meta) of each; None: all are bytes as they are."""
+    """Blocks to place. forms : (kind, how, raw size, meta) of each; None if all are bytes stored verbatim."""
 
     names: Sequence[str]
     data: Sequence[Any]
     forms: Sequence[tuple[Any, ...]] | None
 
     def cut(self, start: int | None, stop: int | None) -> "Puts":
-        """Those from start to stop."""
+        """The blocks from start to stop."""
         return Puts(self.names[start:stop], self.data[start:stop], self.forms and self.forms[start:stop])
 
     def pick(self, order: list[int]) -> "Puts":
-        """In another order."""
+        """The blocks in another order."""
         return Puts(*([column[i] for i in order] if column else column for column in self))  # type: ignore[arg-type]
 
 
 class Placement(NamedTuple):
     """A piece of a group: `buffers` are written at offset `at`.
 
-    sizes, offset : i8[n], of its blocks;  n_own : so many of them, the first, have pages of their own
+    sizes, offset : i8[n], of its blocks;  n_own : number of blocks, the first ones, that start on new pages
     """
 
     at: int
@@ -76,7 +76,7 @@ class Placement(NamedTuple):
     n_own: int
 
     def rows(self, group: int) -> np.ndarray:
-        """ROW[n], with checksums; names and metadata still to be placed."""
+        """ROW[n], with checksums; locations of names and metadata are not set yet."""
         rows = np.zeros(len(self.sizes), ROW)
         rows["offset"], rows["stored"], rows["raw"], rows["group"], rows["kind"] = self.offset, self.sizes, self.sizes, group, BYTES
         rows["check"] = np.fromiter(map(_hash, self.puts.data), np.uint64, len(rows))
@@ -89,7 +89,7 @@ class Placement(NamedTuple):
 
     @property
     def metas(self) -> Sequence[bytes] | None:
-        """Metadata of each block, or None when there are none."""
+        """Metadata of each block, or None if no block has any."""
         return None if self.puts.forms is None else [meta for *_, meta in self.puts.forms]
 
     @property
@@ -100,12 +100,12 @@ class Placement(NamedTuple):
 
 
 def own_pages(sizes: np.ndarray) -> np.ndarray:
-    """Which blocks get pages of their own. sizes : i8[n]."""
+    """Which blocks start on a new page. sizes : i8[n]."""
     return (sizes >= OWN_PAGES_MIN) & ((sizes >= OWN_SIZE) | (-sizes % PAGE <= sizes // 8))
 
 
 def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
-    """What each name is to be after all changes."""
+    """The final value of each name after all changes."""
     if len(changes) == 1 and isinstance(changes[0], dict):
         return changes[0]
     latest: dict[str, Queued] = {}
@@ -118,7 +118,7 @@ def latest_of(changes: "Sequence[Op | Batch]") -> Mapping[str, Queued]:
 
 
 def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
-    """What of a group's changes has data. plain : all are bytes as they are."""
+    """The changes of a group that have data. plain : all are bytes stored verbatim."""
     if plain:
         return Puts(list(latest), list(latest.values()), None)
     ops = [op for name, one in latest.items() if (op := as_op(name, one)).data is not None]
@@ -126,7 +126,7 @@ def puts_of(latest: "Mapping[str, Queued]", plain: bool) -> Puts:
 
 
 def lay_out(puts: Puts, allocator: Allocator) -> list[Placement]:
-    """Place data on free pages. Raises OSError when the file cannot grow; then nothing is taken."""
+    """Place data on free pages. Raises OSError if the file cannot grow; then no page is taken."""
     sizes, n_own = np.fromiter(map(len, puts.data), np.int64, len(puts.data)), 0
     if np.count_nonzero(sizes >= OWN_PAGES_MIN):
         own = own_pages(sizes)
@@ -156,20 +156,20 @@ def lay_out(puts: Puts, allocator: Allocator) -> list[Placement]:
 
 
 def give_back(pieces: list[Placement], allocator: Allocator) -> None:
-    """Nothing was committed: the pages are free again."""
+    """Free the pages of a group that was not committed."""
     for piece in pieces:
         if piece.extent[1]:
             allocator.free.add(*piece.extent)
 
 
 def _piece(puts: Puts, sizes: np.ndarray, taken: np.ndarray, ends: np.ndarray, n_own: int, extent: Extent) -> Placement:
-    """Blocks of these sizes in `extent`; taken : bytes that each takes there;  ends : where in it they end."""
+    """Blocks of these sizes in `extent`. taken : bytes that each occupies there;  ends : where each ends."""
     at = extent[0] * PAGE
     buffers = _padded(puts.data, (taken - sizes).tolist()) if n_own else list(puts.data)
     tail = extent[1] * PAGE - int(ends[-1])
     if tail:
         buffers.append(_zeros[:tail])
-    if extent[1] * PAGE <= SMALL * len(buffers):  # a copy is cheaper than their places in a list
+    if extent[1] * PAGE <= SMALL * len(buffers):  # a copy is cheaper than separate buffers
         buffers = [b"".join(buffers)]
     return Placement(at, buffers, extent, puts, sizes, ends - taken + at, n_own)
 

@@ -1,12 +1,12 @@
-"""Which extents somebody still has an array over: their pages are not recycled.
+"""Leases: the extents over which arrays still exist, whose pages must not be recycled.
 
-    live   lease number -> (extent, weak reference to the array)     this process's
-    locks  shared locks on the bytes of all leased pages             other processes' (see locks.py)
+    live   lease number -> (extent, weak reference to the array)     of this process
+    locks  shared locks on the bytes of all leased pages             of other processes (see locks.py)
 
-Taking a lease is writing one dict entry, losing it a weak reference's callback: no lock, in the writer's process. A reader in another
-process also takes a file lock, under a mutex that only such readers of its own process share. The order that makes it safe: lease
-first, then look the block up again. If its entry is still the same, no commit has retired its pages, and the one that
-will looks at the leases afterwards.
+In the writer's process, taking a lease stores one dict entry and dropping it is a weak reference's callback: no lock. A reader in another
+process also takes a file lock, under a mutex that only the readers of its process share. The order makes this safe: take the lease
+first, then look the block up again. If the entry has not changed, no commit has retired its pages, and a commit that retires them later
+checks the leases afterwards.
 """
 
 import itertools
@@ -24,20 +24,20 @@ ALL_PAGES = 1 << 50
 
 
 class Leases:
-    """Leases by this open file. fd : its descriptor;  shared : other processes must see them, because the writer is one."""
+    """Leases of this open file. fd : its descriptor;  shared : other processes must see them, because the writer is another process."""
 
     def __init__(self, fd: int, shared: bool) -> None:
         self.fd = fd
         self.shared = shared
         self.live: dict[int, tuple[Extent, weakref.ref[np.ndarray]]] = {}
         self.numbers = itertools.count()
-        self.dropped: deque[Extent] = deque()  # whose file locks wait to be given back
+        self.dropped: deque[Extent] = deque()  # whose file locks are still to be released
         self.locked: Counter[Extent] = Counter()
         self.mutex = threading.Lock()
         self.at_end: Callable[[], None] | None = None
 
     def take(self, extent: Extent, array: np.ndarray) -> int:
-        """Keep the extent for as long as `array` lives (any view of it keeps it alive), or until `drop`."""
+        """Keep the extent while `array` or a view of it exists, or until `drop`. Returns the lease's number."""
         number = next(self.numbers)
         self.live[number] = (extent, weakref.ref(array, lambda _: self.drop(number)))
         if self.shared:
@@ -49,7 +49,7 @@ class Leases:
         return number
 
     def drop(self, number: int) -> None:
-        """Give a lease back. Called by the garbage collector too, at any moment: it must not wait."""
+        """End a lease. Also called by the garbage collector, at any moment, so it must not wait."""
         lease = self.live.pop(number, None)
         if lease is not None and self.shared:
             self.dropped.append(lease[0])
@@ -71,9 +71,9 @@ class Leases:
             at_end()
 
     def outlive(self, at_end: Callable[[], None]) -> None:
-        """The file is being closed: call `at_end`, which closes the descriptor, when the last array over it is gone.
+        """Call `at_end`, which closes the descriptor, when the last array over the file is gone. Called while the file is being closed.
 
-        Until then every lease is a file lock, for whoever writes next.
+        Until then every lease is a file lock, visible to the next writer.
         """
         with self.mutex:
             self._unlock_dropped()
@@ -90,19 +90,19 @@ class Leases:
         locks.try_lock(self.fd, locks.PAGES_AT + extent[0], extent[1], shared=True)
 
     def _extents(self) -> list[Extent]:
-        """Those leased in this process, once for each lease."""
+        """The extents leased in this process, one per lease."""
         while True:
             try:
                 return [extent for extent, _ in list(self.live.values())]
-            except RuntimeError:  # another thread's lease came or went
+            except RuntimeError:  # another thread took or dropped a lease
                 continue
 
     def foreign(self) -> list[Extent]:
-        """Pages that others hold."""
+        """Pages that others have leased."""
         return [(at - locks.PAGES_AT, n) for at, n in locks.locked(self.fd, locks.PAGES_AT, ALL_PAGES)]
 
     def split(self, extents: list[Extent]) -> tuple[list[Extent], list[Extent]]:
-        """(free, held) of retired extents, as of now."""
+        """Split retired extents into (free, still leased)."""
         mine = set(self._extents())
         foreign = locks.is_locked(self.fd, locks.PAGES_AT, ALL_PAGES)
         if not mine and not foreign:

@@ -1,10 +1,10 @@
-"""Buffers that are rented and given back, so that a steady state allocates nothing.
+"""Reusable buffers: rented and returned, so that a steady state allocates nothing.
 
     idle[k]   stack of idle buffers of 2**k bytes, k from 12 to 28
-    out       buffers that are rented, by identity: empty when nobody works
+    out       rented buffers, by identity: empty when idle
 
-What does not fit into `limit` bytes of idle buffers of its size is left to the allocator. Weak case: a rent of a size never
-seen before allocates. Deques and dicts change in one step under the interpreter's lock: renting takes no lock.
+Per size, up to `limit` bytes of idle buffers are kept; more are freed. Weak case: the first rent of a size allocates. Operations on
+deques and dicts are atomic under the interpreter's lock, so renting takes no lock.
 """
 
 from collections import deque
@@ -16,7 +16,7 @@ LARGEST = 28  # 256 MiB: larger ones are not kept
 
 
 class Pool:
-    """limit : bytes of idle buffers kept of each size (0: none, every rent allocates);  allocate : makes a buffer of n bytes."""
+    """limit : bytes of idle buffers to keep per size (0: none, every rent allocates);  allocate : creates a buffer of n bytes."""
 
     def __init__(self, limit: int = 64 << 20, allocate: Callable[[int], bytearray] = bytearray) -> None:
         self.limit = limit
@@ -27,11 +27,11 @@ class Pool:
 
     @property
     def rented(self) -> int:
-        """Buffers that are out."""
+        """Number of rented buffers."""
         return len(self.out)
 
     def rent(self, n: int) -> bytearray:
-        """A buffer of n bytes or more, contents undefined. Give it back with `give_back`."""
+        """A buffer of at least n bytes, contents undefined. Return it with `give_back`."""
         k = max(SMALLEST, (n - 1).bit_length())
         try:
             buffer = self.idle[k].pop()
@@ -47,9 +47,9 @@ class Pool:
         return self.allocate(n)
 
     def give_back(self, buffer: bytearray) -> None:
-        """The buffer may be rented again: nothing may look at it any more. Raises ValueError when it is not out."""
+        """Return a buffer, which may be rented again: the caller must not use it any more. Raises ValueError if it is not rented."""
         if self.out.pop(id(buffer), None) is None:
-            raise ValueError(f"a buffer of {len(buffer):,} bytes was given back that is not rented: twice, or not from this pool")
+            raise ValueError(f"a buffer of {len(buffer):,} bytes was returned that is not rented: returned twice, or not from this pool")
         k = len(buffer).bit_length() - 1
         idle = self.idle.get(k)
         if idle is not None and len(buffer) == 1 << k and (len(idle) + 1) << k <= self.limit:
@@ -57,7 +57,7 @@ class Pool:
 
     @contextmanager
     def buffer(self, n: int) -> Iterator[memoryview]:
-        """A view of n rented bytes, given back on every path."""
+        """A view of n rented bytes, returned to the pool on every path."""
         buffer = self.rent(n)
         try:
             with memoryview(buffer) as whole, whole[:n] as view:

@@ -1,7 +1,7 @@
-"""Damage: valid copies of a block, and the report of a whole file's verification.
+"""Repair: valid copies of damaged blocks, and the report of a verification.
 
-A valid copy is one whose checksum is the one that was computed when the block was put: nothing is ever hashed anew to make it look right.
-Tried in order: the version before, when the same bytes were put again; the mirror. A copy that was found is queued to be written to
+A copy is valid if it matches the checksum computed when the block was put; a checksum is never recomputed to match the data.
+Sources, in order: the previous version, if the same bytes were put again; the mirror. A valid copy is queued to be written to
 new pages.
 """
 
@@ -18,7 +18,7 @@ _hash = xxhash.xxh3_64_intdigest
 
 
 class Damage(NamedTuple):
-    """A damaged place. name : of the block, "" for the catalog;  healed : a valid copy was found and is written anew."""
+    """Damage at one offset. name : of the block, "" for the catalog;  healed : a valid copy was found and is being rewritten."""
 
     name: str
     offset: int
@@ -27,7 +27,7 @@ class Damage(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What `verify` found. n_bytes : stored bytes checked."""
+    """The result of `verify`. n_bytes : stored bytes checked."""
 
     n_blocks: int
     n_bytes: int
@@ -35,12 +35,12 @@ class Report(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Nothing is damaged."""
+        """Whether no damage was found."""
         return not self.damaged
 
 
 def valid_copy(session: Session, name: str, entry: Entry) -> bytes | None:
-    """Stored bytes of `entry` from elsewhere, or None."""
+    """The stored bytes of `entry` from another source, or None."""
     n = entry.end - entry.offset
     places: list[Callable[[], bytes | None]] = []
     if session.committer:
@@ -60,7 +60,7 @@ def corrupt(session: Session, name: str, entry: Entry) -> CorruptBlock:
     mirror = "its mirror has no valid copy either" if session.file.mirror_fd is not None else "there is no mirror"
     return CorruptBlock(
         f"{session.file.path}: block {name!r} ({entry.end - entry.offset:,} bytes at offset {entry.offset:,}, group {entry.group}) "
-        f"is not what was written: its checksum differs, and {mirror}. The disk or another program changed it; "
+        f"is damaged: its checksum differs, and {mirror}. The disk or another program changed it; "
         "put it again, or restore the file. `verify()` lists all damage.",
         name,
         entry.offset,
@@ -68,7 +68,7 @@ def corrupt(session: Session, name: str, entry: Entry) -> CorruptBlock:
 
 
 def catalog_damage(session: Session) -> list[Damage]:
-    """What is damaged outside of blocks: slots, base, journal."""
+    """Damage outside of blocks: slots, base, journal."""
     catalog = session.catalog
     found = [Damage("", int(what.rsplit(" ", 1)[1]), what, healed=False) for what in catalog.damage_of_slots()]
     found += [Damage("", -1, what, healed=True) for what in catalog.healed]

@@ -1,12 +1,12 @@
-"""All blocks in file order, by large positional reads, while the system reads the next ones.
+"""Scan: all blocks in file order, with large positional reads, while the system loads the next ones.
 
-    entries by offset  | b1 b2 b3 ... | b7 |........| b9 b12 |      windows of up to 1 MiB; larger blocks have one of their own
-                         copied, checked   asked of the system, DEPTH ahead: it reads them into its cache meanwhile
+    entries by offset  | b1 b2 b3 ... | b7 |........| b9 b12 |      windows of up to 1 MiB; larger blocks have a separate one
+                         copied, checked   requested from the system, DEPTH ahead: it loads them into its cache
 
-No thread: one that reads beside the one that checks needs the interpreter's lock between two reads, and a second core that is free. It was
-as fast (1.1 GB/s cold) where it had one, and down to 0.74 where it had not. Without read-ahead each block is read when it is its turn.
+There is no reading thread: it would need the interpreter's lock between two reads, and a second free core. It was as fast (1.1 GB/s
+cold) with a free core, and dropped to 0.74 without one. Without read-ahead each block is read separately.
 
-Weak case: what was put in another order lies in another order, so a scan by prefix may read little of each window. Gaps of
+Weak case: blocks are in the order in which they were put, so a scan by prefix may use little of each window. Gaps of
 up to 64 KiB are read and dropped. Speed: see BlockFile.
 """
 
@@ -18,15 +18,15 @@ from nbtrade.storage.blockfile.file import PagedFile
 from nbtrade.storage.blockfile.layout import Entry
 from nbtrade.storage.blockfile.pool import Pool
 
-WINDOW = 1 << 20  # fits the second-level cache: 4 MiB windows are 1.6 times slower
+WINDOW = 1 << 20  # fits the second-level cache: 4 MiB windows take 1.6 times as long
 GAP = 64 << 10
-DEPTH = 4  # windows that the system reads ahead; 2 and 8 are equal
+DEPTH = 4  # windows to read ahead; 2 and 8 are equally fast
 
 Item = tuple[str, Entry]
 
 
 class Window(NamedTuple):
-    """Blocks that are read at once: bytes start to stop of the file."""
+    """Blocks read in one call: bytes start to stop of the file."""
 
     start: int
     stop: int
@@ -34,7 +34,7 @@ class Window(NamedTuple):
 
 
 def windows(items: list[Item], most: int) -> Iterator[Window]:
-    """Entries, in file order, cut into windows of at most so many bytes, or one block."""
+    """Entries in file order, cut into windows of at most `most` bytes, or one block."""
     start = stop = 0
     held: list[Item] = []
     for item in sorted(items, key=lambda item: item[1].offset):
@@ -51,7 +51,7 @@ def windows(items: list[Item], most: int) -> Iterator[Window]:
 
 
 def read_windows(file: PagedFile, pool: Pool, items: list[Item], read_ahead: bool) -> Iterator[tuple[Window, memoryview]]:
-    """Each window with its bytes, which are good until the next one is asked for. Raises OSError."""
+    """Each window with its bytes, which are valid until the next iteration. Raises OSError."""
     ahead: deque[Window] = deque()
     for window in windows(items, WINDOW if read_ahead else 0):
         if read_ahead:

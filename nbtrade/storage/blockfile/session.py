@@ -1,9 +1,9 @@
-"""A block file as it is opened: to write (one at a time) or to read (any number), with what the last writer may have left.
+"""An open block file: for writing (one at a time) or for reading (any number), including recovery of an interrupted write.
 
-    write   lock, slots, base + journal, tail of a crash -> sync, slot; whose pages are free
+    write   lock, slots, base + journal, tail of a crash -> sync, slot; compute the free pages
     read    slots, base + journal; then poll the slots' sequence for commits of the writer
 
-`find` is the look-up of both; it takes no lock. It is repeated when the base was replaced meanwhile.
+Both look names up with `find`, which takes no lock and starts over if the base was replaced in the meantime.
 """
 
 import os
@@ -26,11 +26,11 @@ from nbtrade.storage.blockfile.pool import Pool
 from nbtrade.storage.disk import Disk
 
 T = TypeVar("T")
-COPIED = 8 << 20  # bytes at a time, to a new mirror
+COPIED = 8 << 20  # bytes per write to a new mirror
 
 
 class Session:
-    """file, catalog and leases; `committer` when it was opened to write."""
+    """File, catalog and leases; `committer` if opened for writing."""
 
     def __init__(self, file: PagedFile, catalog: Catalog, leases: Leases, committer: Committer | None = None) -> None:
         self.file = file
@@ -40,35 +40,35 @@ class Session:
         self.view, self.mapped = file.view, file.mapped
 
     def ask(self, look: Callable[[Index], T]) -> T:
-        """look(index), repeated when the index was replaced meanwhile, and with it the base that it looked at."""
+        """look(index), repeated if the index, and with it the base, was replaced in the meantime. Raises CorruptBlock."""
         catalog = self.catalog
         while True:
             index = catalog.index
             try:
                 answer = look(index)
-            except UnicodeEncodeError:  # a name that the user gave
+            except UnicodeEncodeError:  # an argument of the user
                 raise
-            except (ValueError, IndexError, struct.error, MemoryError) as error:  # the old base's pages have been written over
+            except (ValueError, IndexError, struct.error, MemoryError) as error:  # the pages of the old base were overwritten
                 if catalog.index is not index:
                     continue
                 if isinstance(error, MemoryError):
                     raise
                 raise CorruptBlock(
-                    f"{self.file.path}: the catalog's base does not add up ({error}). Restore the file from a backup.", "catalog"
+                    f"{self.file.path}: the catalog's base is inconsistent ({error}). Restore the file from a backup.", "catalog"
                 ) from error
             if catalog.index is index:
                 return answer
 
     def find(self, name: str) -> Entry | None:
-        """The entry of a name as last committed, or None."""
+        """The last committed entry of a name, or None."""
         return self.ask(lambda index: index.find(name))
 
     def place(self, name: str) -> bytes:
-        """Where the bytes of a name are; nowhere when they are not plain bytes."""
+        """Offset, end and checksum of a block of plain bytes, packed; NOWHERE for anything else."""
         return self.ask(lambda index: index.place(name))
 
     def places(self, names: Sequence[str]) -> list[bytes]:
-        """The same of many, at least two."""
+        """`place` of at least two names."""
         return self.ask(lambda index: index.places_of(names))
 
     def names(self, prefix: str) -> list[str]:
@@ -76,15 +76,15 @@ class Session:
         return self.ask(lambda index: index.names(prefix))
 
     def entries(self, prefix: str) -> list[tuple[str, Entry]]:
-        """(name, entry) of all names that start with `prefix`, in no order."""
+        """(name, entry) of all names that start with `prefix`, unordered."""
         return self.ask(lambda index: list(index.items(prefix)))
 
     def refresh(self) -> bool:
-        """Whether the file is still the one of its name. Readers take in what was committed since."""
+        """Whether the name still refers to this file. Readers apply the commits since the last call."""
         return True
 
     def close(self) -> None:
-        """Close, but for the descriptor that arrays over the mapping need until they are gone."""
+        """Close everything but the descriptor, which stays open until the last array over the mapping is gone."""
         if self.committer:
             self.committer.sync_worker.close()
             locks.unlock(self.file.fd, locks.WRITER_AT)
@@ -92,16 +92,16 @@ class Session:
 
 
 class Follower(Session):
-    """Opened to read: follows the commits of a writer in another process, or elsewhere in this one."""
+    """A session opened for reading: follows the commits of a writer in any process."""
 
     def __init__(self, file: PagedFile, catalog: Catalog, leases: Leases) -> None:
         super().__init__(file, catalog, leases)
         self.seen = -1  # sequence of the slots when they were last read
-        self.mutex = threading.Lock()  # one thread reads new records; taken only when there are any
-        self.base = (0, 0)  # its pages, locked, so that the writer does not recycle the base under us
+        self.mutex = threading.Lock()  # one thread reads new records; taken only if there are new ones
+        self.base = (0, 0)  # its pages, locked so that the writer does not recycle them
 
     def refresh(self) -> bool:
-        """Take in what was committed since; False when a vacuum has put another file in this one's place."""
+        """Apply the commits since the last call. Returns False if a vacuum has replaced the file."""
         if self.catalog.sequence() == self.seen:
             return True
         with self.mutex:
@@ -120,7 +120,7 @@ class Follower(Session):
             except CorruptBlock:
                 if self.catalog.sequence() == sequence:
                     raise
-                continue  # those records were recycled: a new base has been written
+                continue  # those records were recycled: a new base exists
             self._unpin(slot)
             if self.seen < 0 and not locks.is_locked(self.file.fd, locks.WRITER_AT):
                 self.catalog.take_tail()
@@ -128,7 +128,7 @@ class Follower(Session):
             return True
 
     def _pin(self, slot: Slot) -> bool:
-        """Lock the slot's base; whether it was still the base after that."""
+        """Lock the slot's base; returns whether it still was the base afterwards."""
         at, n = slot.base_at // PAGE, pages_of(slot.base_size)
         if (at, n) == self.base or not n:
             return True
@@ -139,7 +139,7 @@ class Follower(Session):
         return False
 
     def _unpin(self, slot: Slot) -> None:
-        """The slot's base is read; the one before is let go."""
+        """Release the previous base after the slot's has been read."""
         base = (slot.base_at // PAGE, pages_of(slot.base_size))
         if self.base[1] and self.base != base:
             locks.unlock(self.file.fd, locks.PAGES_AT + self.base[0], self.base[1])
@@ -147,14 +147,14 @@ class Follower(Session):
 
 
 def read_slot(file: PagedFile, catalog: Catalog) -> Slot:
-    """The file's newest slot. Raises BlockFileError when it is no block file, is damaged or too new."""
+    """The file's newest slot. Raises BlockFileError if it is not a block file, is damaged or too new."""
     slot = catalog.read_slot()
     if slot is None:
         head = file.read(0, PAGE)
         if not any(head) and not any(file.read(PAGE, PAGE)):
             raise BlockFileUnfinished(f"{file.path} is not a block file yet: {_unfinished(file)}")
         if head[: len(MAGIC)] == MAGIC or file.read(PAGE, len(MAGIC)) == MAGIC:
-            raise CorruptBlock(f"{file.path}: both superblock slots are damaged, and no mirror has them. Restore it.", "superblock", 0)
+            raise CorruptBlock(f"{file.path}: both superblock slots are damaged, and no mirror is valid. Restore it.", "superblock", 0)
         raise BlockFileError(f"{file.path} is not a block file: it starts with {head[:8]!r}. Is the name right?")
     check_version(slot, file.path)
     fault = slot_fault(slot, os.fstat(file.fd).st_size)
@@ -166,11 +166,11 @@ def read_slot(file: PagedFile, catalog: Catalog) -> Slot:
 def _unfinished(file: PagedFile) -> str:
     n = os.fstat(file.fd).st_size
     what = f"its first pages of {n:,} bytes are zero" if n else "it is empty"
-    return f"{what}. Whoever was to fill it has not begun, or was interrupted: open it with mode='a' to make it one, or remove it."
+    return f"{what}. The program that creates it has not started or was interrupted: open it with mode='a' to create it, or remove it."
 
 
 def _check_length(file: PagedFile) -> None:
-    """Raise for a file without the pages that a reader looks at through its mapping: beyond a file's end that kills the process."""
+    """Raise BlockFileError for a file too short for the pages that a reader maps: reading beyond the end kills the process."""
     n = os.fstat(file.fd).st_size
     if n >= FIRST_PAGE * PAGE:
         return
@@ -178,12 +178,12 @@ def _check_length(file: PagedFile) -> None:
     if not any(head):
         raise BlockFileUnfinished(f"{file.path} is not a block file yet: {_unfinished(file)}")
     if head.startswith(MAGIC):
-        raise CorruptBlock(f"{file.path} has {n:,} bytes: it is cut short. Restore the file from a copy.", "superblock", 0)
+        raise CorruptBlock(f"{file.path} has {n:,} bytes: its end is missing. Restore the file from a copy.", "superblock", 0)
     raise BlockFileError(f"{file.path} is not a block file: it starts with {head[:8]!r}. Is the name right?")
 
 
 def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
-    """Raises FileNotFoundError, BlockFileError, CorruptBlock."""
+    """Open a block file for reading. Raises FileNotFoundError, BlockFileError, CorruptBlock."""
     file = PagedFile(path, disk, readonly=True, pool=pool)
     try:
         _check_length(file)
@@ -197,7 +197,7 @@ def open_to_read(path: Path, disk: Disk, pool: Pool, cached: int) -> Follower:
 
 
 def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mirror: bool | None) -> Session:
-    """Take the writer's place; a file that is not there is made. Raises BlockFileLocked, BlockFileError, CorruptBlock, OSError."""
+    """Open a block file as its writer; create it if missing. Raises BlockFileLocked, BlockFileError, CorruptBlock, OSError."""
     file = create.open_locked(path, disk, pool, step)
     try:
         catalog = Catalog(file, cached)
@@ -222,7 +222,7 @@ def open_to_write(path: Path, disk: Disk, pool: Pool, cached: int, step: int, mi
 
 
 def _match_mirror(file: PagedFile, slot: Slot) -> None:
-    """Make the mirror a copy, unless it has followed the file to its last commit: after a crash only the tail may differ."""
+    """Copy the file to its mirror, unless the mirror is current up to the last commit: after a crash only the tail may differ."""
     head = file.read_mirror(0, 2 * PAGE) or b""
     theirs = newest(slots_of(head))
     assert file.mirror_fd is not None
@@ -235,7 +235,7 @@ def _match_mirror(file: PagedFile, slot: Slot) -> None:
 
 
 def _forget_torn(file: PagedFile, catalog: Catalog) -> None:
-    """What a torn group left where the next record will be is wiped: its number is used again."""
+    """Wipe the remains of a torn group from the location of the next record, which reuses its number."""
     at = catalog.position.at
     if file.read(at, len(RECORD_MAGIC)) == RECORD_MAGIC:
         file.write(at, [bytes(PAGE)])

@@ -1,13 +1,13 @@
-"""The base: all entries at one moment, written once, mapped and never parsed.
+"""The base of the catalog: all entries as of one moment, written once, mapped and never parsed.
 
     header   magic, n, heap_size, bits, 0 ...                            64 bytes
     rows     ROW[n], ascending by name (bytes, which is the order of str)
     order    u4[n], row numbers, ascending by hash                       padded to 8 bytes
-    starts   u4[2**bits + 1], where in `order` the hashes with these top bits start
+    starts   u4[2**bits + 1], position in `order` of the first hash with these top bits
     heap     name, metadata, name, metadata, ...
 
-A look-up hashes the name, takes its bucket's one or two rows, and compares the names, from pages
-of a file that may be far larger than memory. Prefixes are found by bisection. One checksum over all of it is checked when it is opened.
+A look-up hashes the name, takes the one or two rows of its bucket, and compares the names, in pages
+of a file that may be far larger than memory. Prefixes are found by bisection. A single checksum is verified when the base is opened.
 """
 
 import struct
@@ -29,7 +29,7 @@ _hash = xxhash.xxh3_64_intdigest
 
 
 class Names(Sequence[bytes]):
-    """The names of a base's rows, in order, decoded when they are asked for."""
+    """The names of a base's rows, in order, as a lazy sequence."""
 
     def __init__(self, base: "SnapshotIndex") -> None:
         self.base = base
@@ -42,44 +42,44 @@ class Names(Sequence[bytes]):
 
 
 class SnapshotIndex:
-    """Look-ups in a base's bytes. data : view of exactly the base, kept;  at : its offset in the file."""
+    """Look-ups in the bytes of a base. data : a view of exactly the base, kept;  at : its offset in the file."""
 
     def __init__(self, data: "memoryview | bytes" = b"", at: int = 0) -> None:
         self.at = at
         self.data = data
-        self.size: int | None = None  # of the file that it was read from; None: made by this process
+        self.size: int | None = None  # of the file that it was read from; None if this process created it
         self.n = self.heap_size = self.bits = 0
         if data:
             magic, self.n, self.heap_size, self.bits = HEADER.unpack_from(data)
             if magic != BASE_MAGIC or self.bits != max(1, self.n.bit_length()):
-                raise ValueError(f"it starts with {magic!r} and says {self.n:,} rows in 2**{self.bits} buckets")
+                raise ValueError(f"it starts with {magic!r} and claims {self.n:,} rows in 2**{self.bits} buckets")
         self.rows_at = HEADER.size
         self.order_at = HEADER.size + self.n * ROW_SIZE
         self.starts_at = self.order_at + (self.n + 1) // 2 * 8
         self.heap_at = self.starts_at + ((1 << self.bits) + 1) * 4
 
     def check(self, size: int) -> None:
-        """Raise ValueError unless its parts make it up, and keep `size`, the file's, for when rows are used."""
+        """Raise ValueError unless the parts add up to the whole. size : of the file, kept for checking rows when they are used"""
         self.size = size
         if self.heap_at + self.heap_size != len(self.data):
-            raise ValueError(f"{self.n:,} rows and {self.heap_size:,} bytes of names do not make {len(self.data):,} bytes")
+            raise ValueError(f"{self.n:,} rows and {self.heap_size:,} bytes of names do not add up to {len(self.data):,} bytes")
         if not self.n:
             return
         order = np.frombuffer(self.data, "<u4", self.n, self.order_at)
         starts = np.frombuffer(self.data, "<u4", (1 << self.bits) + 1, self.starts_at)
         if order.max() >= self.n or starts.max() > self.n:
-            raise ValueError("its hash index points out of it")
+            raise ValueError("its hash index points outside of it")
 
     def check_rows(self) -> None:
-        """Raise ValueError unless all rows fit into the file, and their names and metadata fill the heap."""
+        """Raise ValueError unless all blocks are inside the file, and names and metadata fill the heap."""
         if self.size is not None and rows_fit(self.rows, 0, self.size) != self.heap_size:
-            raise ValueError("a row points out of the file")
+            raise ValueError("a row points outside the file")
 
     def place(self, row: int) -> tuple[int, ...]:
-        """The unpacked ROW, whose block is in the file. Raises ValueError when it is not."""
+        """The unpacked ROW. Raises ValueError if its block is not inside the file."""
         fields = self.fields(row)
         if self.size is not None and not row_fits(fields, self.size):
-            raise ValueError(f"row {row:,} points out of the file")
+            raise ValueError(f"row {row:,} points outside the file")
         return fields
 
     @property
@@ -100,7 +100,7 @@ class SnapshotIndex:
         return -1
 
     def rows_of(self, keys: Sequence[bytes]) -> np.ndarray:
-        """i8[n], the rows of many names, -1 for none: a fifth of the time of one after the other."""
+        """i8[n], the rows of many names, -1 for missing ones: in a fifth of the time of single look-ups."""
         found = np.full(len(keys), -1, np.int64)
         if not self.n:
             return found
@@ -138,18 +138,18 @@ class SnapshotIndex:
         return entry_of(fields, bytes(self.data[at : at + fields[7]]))
 
     def _span(self, prefix: bytes) -> tuple[int, int]:
-        """First row, and the one behind the last, whose names start with `prefix`."""
+        """Range of rows (first, last + 1) whose names start with `prefix`."""
         start = bisect_left(Names(self), prefix)
         return start, bisect_left(range(self.n), 1, start, key=lambda row: not self.name(row).startswith(prefix))
 
     def _parts(self, prefix: bytes) -> Iterator[tuple[np.ndarray, bytes, list[int], list[int]]]:
-        """ROW[n] whose names start with `prefix`, some at a time; their part of the heap, and where in it names start and end."""
+        """ROW[n] whose names start with `prefix`, in batches; their part of the heap, and where names start and end in it."""
         start, stop = self._span(prefix)
         for first in range(start, stop, BATCH_ROWS):
             rows = self.rows[first : min(first + BATCH_ROWS, stop)]
             low = int(rows["name_at"][0])
             if self.size is not None and not low <= rows_fit(rows, low, self.size) <= self.heap_size:
-                raise ValueError(f"a row from {first:,} on points out of the file")
+                raise ValueError(f"a row at or after {first:,} points outside the file")
             starts = (rows["name_at"] - np.uint64(low)).astype(np.int64)
             ends = starts + rows["name_size"]
             at = self.heap_at + low
@@ -180,7 +180,7 @@ def _items(base: SnapshotIndex, keep: np.ndarray) -> tuple[list[bytes], list[byt
 
 
 def rows_of(entries: Sequence[Entry]) -> np.ndarray:
-    """ROW[n] of entries; names and metadata still to be placed."""
+    """ROW[n] of entries; locations of names and metadata are not set yet."""
     rows = np.zeros(len(entries), ROW)
     if len(entries):
         offset, end, check, kind, how, raw, group, _ = zip(*entries, strict=True)
@@ -191,7 +191,7 @@ def rows_of(entries: Sequence[Entry]) -> np.ndarray:
 
 
 def pack_heap(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] | None) -> Sequence[bytes]:
-    """Set the sizes of rows' names and metadata (None: there are none); returns the heap's items, whose places are still to be set."""
+    """Set the sizes of names and metadata (None: no metadata). Returns the items of the heap; `set_heap_places` sets their locations."""
     rows["name_size"] = np.fromiter(map(len, names), np.uint16, len(names))
     items = names
     if metas:
@@ -201,13 +201,13 @@ def pack_heap(rows: np.ndarray, names: Sequence[bytes], metas: Sequence[bytes] |
 
 
 def set_heap_places(rows: np.ndarray) -> None:
-    """name_at: items stand behind each other."""
+    """Set `name_at` of consecutive items."""
     sizes = rows["name_size"].astype(np.int64) + rows["meta_size"]
     rows["name_at"] = sizes.cumsum() - sizes
 
 
 def merged(base: SnapshotIndex, changed: Sequence[str], rows: np.ndarray, metas: Sequence[bytes]) -> list[bytes]:
-    """The bytes of a new base, in pieces: `base` with changes applied. changed : names, each once;  rows : ROW[n], kind 0: deleted."""
+    """The bytes of a new base, in pieces: `base` with changes applied. changed : distinct names;  rows : ROW[n], kind 0: deleted."""
     keys = [name.encode() for name in changed]
     hidden = base.rows_of(keys)
     keep = np.delete(np.arange(base.n), hidden[hidden >= 0])

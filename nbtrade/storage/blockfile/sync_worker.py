@@ -1,15 +1,15 @@
-"""A second thread for what can be done while the first waits for the disk.
+"""A second thread that works while the first waits for the disk.
 
-    writer   ... fdatasync ....................| answer |     in the system: it does not hold the interpreter's lock
-    beside       work: the index, page counts ...|            has it meanwhile
+    writer   ... fdatasync ....................| answer |     in the system call, without the interpreter's lock
+    worker       work: the index, page counts ...|            with it
 
-The waiting is done here and the work there, not the other way round: whoever syncs needs the interpreter's lock to begin, and would
+The calling thread syncs and the worker works, not the other way round: a thread needs the interpreter's lock to start a sync, and would
 wait for the work.
 
-The thread is a little nice. The system's own steps of a sync (pages written, extents converted, its journal) often run on the CPU where
-the work is done, and the sync ends the later the longer they wait for it: 500 durable updates of 256 B took 1.4 ms with the work before
-the sync, 1.3 beside it, 1.03 beside it and nice. Weak case: with three busy processes on two CPUs 4.4 ms instead of 3.7; and a disk that
-syncs at once, where the work is waited for, with some 50 us of waking up.
+The worker runs at a slightly lower priority. The system's own part of a sync (writing pages, converting extents, its journal) often runs on
+the same CPU as the work, which delays it: 500 durable updates of 256 B took 1.4 ms with the work before the sync, 1.3 in parallel, and
+1.03 in parallel at lower priority. Weak cases: with three busy processes on two CPUs 4.4 ms instead of 3.7; and a disk that syncs
+immediately, where the caller waits for the work, plus some 50 us for waking up.
 """
 
 import threading
@@ -19,13 +19,13 @@ from typing import Any
 
 from nbtrade.storage.system import lower_thread_priority
 
-NICE = 3  # 1 gives half of it, 5 no more
+NICE = 3  # steps of priority; 1 gains half as much, 5 no more
 
 Work = Callable[[], Any]
 
 
 class SyncWorker:
-    """One thread, started with the first work. Used by one thread at a time."""
+    """One thread, started at the first `run`. Used by one thread at a time."""
 
     def __init__(self) -> None:
         self.work: SimpleQueue[Work | None] = SimpleQueue()
@@ -33,7 +33,7 @@ class SyncWorker:
         self.thread: threading.Thread | None = None
 
     def run(self, work: Work, wait: Callable[[], None]) -> Any:
-        """work(), done beside wait(); both have ended when it returns. Raises what `wait` raises, else what `work` does."""
+        """The result of work(), run in parallel with wait(); both have ended on return. Raises the error of `wait`, else that of `work`."""
         if self.thread is None:
             self.thread = threading.Thread(target=_serve, args=(self.work, self.answers), name="nbtrade-blocks-index", daemon=True)
             self.thread.start()
@@ -61,4 +61,4 @@ def _serve(queue: "SimpleQueue[Work | None]", answers: "SimpleQueue[tuple[Any, B
             answers.put((work(), None))
         except BaseException as error:
             answers.put((None, error))
-        del work  # what it holds is not kept until the next one comes
+        del work  # releases its references before the next one arrives

@@ -1,9 +1,9 @@
-"""Vacuum: all blocks written anew, in file order and without gaps, to a file that is renamed over the old one.
+"""Vacuum: rewrites all blocks, in file order and without gaps, to a new file that is renamed over the old one.
 
     NAME.vacuum   written, synced      then renamed to NAME, the folder synced, and the old file marked as moved
 
-A file is never made shorter in place: a reader that has it mapped would die of SIGBUS. Readers of the old file see its mark, and open the
-new one. Interrupted, it leaves the old file as it was and NAME.vacuum, which the next vacuum overwrites.
+A file never shrinks in place: SIGBUS would kill a reader that has it mapped. Readers of the old file see the mark and open the
+new one. An interrupted vacuum leaves the old file unchanged, and NAME.vacuum, which the next vacuum overwrites.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ _hash = xxhash.xxh3_64_intdigest
 
 
 def rewritten(old: Session, disk: Disk, pool: Pool, step: int) -> Session:
-    """The new file, in the old one's place. Raises CorruptBlock, OSError; then the old one is as it was."""
+    """The new file, after it has replaced the old one. If it raises CorruptBlock or OSError, the old file is unchanged."""
     path = old.file.path
     side = path.with_name(path.name + ".vacuum")
     for left_over in (side, mirror_of(side)):
@@ -64,7 +64,7 @@ def _batches(old: Session) -> Iterator[list[Op]]:
 
 
 def _checked(old: Session, name: str, entry: Entry) -> "memoryview | bytes":
-    """A block's stored bytes: damaged ones must not get a new checksum."""
+    """A block's stored bytes, verified: damaged ones must not receive a new checksum. Raises CorruptBlock."""
     data = old.view[entry.offset : entry.end]
     if _hash(data) == entry.check:
         return data

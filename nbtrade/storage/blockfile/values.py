@@ -1,10 +1,10 @@
-"""What a user stores and gets back: bytes or arrays, with metadata, plain or zstd.
+"""Conversion between values (bytes or arrays, with metadata) and stored bytes (plain or zstd).
 
     value   -> stored bytes, kind, how, raw size, meta      `stored_form`
     bytes, entry -> value                                   `value_of`
 
-meta is JSON: {"dtype": ..., "shape": [...], "user": {...}}, empty for bytes without metadata. Arrays keep dtype (structured and
-aligned ones too) and shape, and come back C-contiguous. Compression that does not make a block smaller is dropped.
+meta is JSON: {"dtype": ..., "shape": [...], "user": {...}}, empty for bytes without metadata. Arrays keep their dtype (structured
+and aligned ones too) and shape, and are returned C-contiguous. Blocks that zstd does not shrink are stored plain.
 """
 
 import json
@@ -42,14 +42,14 @@ def _as_bytes(value: Any) -> memoryview:
     try:
         return memoryview(value).cast("B")
     except TypeError:
-        raise TypeError(f"a block is bytes or a NumPy array, not {type(value).__name__}: encode it first") from None
+        raise TypeError(f"a block must be bytes or a NumPy array, not {type(value).__name__}: encode it first") from None
 
 
 def _array_meta(array: np.ndarray, metadata: dict[str, Any] | None) -> bytes:
     if array.dtype.hasobject:
         raise TypeError(f"an array of {array.dtype} holds Python objects: convert it to numbers or fixed-length strings first")
     if array.ndim > dtypes.MOST_DIMS:
-        raise TypeError(f"an array of {array.ndim} dimensions cannot be stored: {dtypes.MOST_DIMS} are the most. Reshape it first")
+        raise TypeError(f"an array of {array.ndim} dimensions cannot be stored: the maximum is {dtypes.MOST_DIMS}. Reshape it first")
     plain = _plain_meta(array.dtype, array.shape)
     return plain if not metadata else plain[:-1] + b', "user": ' + json.dumps(metadata).encode() + b"}"
 
@@ -71,7 +71,7 @@ def _array_form(meta: bytes) -> tuple[np.dtype, tuple[int, ...], int]:
 
 
 def shape_of(entry: Entry, name: str) -> tuple[np.dtype, tuple[int, ...]]:
-    """dtype and shape of an array's entry. Raises CorruptBlock when they do not make its bytes."""
+    """dtype and shape of an array's entry. Raises CorruptBlock if they do not match its size."""
     try:
         dtype, shape, n = _array_form(entry.meta)
     except dtypes.MalformedError as error:
@@ -100,11 +100,13 @@ def _bad_metadata(name: str, reason: object) -> CorruptBlock:
 
 
 def value_of(data: Any, entry: Entry, name: str) -> Any:
-    """The value of verified stored bytes. `data` is kept by an array that is not compressed. Raises CorruptBlock."""
+    """The value of verified stored bytes. An uncompressed array keeps a reference to `data`. Raises CorruptBlock."""
     if entry.how & ZSTD:
         data = decompressed(data, entry.raw, name)
     if len(data) != entry.raw:
-        raise CorruptBlock(f"block {name!r} has {len(data):,} bytes, its entry says {entry.raw:,}. It was written so.", name, entry.offset)
+        raise CorruptBlock(
+            f"block {name!r} has {len(data):,} bytes, not {entry.raw:,} as listed. It was written incorrectly.", name, entry.offset
+        )
     if entry.kind == ARRAY:
         dtype, shape = shape_of(entry, name)
         array = np.ndarray(shape, dtype, np.frombuffer(data, np.uint8)) if entry.raw else np.empty(shape, dtype)
@@ -114,16 +116,22 @@ def value_of(data: Any, entry: Entry, name: str) -> Any:
 
 
 def decompressed(data: Any, n_bytes: int, name: str) -> bytes:
-    """The bytes of a zstd block. Raises CorruptBlock when they are not what the catalog says, without allocating an impossible size."""
+    """The bytes of a zstd block. Raises CorruptBlock if they contradict the catalog, without allocating an impossible size."""
     try:
         size = zstandard.get_frame_parameters(data).content_size
         if n_bytes > len(data) * MOST_RATIO or size != n_bytes:
-            raise CorruptBlock(f"block {name!r} is a zstd frame of {size:,} bytes, its entry says {n_bytes:,}. It was written so.", name)
+            raise CorruptBlock(
+                f"block {name!r} is a zstd frame of {size:,} bytes, not {n_bytes:,} as listed. It was written incorrectly.", name
+            )
         raw = zstandard.ZstdDecompressor().decompress(data, max_output_size=n_bytes)
     except zstandard.ZstdError as error:
-        raise CorruptBlock(f"block {name!r} has the right checksum but is not a zstd frame ({error}). It was written so.", name) from None
+        raise CorruptBlock(
+            f"block {name!r} has the right checksum but is not a zstd frame ({error}). It was written incorrectly.", name
+        ) from None
     except MemoryError:
-        raise BlockFileError(f"block {name!r} unpacks to {n_bytes:,} bytes, for which there is no memory.") from None
+        raise BlockFileError(f"block {name!r} decompresses to {n_bytes:,} bytes, more than the available memory.") from None
     if len(raw) != n_bytes:
-        raise CorruptBlock(f"block {name!r} unpacks to {len(raw):,} bytes, its entry says {n_bytes:,}. It was written so.", name)
+        raise CorruptBlock(
+            f"block {name!r} decompresses to {len(raw):,} bytes, not {n_bytes:,} as listed. It was written incorrectly.", name
+        )
     return raw

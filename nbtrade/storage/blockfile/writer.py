@@ -1,14 +1,14 @@
-"""The writer thread: a bounded queue of changes, taken in groups and committed.
+"""The writer thread: a bounded queue of changes, committed in groups.
 
     put ... put ... put        queue.put, flush, close: any thread
         |  waits while `capacity` ops or CAPACITY_BYTES are queued
         v
-    ops [.........]   queued: name -> newest op not yet committed       reads look here first
-        |  a group is taken when `group` ops are there, `interval` seconds after its first op, or at a flush
+    ops [.........]   queued: name -> newest op not yet committed       reads check here first
+        |  a group is taken when `group` ops are queued, `interval` seconds after its first op, or at a flush
         v
     commit(ops)       in the writer thread, without the mutex
 
-An error of a group is kept, and raised by the next put, flush or close: once, if later groups may succeed.
+The error of a group is stored and raised by the next put, flush or close; only once, if later groups can succeed.
 """
 
 import threading
@@ -26,7 +26,7 @@ CAPACITY_BYTES = 256 << 20
 
 
 class WriteQueue:
-    """Commits through `commit`, which raises OSError. idle : called while there is nothing to write, until it returns False."""
+    """Commits through `commit`, which may raise OSError. idle : called while the queue is empty, until it returns False."""
 
     def __init__(
         self,
@@ -54,14 +54,14 @@ class WriteQueue:
 
     # --- any thread -----------------------------------------------------------------------------------
     def put(self, ops: list[Op]) -> None:
-        """Queue changes that belong to one group; waits for room. At most `capacity` at a time."""
+        """Queue changes that belong to one group, at most `capacity`; waits for room."""
         n_bytes = _bytes_in(ops)
         with self.mutex:
             self._wait_for_room(len(ops), n_bytes)
             self._add(ops, n_bytes)
 
     def put_batch(self, batch: Batch) -> None:
-        """The same for bytes."""
+        """Queue plain bytes that belong to one group, at most `capacity`; waits for room."""
         n_bytes = sum(map(len, batch.values()))
         with self.mutex:
             self._wait_for_room(len(batch), n_bytes)
@@ -69,14 +69,14 @@ class WriteQueue:
             self.queued.update(batch)
 
     def change(self, make: Callable[[], list[Op]]) -> None:
-        """Queue what `make` returns, of what is queued and committed at that moment."""
+        """Queue the result of `make`, which is called with the queue locked."""
         with self.mutex:
             self._wait_for_room(2, 0)
             ops = make()
             self._add(ops, _bytes_in(ops))
 
     def offer(self, op: Op, wanted: Callable[[], bool]) -> None:
-        """Queue a change if there is room at once, nothing newer of that name, and it is still wanted."""
+        """Queue a change if there is room now, no newer change of that name is queued, and wanted() is still true."""
         with self.mutex:
             if op.name not in self.queued and not self.closing and self._has_room(1, len(op.data)) and wanted():
                 self._add([op], len(op.data))
@@ -109,7 +109,7 @@ class WriteQueue:
             self.work.notify()
 
     def flush(self) -> None:
-        """Wait until everything that is queued is durable. Raises what went wrong."""
+        """Wait until all queued changes are durable. Raises the stored error, if any."""
         with self.mutex:
             target = self.flush_to = self.n_put
             self.work.notify()
@@ -118,7 +118,7 @@ class WriteQueue:
             self._raise()
 
     def call(self, function: Callable[[], Any]) -> Any:
-        """Run `function` in the writer thread, after what is queued; its result. Raises what it raises."""
+        """Call `function` in the writer thread after all queued changes. Returns its result or raises its error."""
         answer: list[Any] = []
         with self.mutex:
             self.calls.append((function, answer))
@@ -132,12 +132,12 @@ class WriteQueue:
         return answer[0]
 
     def close(self) -> None:
-        """Drain, and end the thread. Raises what went wrong."""
+        """Commit all changes and end the thread. Raises the stored error, if any."""
         with self.mutex:
             self.closing = True
             self.work.notify()
         self.thread.join()
-        self.commit = self.idle = _nothing  # no cycle: the file's mapping goes with its last reference
+        self.commit = self.idle = _nothing  # breaks a cycle, so that the mapping is freed with its last reference
         with self.mutex:
             self._raise()
 
@@ -167,7 +167,7 @@ class WriteQueue:
                     self.pool.give_back(op.rented)
 
     def _forget(self, ops: list[Op | Batch]) -> None:
-        """They are committed: reads find them in the index."""
+        """Remove committed changes from the queue: reads find them in the index."""
         queued = self.queued
         if not self.ops:  # nothing else is queued
             queued.clear()
@@ -178,7 +178,7 @@ class WriteQueue:
                     del queued[name]
 
     def _take(self) -> tuple[int, list[Op | Batch], list[tuple[Callable[[], Any], list[Any]]]]:
-        """Wait for a group or for calls; nothing when closed and drained."""
+        """Wait for a group or for calls; returns neither when closed and drained."""
         while not self.ops and not self.calls and not self.closing:
             self._wait_idly()
         while not self._is_due():
@@ -231,12 +231,12 @@ def _answer(function: Callable[[], Any]) -> Any:
 
 
 def not_written(error: OSError, names: Iterable[str]) -> BlockWriteError:
-    """What to say when a group failed and nothing of it is there."""
+    """The error for a failed group, none of which is stored."""
     lost = list(dict.fromkeys(names))
     shown = ", ".join(repr(name) for name in lost[:5]) + (f" and {len(lost) - 5:,} more" if len(lost) > 5 else "")
     return BlockWriteError(
         error.errno or 0,
         f"{error.strerror or error}: {len(lost):,} queued changes were not written and are dropped ({shown}). "
-        "What was committed before is intact. Make room and put them again",
+        "Earlier commits are intact. Free some space and put them again",
         str(error.filename) if error.filename else None,
     )

@@ -1,13 +1,13 @@
-"""One column's file, rows of any number of bits: how many there are, where they are, and how more are added so that nothing can go wrong.
+"""The file of a column, with rows of any number of bits: counts, locations, and the crash-safe protocol for appending.
 
-    append     (fallocate) pwrite rows behind the last ──> store the count (release)         readers have them
-    commit     fdatasync ──> pwrite the older slot ──> fdatasync                            a crash keeps them
+    append     (fallocate) pwrite rows after the last ──> store the count (release)          visible to readers
+    commit     fdatasync ──> pwrite the older slot ──> fdatasync                            survives a crash
     truncate   epoch + 1, lower count ──> commit                                            the file keeps its length
-    create     NAME.creating: locked, written, synced ──> rename to NAME ──> sync folder    whole or not there
+    create     NAME.creating: locked, written, synced ──> rename to NAME ──> sync folder    complete or missing
 
-Rows are overwritten only when no slot counts them any more, so that what a commit said stays true whatever happens later. When the
-sync of rows fails nobody knows which of them reached the disk, and asking again would be told they had: the count goes back to the
-last commit. When a slot's write fails, both outcomes are possible; the same slot is written again next time, never the other.
+Rows are overwritten only when no slot counts them any more, so a commit stays valid regardless of later events. When the
+sync of rows fails, it is unknown which of them reached the disk, and a second sync would report success: the count returns to the
+last commit. When writing a slot fails, both outcomes are possible; the next attempt writes the same slot, never the other.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ from nbtrade.storage.disk import DISK, Disk
 
 N_WORDS = PAGE // 8
 RESERVED = 16 << 30  # least bytes of address space for a file; 47 bits hold 8,192 of these
-RESERVE = 1 << 20  # bytes of one write from which space is reserved first: 1.35 times as fast on ext4, and a full disk is known before
-LEFT_OVERS = (".creating", ".upgrading")  # what an interrupted writer may leave beside a file
+RESERVE = 1 << 20  # bytes of one write from which space is reserved first: 1.35 times as fast on ext4, and detects a full disk early
+LEFT_OVERS = (".creating", ".upgrading")  # files that an interrupted writer may leave next to the column
 
 
 def n_bytes(rows: int, bits: int) -> int:
-    """Bytes that `rows` rows of `bits` bits take."""
+    """Bytes of `rows` rows of `bits` bits."""
     return (rows * bits + 7) >> 3
 
 
@@ -48,7 +48,7 @@ def map_growing(fd: int) -> np.ndarray:
 
 
 class ColumnFile:
-    """An open column's file, to read: what it holds, how many rows, and their bytes.
+    """A column's file opened for reading: description, number and bytes of its rows.
 
     fd   : open for reading, not locked (a mapping would keep the lock); may be closed afterwards
     path : absolute
@@ -69,23 +69,23 @@ class ColumnFile:
         self.mapped = map_growing(fd)
         self.words = self.mapped[LIVE:ROWS].view(np.int64)
         count = self._live(COUNT, self.slot.rows)
-        self._check(count, os.fstat(fd).st_size)  # in this order: it may be growing
+        self._check(count, os.fstat(fd).st_size)  # in this order, because it may be growing
 
     def _check(self, count: int, size: int) -> None:
         least = ROWS + n_bytes(count, self.bits)
         if least > size:
             raise StoreDamaged(
-                f"{self.path} says {count:,} rows, {least:,} bytes, and has {size:,}: its end is cut off. Restore it from a copy."
+                f"{self.path} claims {count:,} rows ({least:,} bytes) but has {size:,} bytes: its end is cut off. Restore it from a copy."
             )
 
     @property
     def count(self) -> int:
-        """Published rows, now."""
+        """Number of published rows."""
         return self._live(COUNT, self.slot.rows)
 
     @property
     def epoch(self) -> int:
-        """Raised whenever rows that were published may change."""
+        """Increases when published rows may change."""
         return self._live(EPOCH, self.slot.epoch)
 
     def _live(self, which: int, durable: int) -> int:
@@ -94,17 +94,17 @@ class ColumnFile:
             return n
         if n == DAMAGED:
             raise StoreDamaged(
-                f"{self.path}: the live page (byte {LIVE}) is damaged. A restart of the machine goes back to the last commit."
+                f"{self.path}: the live page (byte {LIVE}) is damaged. After a restart of the machine the last commit is used."
             )
         return durable
 
     @property
     def moving(self) -> bool:
-        """Whether another file is taking over the name, or has: look whether it has."""
+        """Whether another file is taking over the name or has taken it over: check `replaced`."""
         return bool(self.words[MOVING]) and live(self.words, self.boot, COUNT) != NOT_LIVE
 
     def replaced(self) -> bool:
-        """Whether the name is another file's by now."""
+        """Whether the name refers to another file now."""
         try:
             status = os.stat(self.path)
         except FileNotFoundError:
@@ -112,9 +112,9 @@ class ColumnFile:
         return (status.st_dev, status.st_ino) != self.inode
 
     def data(self, count: int) -> np.ndarray:
-        """The bytes of the first `count` rows (`count` published before): read-only uint8, no copy.
+        """The bytes of the first `count` rows, which must be published: read-only uint8, zero-copy.
 
-        Seldom another mapping: when the file has outgrown the address space taken for it.
+        Maps the file again if it has outgrown its address space, which is rare.
         """
         stop = ROWS + n_bytes(count, self.bits)
         if stop > len(self.mapped):
@@ -134,7 +134,7 @@ class ColumnFile:
 
 
 class WritableFile(ColumnFile):
-    """The same, by its only writer: `fd` is open for both and locked; `path` is its name."""
+    """A column's file opened by its only writer. fd : open for reading and writing, and locked;  path : its name"""
 
     def __init__(self, fd: int, path: str, disk: Disk = DISK) -> None:
         unlocked = system.open_file(path, system.READ_WRITE)
@@ -144,12 +144,12 @@ class WritableFile(ColumnFile):
         finally:
             os.close(unlocked)
         self.fd, self.disk = fd, disk
-        self.bound = self.slot.rows  # rows that a slot may count: not to be overwritten
+        self.bound = self.slot.rows  # rows that a slot may count and that must not be overwritten
         self.folder_synced = True
         self._count = self._store(COUNT, super().count)
         self._epoch = self._store(EPOCH, self.epoch)
         self.shared[MOVING] = 0
-        store_release(self.shared, BOOT, self.boot)  # last: it vouches for the others
+        store_release(self.shared, BOOT, self.boot)  # last: it validates the others
         lock.held_by(self)
 
     def _store(self, which: int, n: int) -> int:
@@ -158,13 +158,13 @@ class WritableFile(ColumnFile):
 
     @property
     def count(self) -> int:
-        """Published rows; once closed, those of whoever writes now."""
+        """Number of published rows; after closing, as published by the current writer."""
         return self._count if self.fd >= 0 else super().count
 
     def write(self, data: memoryview | bytes, row: int, offset: int) -> None:
-        """Write the bytes of rows from `row` on at `offset` of the rows' bytes. Not published yet.
+        """Write rows starting with row number `row`, at byte `offset` of the rows, without publishing them.
 
-        Raises StoreWriteError; the rows published so far are as before.
+        Raises StoreWriteError; the published rows are unchanged.
         """
         if row < self.bound:
             self.commit()
@@ -176,18 +176,18 @@ class WritableFile(ColumnFile):
             raise self.refused(error, f"appending to {self._count:,} rows", "They are intact; free some space and append again.") from error
 
     def publish(self, count: int) -> None:
-        """Let readers have the rows below `count`, all written."""
+        """Make the rows below `count`, all written, visible to readers."""
         self._count = count
         store_release(self.shared, COUNT, live_word(count))
 
     def truncate(self, count: int) -> None:
-        """Go back to `count` rows. Arrays that readers have stay readable; their rows above may change."""
+        """Drop all rows from `count`. Arrays of readers remain readable; their dropped rows may change."""
         self._epoch = self._store(EPOCH, self._epoch + 1)
         self.publish(count)
         self.commit()
 
     def commit(self) -> None:
-        """Make the published rows durable. Raises StoreWriteError; what was durable still is."""
+        """Make the published rows durable. Raises StoreWriteError; rows that were durable still are."""
         if (self.slot.rows, self.slot.epoch) == (self._count, self._epoch) and self.folder_synced and self.bound == self.slot.rows:
             return
         if not self.folder_synced:  # after an upgrade
@@ -206,39 +206,39 @@ class WritableFile(ColumnFile):
         self.slot, self.bound = slot, self._count
 
     def _went_back(self, error: OSError) -> StoreWriteError:
-        """Drop the rows that the disk may not have."""
+        """Drop the rows that may not be on the disk; returns the error."""
         count = self._count
         if count <= self.slot.rows:
             return self.refused(error, f"syncing {count:,} rows", "All were durable before; sync again.")
         self._epoch = self._store(EPOCH, self._epoch + 1)
         self.publish(self.slot.rows)
-        return self.refused(error, f"syncing {count:,} rows", f"Back at the {self._count:,} that are durable; append the others again.")
+        return self.refused(error, f"syncing {count:,} rows", f"The {self._count:,} durable rows remain; append the others again.")
 
     def refused(self, error: OSError, doing: str, then: str) -> StoreWriteError:
         return StoreWriteError(error.errno, f"{self.path}: {os.strerror(error.errno or 0)} while {doing}. {then}")
 
     def sync_name(self) -> None:
-        """Make the file's name durable; tried again by each commit until it is."""
+        """Make the file's name durable; each commit retries until that succeeds."""
         self.folder_synced = False
         try:
             self.disk.sync_folder(os.path.dirname(self.path))
         except OSError as error:
-            raise self.refused(error, "making its name durable", "All rows are there; sync again.") from error
+            raise self.refused(error, "making its name durable", "All rows are intact; sync again.") from error
         self.folder_synced = True
 
     def set_moving(self, moving: bool) -> None:
-        """Tell readers to look whether the name has another file."""
+        """Tell readers to check whether the name refers to another file."""
         store_release(self.shared, MOVING, int(moving))
 
     def close(self) -> None:
-        """Give up the lock. Commits nothing."""
+        """Release the lock, without a commit."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             lock.release(fd)
             self.disk.close(fd)
 
     def lose(self) -> None:
-        """In a forked child: the file and its lock are the parent's."""
+        """Close silently in a forked child: the file and its lock belong to the parent."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
@@ -249,19 +249,19 @@ class WritableFile(ColumnFile):
 
 
 def create(disk: Disk, path: str, what: dict[str, Any]) -> None:
-    """Make an empty column's file unless there is one. Raises StoreBusy while another process is at it, StoreWriteError."""
+    """Create the file of an empty column unless one exists. Raises StoreBusy while another process creates it, StoreWriteError."""
     creating = path + ".creating"
     fd = -1
     try:
         fd = lock.open_locked(disk, creating, os.O_RDWR | os.O_CREAT)
-        if os.path.exists(path):  # made while we waited for the lock
-            with contextlib.suppress(FileNotFoundError):  # its writer tidies up too
+        if os.path.exists(path):  # another process created it while we waited for the lock
+            with contextlib.suppress(FileNotFoundError):  # its writer may have removed it
                 disk.unlink(creating)
             return
         write_new(disk, fd, what, Slot(2, 0, 0))
         disk.rename(creating, path)
         disk.sync_folder(os.path.dirname(path))
-    except (StoreBusy, FileNotFoundError, PermissionError):  # nothing to do with space or the disk's health
+    except (StoreBusy, FileNotFoundError, PermissionError):  # not caused by the disk
         raise
     except OSError as error:
         if fd >= 0:
@@ -276,16 +276,16 @@ def create(disk: Disk, path: str, what: dict[str, Any]) -> None:
 
 
 def write_new(disk: Disk, fd: int, what: dict[str, Any], slot: Slot) -> None:
-    """The four pages of a new file, durable."""
+    """Write the four pages of a new file, durably."""
     disk.ftruncate(fd, 0)
     disk.pwrite(fd, header.new_head(what, slot), 0)
     disk.fsync(fd)
 
 
 def open_to_write(disk: Disk, path: str, what: dict[str, Any] | None) -> WritableFile:
-    """Lock and open a column's file; made as `what` when there is none. Removes what an interrupted writer left beside it.
+    """Lock and open a column's file; create it as described by `what` if it is missing. Removes the leftovers of interrupted writers.
 
-    Raises StoreBusy, StoreDamaged, StoreWriteError; FileNotFoundError when there is none and `what` is None.
+    Raises StoreBusy, StoreDamaged, StoreWriteError; FileNotFoundError if the file is missing and `what` is None.
     """
     while True:
         try:
@@ -299,7 +299,7 @@ def open_to_write(disk: Disk, path: str, what: dict[str, Any] | None) -> Writabl
         for ending in LEFT_OVERS:
             with contextlib.suppress(FileNotFoundError):
                 disk.unlink(path + ending)
-        disk.sync_folder(os.path.dirname(path))  # whoever made the file may have died before
+        disk.sync_folder(os.path.dirname(path))  # its creator may have died before doing so
         return WritableFile(fd, path, disk)
     except OSError as error:
         disk.close(fd)
@@ -312,8 +312,8 @@ def open_to_write(disk: Disk, path: str, what: dict[str, Any] | None) -> Writabl
 
 
 def open_to_read(path: str, disk: Disk = DISK) -> ColumnFile:
-    """Open a column's file as it is now. Raises FileNotFoundError, StoreDamaged."""
-    fd = disk.open(path, system.READ_ONLY)  # a pipe is refused, not waited for
+    """Open a column's file for reading. Raises FileNotFoundError, StoreDamaged."""
+    fd = disk.open(path, system.READ_ONLY)  # a pipe is rejected without waiting
     try:
         return ColumnFile(fd, path, disk)
     finally:

@@ -1,20 +1,19 @@
-"""What stands before the rows of a column's file: four pages, each with one task.
+"""Format of a column's file: four header pages, followed by the rows.
 
-    0       what        magic, version, what a row is (JSON)               written once, before the file has its name
+    0       what        magic, version, description of a row (JSON)        written once, before the file has its name
     4096    slot 0      sequence, rows, epoch   = durable                  even sequences
     8192    slot 1      the same                                           odd sequences: a commit never overwrites the last one
     12288   live        boot, count, epoch, moving  = published            stored through a mapping, for readers in all processes
     16384   rows
 
-*Durable* is what a slot says: written after its rows were synced, it is all that is trusted after the machine crashed. *Published*
-is what the live page says: rows that are in the file, though perhaps only in the page cache. Its boot number says in which life of
-the machine it was written; in any other it means nothing. So rows survive `kill -9` without a sync, and a crash loses only what was
-not synced.
+The *durable* count is in the newest slot: it is written after its rows were synced, and only it is trusted after a crash of the machine.
+The *published* count is in the live page: those rows are in the file, though perhaps only in the page cache. The live page is valid only
+until the machine restarts, which its boot number detects. So rows survive `kill -9` without a sync, and a crash loses only unsynced rows.
 
-The first three pages hold their record twice (at 0 and 2048), each with its own xxh3: a flipped bit heals from the other copy, and
-a page with no valid copy is an error (a sector is written whole or not at all: it was no torn write). Each copy lies in one
-512-byte sector, so that a torn write leaves the old or the new one. Counts of the live page carry a 15-bit fold of themselves. Weak
-case: 16 KiB before the first row.
+The first three pages hold their record twice (at 0 and 2048), each with its own xxh3 checksum: a flipped bit is repaired from the other
+copy, and a page without a valid copy is an error. (That cannot be a torn write: each copy fits in one 512-byte sector, and sectors are
+written completely or not at all, so a torn write leaves the old copy or the new one.) Counts in the live page include a 15-bit checksum.
+Weak case: 16 KiB before the first row.
 """
 
 import json
@@ -35,21 +34,21 @@ PAGE = 4096
 COPIES = (0, 2048)
 SLOTS = (4096, 8192)
 LIVE = 12288
-ROWS = 16384  # where the first row begins
+ROWS = 16384  # offset of the first row
 MAGIC = b"nbcolumn"
 VERSION = 1
 MAX_SEQUENCE = 1 << 62
 
-_RECORD = struct.Struct("<8sIIQQ")  # magic, version, bytes of text, xxh3 of the text, xxh3 of what stands before
-_SLOT = struct.Struct("<8sQQQQQ")  # magic, sequence, rows, epoch, identity of the file, xxh3 of what stands before
+_RECORD = struct.Struct("<8sIIQQ")  # magic, version, bytes of text, xxh3 of the text, xxh3 of the preceding bytes
+_SLOT = struct.Struct("<8sQQQQQ")  # magic, sequence, rows, epoch, identity of the file, xxh3 of the preceding bytes
 
 
 class Slot(NamedTuple):
-    """What was durable after commit number `sequence`."""
+    """The durable state after commit number `sequence`."""
 
     sequence: int
     rows: int
-    epoch: int  # raised whenever rows below an earlier count may change, and when a wider file takes over
+    epoch: int  # increases when rows below an earlier count may change, and when a wider file takes over
 
 
 def check_regular(fd: int, path: object) -> os.stat_result:
@@ -62,26 +61,26 @@ def check_regular(fd: int, path: object) -> os.stat_result:
 
 
 def _page(record: bytes) -> bytes:
-    """A page with the record twice, each within a sector."""
+    """A page with two copies of the record, each within a sector."""
     return b"".join(record.ljust(PAGE // len(COPIES), b"\0") for _ in COPIES)
 
 
 def what_page(what: dict[str, Any]) -> bytes:
-    """The first page: `what` as JSON. Raises ValueError when it is too long for a sector pair."""
+    """The first page: `what` as JSON. Raises ValueError if it is too long for half a page."""
     text = json.dumps(what, separators=(",", ":")).encode()
     head = _RECORD.pack(MAGIC, VERSION, len(text), xxhash.xxh3_64_intdigest(text), 0)[:-8]
     record = head + xxhash.xxh3_64_digest(head) + text
     if len(record) > PAGE // len(COPIES):
         raise ValueError(
-            f"the description of a row takes {len(text):,} bytes, {PAGE // 2 - _RECORD.size:,} is the most. Use fewer or shorter fields."
+            f"the description of a row takes {len(text):,} bytes of {PAGE // 2 - _RECORD.size:,}. Use fewer fields or shorter names."
         )
     return _page(record)
 
 
 def read_what(head: bytes, path: object) -> tuple[dict[str, Any], int]:
-    """(what a row is, identity of the file) from its first bytes: {"dtype": np.dtype, "bits"} or {"bits", "signed"}, checked.
+    """(description of a row, identity of the file) from its first bytes, validated.
 
-    Raises StoreDamaged, naming `path`.
+    The description is {"dtype": np.dtype, "bits"} or {"bits", "signed"}. Raises StoreDamaged, naming `path`.
     """
     for at in COPIES:
         record = head[at : at + PAGE // len(COPIES)]
@@ -92,13 +91,13 @@ def read_what(head: bytes, path: object) -> tuple[dict[str, Any], int]:
         if own != int.from_bytes(xxhash.xxh3_64_digest(record[: _RECORD.size - 8]), "little") or digest != xxhash.xxh3_64_intdigest(text):
             continue
         if magic != MAGIC or version != VERSION:
-            raise StoreDamaged(
-                f"{path} is a column of version {version}, this is version {VERSION} of nbtrade's. Read it with the version that wrote it."
-            )
+            raise StoreDamaged(f"{path} has column format {version}, not {VERSION}. Read it with the version of nbtrade that wrote it.")
         try:
             return _what_of(text), digest
         except dtypes.MalformedError as error:
-            raise StoreDamaged(f"{path}: its first page does not say what a row is: {error}. Restore it from a copy.") from None
+            raise StoreDamaged(
+                f"{path}: the description of a row in its first page is invalid: {error}. Restore the file from a copy."
+            ) from None
     raise StoreDamaged(f"{path} is not a column, or its first page is damaged (neither copy has its checksum). Restore it from a copy.")
 
 
@@ -108,9 +107,9 @@ def _what_of(text: bytes) -> dict[str, Any]:
 
 
 def _checked(what: Any) -> dict[str, Any]:
-    """What a row is, with its dtype as NumPy's. Raises MalformedError."""
+    """The description of a row, with a NumPy dtype. Raises MalformedError."""
     if not isinstance(what, dict) or set(what) not in ({"dtype", "bits"}, {"bits", "signed"}):
-        raise dtypes.MalformedError("it needs a dtype and bits, or bits and signed")
+        raise dtypes.MalformedError("it must have dtype and bits, or bits and signed")
     bits = what["bits"]
     if "dtype" in what:
         dtype = dtypes.from_json(what["dtype"])
@@ -119,18 +118,18 @@ def _checked(what: Any) -> dict[str, Any]:
         return {"dtype": dtype, "bits": bits}
     signed = what["signed"]
     if type(bits) is not int or bits not in WIDTHS or type(signed) is not bool or (bits == 1 and signed):
-        raise dtypes.MalformedError(f"integers of {bits!r:.40} bits, signed: {signed!r:.40}; bits are one of {WIDTHS}")
+        raise dtypes.MalformedError(f"integers of {bits!r:.40} bits, signed: {signed!r:.40}; bits must be one of {WIDTHS}")
     return {"bits": bits, "signed": signed}
 
 
 def slot_page(slot: Slot, identity: int) -> bytes:
-    """The page of a slot."""
+    """The page for a slot."""
     head = _SLOT.pack(MAGIC, *slot, identity, 0)[:-8]
     return _page(head + xxhash.xxh3_64_digest(head))
 
 
 def read_slot(head: bytes, identity: int, path: object) -> Slot:
-    """The newest durable slot. Raises StoreDamaged when a page of the two has no valid copy: it may have been the newest."""
+    """The newest durable slot. Raises StoreDamaged if either page has no valid copy: it may have been the newest."""
     found = []
     for parity, page in enumerate(SLOTS):
         copies = (_slot_of(head[page + at : page + at + _SLOT.size], identity) for at in COPIES)
@@ -150,7 +149,7 @@ def _slot_of(record: bytes, identity: int) -> Slot | None:
 
 
 def new_head(what: dict[str, Any], slot: Slot) -> bytes:
-    """The four pages of a file: both slots say the same rows, the live page is of no life."""
+    """The four pages of a new file: both slots have the same rows, the live page is invalid."""
     first = what_page(what)
     identity = _RECORD.unpack_from(first)[3]  # the text's xxh3
     older = slot._replace(sequence=slot.sequence - 1)

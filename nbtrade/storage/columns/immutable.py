@@ -1,15 +1,15 @@
-"""Columns written once, front to back, and never again: what a tape is made of. The files are those of storage/columns/column.py.
+"""Immutable columns, written once from front to back: the columns of a tape. The file format is that of storage/columns/column.py.
 
-    append   rows behind the last ──> pwrite, hash, hand a long run to the disk        NewColumn, while the tape is made
-    seal     the four pages in front of them ──> fsync                                   only then is the file a column
-    open_immutable                                                                          the rows, mapped; `Column.open` reads it too
+    append   rows after the last ──> pwrite, hash, start writing back long runs        NewColumn, while the tape is written
+    seal     the four pages before them ──> fsync                                        only now the file is a column
+    open_immutable                                                                       maps the rows; `Column.open` reads it too
 
-A `Column` makes each commit durable for itself, and its name: two syncs a file at the start and two at the end. Here the folder around
-gets its name when all is synced, so that one sync at the end is enough; until then the file has no first page and is no column. And
-the mapping is as long as the file: it will not grow, and a thousand tapes fit the address space.
+A `Column` makes each commit and its name durable separately: two syncs at the start and two at the end. Here the enclosing folder
+is renamed after everything is synced, so one sync at the end suffices; until then the file has no first page and cannot be opened.
+The mapping is exactly as long as the file, because it will not grow: a thousand tapes fit into the address space.
 
-Writing back is started after each SYNC_BYTES: the last sync then has little left to wait for (2 instead of 200 ms for 430 MB). Weak
-case: a disk slower than the ingest makes it wait here instead of at the end.
+Writing back starts every SYNC_BYTES, so the last sync has little left to do (2 instead of 200 ms for 430 MB). Weak
+case: with a disk slower than the ingest, the ingest waits here instead of at the end.
 """
 
 import os
@@ -24,16 +24,16 @@ from nbtrade.storage import dtypes, system
 from nbtrade.storage.columns import header
 from nbtrade.storage.disk import DISK, Disk
 
-SYNC_BYTES = 4 << 20  # start writing back after so many new bytes
-RESERVE_FROM = 4 << 20  # bytes of a column from which space is reserved ahead: a quarter of what it has,
-RESERVE_MAX = 16 << 20  # at most. Small instruments of a file with thousands reserve nothing
-CHUNK = 1 << 18  # rows of a rewrite at a time
+SYNC_BYTES = 4 << 20  # new bytes after which writing back starts
+RESERVE_FROM = 4 << 20  # bytes of a column from which space is reserved ahead: a quarter of its size,
+RESERVE_MAX = 16 << 20  # at most. Small columns of a file with thousands of instruments reserve nothing
+CHUNK = 1 << 18  # rows per step of a rewrite
 
 
 class NewColumn:
-    """A column's file being written. Every method raises OSError as the disk gives it.
+    """A column's file that is being written. Every method raises OSError unchanged.
 
-    path : not there, or to be overwritten;  dtype : of a row
+    path : of the file, which is overwritten if it exists;  dtype : of a row
     """
 
     def __init__(self, path: Path, dtype: np.dtype, disk: Disk = DISK) -> None:
@@ -46,11 +46,11 @@ class NewColumn:
 
     @property
     def n_rows(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return self.n_bytes // self.dtype.itemsize
 
     def append(self, rows: np.ndarray) -> None:
-        """Add rows of exactly its dtype."""
+        """Append rows of exactly its dtype."""
         data = memoryview(np.ascontiguousarray(rows).view(np.uint8).reshape(-1))
         self.hash.update(data)
         self._reserve(header.ROWS + self.n_bytes + len(data))
@@ -61,7 +61,7 @@ class NewColumn:
             self.n_started = self.n_bytes
 
     def _reserve(self, end: int) -> None:
-        """See to it that a large file's next bytes have their place on the disk: writing into it is cheaper than making it, row by row."""
+        """Reserve space for the next bytes of a large file: one large allocation is cheaper than many small ones."""
         if self.n_bytes >= RESERVE_FROM and end > self.n_reserved:
             start = max(self.n_reserved, header.ROWS + self.n_bytes)
             n = max(end - start, min(RESERVE_MAX, self.n_bytes // 4))
@@ -69,7 +69,7 @@ class NewColumn:
             self.n_reserved = start + n
 
     def rewrite(self, change: Callable[[np.ndarray, int], None]) -> None:
-        """Have `change(rows, number of the first)` change all rows, some at a time, in place."""
+        """Call `change(rows, number of the first)` for successive batches; it changes the rows in place."""
         self.hash = xxhash.xxh3_128()
         for first in range(0, self.n_rows, CHUNK):
             at = header.ROWS + first * self.dtype.itemsize
@@ -80,7 +80,7 @@ class NewColumn:
             self.disk.pwrite(self.fd, memoryview(rows.view(np.uint8)), at)
 
     def seal(self) -> None:
-        """Make it a column, durable but for its name. Appending ends with this."""
+        """Complete the file, durable except for its name. Nothing can be appended afterwards."""
         if self.n_reserved:
             self.disk.ftruncate(self.fd, header.ROWS + self.n_bytes)
         what = {"dtype": dtypes.to_json(self.dtype), "bits": self.dtype.itemsize * 8}
@@ -88,16 +88,16 @@ class NewColumn:
         self.disk.fsync(self.fd)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self.disk.close(self.fd)
 
 
 def open_immutable(path: Path, dtype: np.dtype, disk: Disk = DISK) -> np.ndarray:
     """Map the rows of a sealed column: read-only dtype[n], zero-copy, plain bytes viewed as exactly `dtype`.
 
-    Raises FileNotFoundError, and StoreDamaged when it is no column of such rows, or not as long as it says.
+    Raises FileNotFoundError, or StoreDamaged if the file is not a column with such rows, or has the wrong length.
     """
-    fd = disk.open(path, system.READ_ONLY)  # a pipe is refused, not waited for
+    fd = disk.open(path, system.READ_ONLY)  # a pipe is rejected without waiting
     try:
         n_bytes = header.check_regular(fd, path).st_size
         head = disk.pread(fd, header.ROWS, 0)

@@ -1,19 +1,19 @@
-"""Rewrite a column of integers in another width, beside the old file, while readers go on.
+"""Upgrade of a compact column: rewrites its integers in another width to a new file, while readers continue.
 
-    NAME             old width, its writer's lock; readers read it to the end of their lives
+    NAME             old width, locked by its writer; existing arrays of readers refer to it as long as they exist
     NAME.upgrading   new header, all rows in the new width, epoch + 1; locked
-        │  written in chunks of 65,536 values that stay in cache: unpack ──> pack ──> pwrite
+        │  written in chunks of 65,536 values, which stay in cache: unpack ──> pack ──> pwrite
         v  fsync
-    rename over NAME ──> sync folder ──> readers see `moving`, look, and open the new file
+    rename over NAME ──> sync folder ──> readers see `moving`, check the name, and open the new file
 
 100 M values u16 to u32, durable: 0.35 s, 1.26 times a chunked np.copyto and fsync of the same bytes; to u24 0.37 s (AMD EPYC, Zen
-3, 2 shared virtual cores, 2026-11-21, python benchmarks/columns.py --only upgrade). Another process that searches meanwhile has a
-p99 of 1.6 times its idle one.
+3, 2 shared virtual cores, 2026-11-21, python benchmarks/columns.py --only upgrade). Concurrent searches in another process have
+1.6 times the p99 latency of an idle machine.
 
-Whatever stops it before the rename (an error, Ctrl-C, an exception of `progress`) leaves NAME as it was and no NAME.upgrading; a
-killed one leaves NAME.upgrading behind, which only the next holder of NAME's lock removes. `moving` is set before the rename, and
-cleared if it fails: while it is set a reader compares inodes at each look (1 us), so that no crash between two steps leaves one
-reading an orphan for ever.
+Any error before the rename (a full disk, Ctrl-C, an exception of `progress`) leaves NAME unchanged and no NAME.upgrading; a
+killed process leaves NAME.upgrading behind, which the next holder of NAME's lock removes. `moving` is set before the rename, and
+cleared if that fails: while it is set, a reader compares inodes at each access (1 us), so no crash between two steps makes a reader
+follow an orphaned file indefinitely.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ Adopt = Callable[[WritableFile], None]
 
 
 class Packed(NamedTuple):
-    """Integers as they lie in a file, for kernels: `packed.value_at(data, bits, signed, i)`."""
+    """Integers in their stored form, for kernels: `packed.value_at(data, bits, signed, i)`."""
 
     data: np.ndarray  # read-only uint8[n_bytes], at least 8
     bits: int
@@ -46,24 +46,24 @@ class Packed(NamedTuple):
 
     @property
     def native(self) -> np.ndarray | None:
-        """The values as an array of NumPy's own type, no copy; None for a width that NumPy has not."""
+        """The values as a NumPy array, zero-copy; None if NumPy has no type of that width."""
         dtype = native_dtype(self.bits, self.signed)
         return None if dtype is None else np.ndarray(self.n, dtype, self.data)
 
 
 @cache
 def native_dtype(bits: int, signed: bool) -> np.dtype | None:
-    """NumPy's type of a width, if there is one."""
+    """NumPy's type of a width, or None."""
     return np.dtype(f"<{'i' if signed else 'u'}{bits // 8}") if bits in (8, 16, 32, 64) else None
 
 
 def word_dtype(bits: int, signed: bool) -> type:
-    """The 64-bit type that values of a width are given as."""
+    """The 64-bit type to which values of a width are decoded."""
     return np.uint64 if bits == 64 and not signed else np.int64
 
 
 def unpacked(values: Packed, start: int, out: np.ndarray) -> None:
-    """Values from `start` on into out. out : int64[k], or uint64[k] for unsigned 64 bits; changed"""
+    """Decode k values starting at `start` into out. out : int64[k], or uint64[k] for unsigned 64 bits; changed"""
     native = values.native
     if native is not None:
         np.copyto(out, native[start : start + len(out)], casting="same_kind")
@@ -72,7 +72,7 @@ def unpacked(values: Packed, start: int, out: np.ndarray) -> None:
 
 
 def parts(values: Packed) -> Iterator[tuple[int, np.ndarray]]:
-    """(start, values from there on), a chunk at a time: as they lie in the file, or unpacked into a buffer that serves again."""
+    """(start, values) of successive chunks: views of the file, or decoded into a buffer that is reused."""
     native = values.native
     words: np.ndarray = np.empty(CHUNK, word_dtype(values.bits, values.signed))
     for start in range(0, values.n, CHUNK):
@@ -85,7 +85,7 @@ def parts(values: Packed) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def extremes(values: Packed) -> tuple[int, int]:
-    """The least and the greatest of at least one value."""
+    """The minimum and maximum of at least one value."""
     low, high = [], []
     for _, part in parts(values):
         low.append(int(part.min()))
@@ -94,7 +94,7 @@ def extremes(values: Packed) -> tuple[int, int]:
 
 
 class Packer:
-    """Turns arrays of integers, CHUNK values at most, into the bytes of a width. Its buffers are used again at each call."""
+    """Encodes arrays of up to CHUNK integers as bytes of a width. Each call reuses the buffers."""
 
     def __init__(self, bits: int, signed: bool) -> None:
         self.width = (bits, signed)
@@ -106,9 +106,9 @@ class Packer:
         self.words_to_read.flags.writeable = False
 
     def __call__(self, values: np.ndarray, bit: int = 0, before: int = 0) -> memoryview:
-        """The bytes of values, which fit.
+        """The bytes of values, all of which must fit the width.
 
-        bit, before : for a width of 1 bit, how many bits of the first byte are taken, and that byte
+        bit, before : for a width of 1 bit, the number of used bits in the first byte, and that byte
         """
         out = self.bytes[: column_file.n_bytes(len(values) + bit, self.bits)]
         if self.dtype is not None:
@@ -133,9 +133,9 @@ def _write_rows(file: WritableFile, fd: int, values: Packed, bits: int, signed: 
 
 
 def rewrite(file: WritableFile, values: Packed, bits: int, signed: bool, progress: Progress | None, adopt: Adopt) -> None:
-    """Put `values`, all rows of `file`, into a new file of another width; `adopt` gets it, locked, as soon as it has the name.
+    """Write `values`, all rows of `file`, to a new file of another width; pass it, locked, to `adopt` once it has the name.
 
-    Raises StoreWriteError, or what `progress` raised: then the old file is as it was.
+    Raises StoreWriteError, or the exception of `progress`; then the old file is unchanged.
     """
     side = file.path + ".upgrading"
     fd = -1
@@ -151,12 +151,12 @@ def rewrite(file: WritableFile, values: Packed, bits: int, signed: bool, progres
         file.set_moving(True)
         file.disk.rename(side, file.path)
     except BaseException as error:
-        if fd >= 0 and lock.is_named(fd, file.path):  # stopped after all was done
+        if fd >= 0 and lock.is_named(fd, file.path):  # interrupted after the rename
             adopt(WritableFile(fd, file.path, file.disk))
         else:
             _give_up(file, fd, side)
         if isinstance(error, OSError) and error.errno is not None:
-            raise file.refused(error, f"rewriting {values.n:,} rows in {bits} bits", "The rows are as they were.") from error
+            raise file.refused(error, f"rewriting {values.n:,} rows in {bits} bits", "The rows are unchanged.") from error
         raise
     adopt(WritableFile(fd, file.path, file.disk))
 

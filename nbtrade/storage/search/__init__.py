@@ -1,6 +1,6 @@
 """Search in ascending columns: `lower_bound`, `upper_bound` and `binary_search`, from Python and inside kernels.
 
-The functions load on first use: kernels below this folder must not pull in the columns that the Python side knows.
+The functions load on first use, because kernels in this folder must not import the columns that the Python side supports.
 """
 
 from typing import Any

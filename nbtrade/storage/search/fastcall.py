@@ -1,16 +1,16 @@
-"""One search from Python with nothing in between: a built-in function f(values, x) that calls the compiled search itself.
+"""Fast calls: a built-in function f(values, x) that calls the compiled search directly, without Python code in between.
 
     f(values, x[, hint])                 values: 1-d array of any stride       x, hint: int or NumPy's 64-bit integer
-      |  one compiled look at CPython's and NumPy's own structures: is it that?
+      |  compiled checks of CPython's and NumPy's structures: are the arguments of these types?
       |  yes: table[type number] = the search compiled for this dtype ──> its int
       └─ no, or not compiled yet: the Python function of the same name, with the same arguments
 
-Python calls it as it calls `len` (METH_FASTCALL): 25 ns, all looks included. Numba's own entry for one signature takes 60 and trusts
-its caller, who needs another 60 for the looks; its dispatcher takes 400; a Python function in between takes 30 to 45. `len` would do it
-in C; there is no compiler where this is installed but Numba. What is relied on is public and stable: the heads of PyArrayObject and
-PyArray_Descr (NumPy 1 and 2), of NumPy's scalars, PyMethodDef, and that PyObject_Vectorcall takes what a method of that kind does: before
-the first search, and without the JIT, it is the method, with the table as what is called. tests/test_search.py asks it all that it must
-refuse.
+Python calls it like `len` (METH_FASTCALL): 25 ns including all checks. Numba's entry point for one signature takes 60 and checks nothing;
+checks by the caller take another 60. Its dispatcher takes 400; a Python function in between takes 30 to 45. An extension in C would do the
+same, but Numba is the only compiler on a user's machine. The code relies on public, stable structures: the heads of PyArrayObject and
+PyArray_Descr (NumPy 1 and 2) and of NumPy's scalars, PyMethodDef, and the arguments of PyObject_Vectorcall, which equal those of such a
+method: before the first search, and without the JIT, PyObject_Vectorcall is the method, with the table as the callable.
+tests/test_search.py passes everything that it must reject.
 """
 
 import ctypes
@@ -40,7 +40,7 @@ ARRAY, MAPPED, INT, I8, U8, PYTHON, N_ARGUMENTS, NOTES, OVERFLOW = range(N_TYPES
 _FASTCALL_KEYWORDS = 0x82
 
 _NOTES: np.ndarray = np.zeros(N_NOTES + 8, np.int64)
-_NOTES = _NOTES[-_NOTES.ctypes.data % 64 // 8 :][:N_NOTES]  # from the beginning of a cache line on
+_NOTES = _NOTES[-_NOTES.ctypes.data % 64 // 8 :][:N_NOTES]  # aligned to a cache line
 
 _words, _ints, _bytes = (pointer_to(np.dtype(kind)) for kind in (np.int64, np.int32, np.uint8))
 _to_int = types.ExternalFunction("PyLong_AsLongLongAndOverflow", types.int64(types.int64, types.int64))
@@ -59,7 +59,7 @@ def _call(typingctx, address, data, n, stride, x, hint, notes):  # type: ignore[
 
 
 def _view(dtype: np.dtype, layout: str = "A") -> Any:
-    """(address, n, stride) -> the array there; one that can be written if it is contiguous."""
+    """(address, n, stride) -> the array at that address; writable if contiguous."""
     kind = types.Array(numpy_support.from_dtype(dtype), 1, layout, readonly=layout == "A", aligned=layout == "C")
 
     @intrinsic
@@ -84,7 +84,7 @@ def _one(builder: Any, word: Any) -> Any:
 
 @helper
 def _key(table, thing, unsigned):  # type: ignore[no-untyped-def]
-    """(64 bits, whether they are those of an int or of a NumPy 64-bit integer that fits the values' type)."""
+    """(64 bits, whether `thing` is an int or a NumPy 64-bit integer that fits the values' type)."""
     kind = _words(thing)[TYPE]
     if kind == table[INT]:
         x = _to_int(thing, table[OVERFLOW])
@@ -99,7 +99,7 @@ def _key(table, thing, unsigned):  # type: ignore[no-untyped-def]
 
 
 def _entry(owner, arguments, n, names):  # type: ignore[no-untyped-def]
-    """What Python calls. owner : PyObject, the table;  arguments : PyObject[n];  names : of more arguments, or 0.  Returns PyObject."""
+    """The function that Python calls. owner : PyObject, the table;  arguments : PyObject[n];  names : of keyword arguments, or 0."""
     table = _words(_words(owner)[DATA])
     if n == table[N_ARGUMENTS] and names == 0:
         values = _words(_words(arguments)[0])
@@ -126,21 +126,21 @@ _vectorcall = ctypes.cast(ctypes.pythonapi.PyObject_Vectorcall, ctypes.c_void_p)
 
 
 class _Table(np.ndarray):
-    """The words that `_entry` looks up: i8[OVERFLOW + 2]. It is the `__self__` of the built-in function, and called for the rest."""
+    """The words that `_entry` reads: i8[OVERFLOW + 2]. It is the `__self__` of the built-in function, and its fallback callable."""
 
-    owner: "FastCall"  # lives as long as the built-in function
+    owner: "FastCall"  # keeps it alive
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """What the built-in function does not do itself."""
+        """Handle calls that the built-in function does not handle itself."""
         return self.owner.python(*arguments, **named)
 
     def __reduce__(self) -> Any:
-        """Pickled, the built-in function is that name of its module."""
+        """Pickle the built-in function by its name in the module."""
         return importlib.import_module, (self.owner.python.__module__,)
 
 
 def _documented(python: Callable[..., Any]) -> bytes:
-    """The docstring of a built-in function: `inspect` takes the signature from its first line."""
+    """The docstring for a built-in function: `inspect` reads the signature from its first line."""
     signature = inspect.signature(python)
     bare = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
     return f"{python.__name__}{signature.replace(parameters=bare, return_annotation=signature.empty)}\n--\n\n{python.__doc__}".encode()
@@ -149,15 +149,15 @@ def _documented(python: Callable[..., Any]) -> bytes:
 class FastCall:
     """One search as a built-in function, for arrays of any integer dtype.
 
-    search      : compiled (values, x, hint, known) -> int; known : N_NOTES words to keep from call to call
-    python      : function with the arguments of `call`, for what that does not do itself
-    n_arguments : with which it searches itself: 2, or 3 with a hint
-    call        : f(values, x[, hint]), the built-in function; it has the name and the docstring of `python`
+    search      : compiled (values, x, hint, known) -> int; known : N_NOTES words, kept between calls
+    python      : function with the arguments of `call`, for calls that it does not handle itself
+    n_arguments : number of arguments that it handles itself: 2, or 3 with a hint
+    call        : f(values, x[, hint]), the built-in function, with the name and docstring of `python`
     """
 
     def __init__(self, search: Callable[..., int], python: Callable[..., Any], n_arguments: int) -> None:
         self.search, self.python, self.n_arguments = search, python, n_arguments
-        self.searches: dict[int, Any] = {}  # what keeps them alive
+        self.searches: dict[int, Any] = {}  # keeps them alive
         self.table = np.zeros(OVERFLOW + 2, np.int64).view(_Table)
         self.table.owner = self
         looked_for = np.ndarray, np.memmap, int, np.int64, np.uint64, python
@@ -166,9 +166,9 @@ class FastCall:
         self.call = _new_function(self.method, self.table, python.__module__)
 
     def __call__(self, values: np.ndarray, x: Any, hint: int) -> int:
-        """The search in a plain 1-d array of integers of this machine's order, compiled for its dtype if it is not yet.
+        """Search a plain 1-d array of integers in this machine's byte order; compiles the search for its dtype at the first call.
 
-        x : np.uint64 for unsigned values of 64 bits, else an int of 64 bits
+        x : np.uint64 for unsigned 64-bit values, otherwise an int of 64 bits
         """
         if not JIT:
             return int(self.search(values, x, hint, _NOTES.view(np.asarray(x).dtype)))

@@ -8,12 +8,12 @@
     market  MARKET[1]            random state, clock, counters, rates
 
 `fair` is a latent price, a random walk of one-tick steps. New orders keep a drawn distance from it (never at
-or through the opposite best), market orders lean towards it, so the touch follows it. Of the cancels, some
-take a young order (age log-uniform, hence heavy-tailed lifetimes), some the last one at the touch, the rest
-any. Time runs in two regimes: bursts (gaps of some microseconds) and calm (gaps that follow a U over the day).
+or through the opposite best), market orders lean towards it, so the touch follows it. Some cancels
+take a young order (age log-uniform, hence heavy-tailed lifetimes), some the last order at the touch, the others
+any order. Time runs in two regimes: bursts (gaps of some microseconds) and calm (gaps that follow a U over the day).
 
-Weak cases: orders outside the levels' window (stub quotes, outliers) rest in no queue, and are never
-executed; a side that empties costs one walk over the window; a draw has 4,096 values, so tails end there.
+Weak cases: orders outside the levels' window (stub quotes, outliers) rest in no queue and are never
+executed; when a side empties, the window is walked once; a distribution has 4,096 values, so tails end there.
 """
 
 import numpy as np
@@ -24,13 +24,13 @@ from nbtrade.schema import ASK, BID, F_LAST, F_SNAPSHOT, NONE, RTYPE_MBO, UNDEF_
 WIDTH = 1 << 13  # ticks of the window
 MARGIN = 1_500  # `fair` keeps this far from the ends of the window; ordinary distances stay below 1,000
 MAX_FILLS = 16
-MAX_EVENT = 3 * MAX_FILLS + 1  # records: T, F and C for each fill, and the rest's A
+MAX_EVENT = 3 * MAX_FILLS + 1  # records: T, F and C for each fill, and an A for the remainder
 TABLE = 4096
 DISTANCE, SIZE, TAKE, BURST_GAP, CALM_GAP, LATENCY, ID_GAP, SEQUENCE_GAP, AGE, N_TABLES = range(10)
 ORDINARY, STUB_QUOTES, OUTLIERS = 0, 1, 2
 FIRST_ID = 1 << 42
 
-# Of 4,096 events; adds and cancels share the rest
+# Out of 4,096 events; the others are adds and cancels
 N_MARKET, N_MODIFY, N_ADD, MAX_PULL = 190, 165, 1_990, 500
 STUB_SHARE, OUTLIER_SHARE = 64, 520  # of 4,096 adds
 LEAVE_BURST, ENTER_BURST = 128, 1_365  # of 4,096 events in that regime: bursts of 32 events, calm of 3
@@ -41,7 +41,7 @@ FAIR_STEP = 24  # of 4,096 events
 ORDER = np.dtype([("id", "i8"), ("px", "i8"), ("qty", "i4"), ("side", "i4"), ("prev", "i4"), ("next", "i4")], align=True)
 LEVEL = np.dtype([("head", "i4"), ("tail", "i4")], align=True)
 # rng: random state; n_left: records, and n_opening: opening orders, still to be written; opened: 1 after the R;
-# id_bits: opening ids permute so many bits; target: of n_live; free: first free slot; low: first px of the
+# id_bits: opening ids permute this many bits; target: of n_live; free: first free slot; low: first px of the
 # window; far_px: the stub ask and the end of the outliers; start, ts, ts_recv: ns; delta: ts_in_delta;
 # calm_ns: mean gap in calm where the U's rate is 1; per_ns: 1 / duration
 _INTEGERS = """n_left n_opening opened id_bits n_live target free n_added fair low far_px scenario last_id sequence
@@ -71,7 +71,7 @@ def look_up(tables, table, bits):
 
 @helper
 def advance(tables, market, bits):
-    """Move `ts` to the next event, and `fair` one tick now and then. bits: 49 random ones."""
+    """Move `ts` to the next event, and occasionally `fair` by one tick. bits: 49 random ones."""
     if ((bits >> 36) & 4095) < FAIR_STEP:
         fair = market.fair + ((bits >> 48) & 1) * 2 - 1
         market.fair = min(max(fair, market.low + MARGIN), market.low + WIDTH - MARGIN)
@@ -161,7 +161,7 @@ def unlink(orders, levels, best, market, j):
 
 @helper
 def insert(orders, levels, best, recent, market, side, px, qty, order_id):
-    """Take a free slot for a new order and queue it. The caller has seen to it that a slot is free."""
+    """Take a free slot for a new order and queue it. The caller has made sure that a slot is free."""
     j = market.free
     order = orders[j]
     market.free = order.next
@@ -174,7 +174,7 @@ def insert(orders, levels, best, recent, market, side, px, qty, order_id):
 
 @helper
 def remove(orders, levels, best, market, j):
-    """Take order `j` out of the book and free its slot."""
+    """Remove order `j` from the book and free its slot."""
     unlink(orders, levels, best, market, j)
     orders[j].qty = 0
     orders[j].next = market.free
@@ -184,7 +184,7 @@ def remove(orders, levels, best, market, j):
 
 @helper
 def ordinary_px(tables, best, market, side, bits):
-    """A px at a drawn distance from fair, short of the opposite best."""
+    """A px at a random distance from fair, short of the opposite best."""
     distance = look_up(tables, DISTANCE, bits)
     if side == BID:
         return min(market.fair, best[ASK]) - 1 - distance
@@ -193,7 +193,7 @@ def ordinary_px(tables, best, market, side, bits):
 
 @helper
 def outlier_px(best, market, side, bits):
-    """A px outside the window, or now and then inside a wide spread. bits: 35 random ones."""
+    """A px outside the window, or occasionally inside a wide spread. bits: 35 random ones."""
     gap = best[ASK] - best[BID] - 1
     if market.scenario == STUB_QUOTES:
         return 1 if side == BID else market.far_px
@@ -212,7 +212,7 @@ def choose(orders, levels, best, recent, tables, market, bits):
     if way < 4:
         side = (bits >> 4) & 1
         k = best[side] - market.low
-        if 0 <= k < WIDTH and levels[side, k].head != levels[side, k].tail:  # not the last one there
+        if 0 <= k < WIDTH and levels[side, k].head != levels[side, k].tail:  # not the only order there
             return np.int64(levels[side, k].tail)
     elif way < 12:
         for shift in (12, 24, 36):
@@ -220,7 +220,7 @@ def choose(orders, levels, best, recent, tables, market, bits):
             j = np.int64(recent[(market.n_added - age) & (len(recent) - 1)])
             if orders[j].qty > 0:
                 return j
-    # Free slots lie together: probing the next one cost 500 ns an event at 1e5 orders, probing anywhere 5
+    # Free slots are adjacent: probing the next slot cost 500 ns an event at 1e5 orders, probing a random one 5
     for _ in range(32):
         j = ((bits >> 32) * len(orders)) >> 31
         if orders[j].qty > 0:
@@ -242,7 +242,7 @@ def open_book(out, i, orders, levels, best, recent, tables, market):
     side = bits & 1
     px = ordinary_px(tables, best, market, side, bits >> 1)
     qty = look_up(tables, SIZE, bits >> 13)
-    # Odd multiplier: a permutation, so the ids are unique and not in queue order, as a real snapshot's
+    # Odd multiplier: a permutation, so the ids are unique and not in queue order, like a real snapshot's
     order_id = FIRST_ID + ((market.n_added * 0x9E3779B1) & ((1 << market.id_bits) - 1))
     market.ts = market.start - 1 - (bits >> 20)  # up to 2.4 hours old
     insert(orders, levels, best, recent, market, side, px, qty, order_id)
@@ -295,7 +295,7 @@ def aggressor(best, market, bits):
 def execute(out, i, orders, levels, best, market, side, px_limit, qty, order_id):
     """Match `qty` lots against the other side up to `px_limit`: T and F records, in queue order.
 
-    Returns the next i, the lots left, the lots left on a last order that was hit in part (else 0), the fills.
+    Returns the next i, the remaining lots, the lots left on a last order that was hit in part (else 0), the fills.
     """
     passive = 1 - side
     sign = 1 - 2 * side
@@ -303,7 +303,7 @@ def execute(out, i, orders, levels, best, market, side, px_limit, qty, order_id)
     while qty > 0 and n_fills < MAX_FILLS and (px_limit - best[passive]) * sign >= 0:
         px = best[passive]
         k = px - market.low
-        if k < 0 or k >= WIDTH:  # that side is empty
+        if k < 0 or k >= WIDTH:  # the side is empty
             break
         if px != px_trade:
             i_trade, px_trade = i, px
@@ -324,7 +324,7 @@ def execute(out, i, orders, levels, best, market, side, px_limit, qty, order_id)
 
 @helper
 def trade(out, i, orders, levels, best, recent, tables, market, bits):
-    """One marketable order: T and F, then C or M of the orders hit, then an A of its rest. bits: 60."""
+    """One marketable order: T and F, then C or M of the orders hit, then an A of the remainder. bits: 60."""
     first = i
     side = aggressor(best, market, bits)
     deeper = (bits >> 12) & 3 if ((bits >> 14) & 31) == 0 else 0
@@ -377,7 +377,7 @@ def fill(out, orders, levels, best, recent, tables, market):
     best    : i8[2], ticks               changed
     recent  : i4[power of two]           changed
     tables  : i4[N_TABLES, TABLE]        one distribution a row
-    market  : MARKET[1]                  changed; n_left falls by what was written
+    market  : MARKET[1]                  changed; n_left falls by the number of records written
 
     Returns the number of records written. It stops at the end of an event, up to MAX_EVENT - 1 records
     before the end of `out` (0 written when `out` is shorter than that and n_left is more than its length).

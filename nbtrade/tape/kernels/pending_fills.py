@@ -1,10 +1,10 @@
-"""Fills that F records announced and no C or M has explained yet, by order id.
+"""Fills announced by F records and not yet explained by a C or M, by order id.
 
-    PENDING[power of two]   order_id, lots, moment        open addressing, at most a quarter full, nothing is ever deleted
+    PENDING[power of two]   order_id, lots, moment        open addressing, at most a quarter full, no deletions
 
-A slot belongs to the moment that it was written at (STATE.moment) and is free at any other, so a new moment empties the table by counting
-on. An ordinary event uses one or two slots, so the table stays in the first cache; and where no fill is pending, which STATE.n_pending
-tells, nothing is looked up. Kept apart from the order table, whose slots thus hold 64-bit sizes and are still two to a cache line.
+A slot belongs to the moment in which it was written (STATE.moment) and is free at any other, so advancing the moment empties the table.
+An ordinary event uses one or two slots, so the table stays in the L1 cache, and while no fill is pending (STATE.n_pending is 0)
+nothing is looked up. A separate table, so that slots of the order table hold 64-bit sizes and still fit two to a cache line.
 """
 
 import numpy as np
@@ -17,7 +17,7 @@ PENDING = np.dtype([("order_id", "i8"), ("lots", "i8"), ("moment", "i8")], align
 
 @helper
 def find_fills(pending, moment, order_id):
-    """Slot of the order's fills at this moment, or the free slot where they would go: look at `moment`."""
+    """Slot of the order's fills at this moment, or the free slot where they would go: check `moment`."""
     mask = len(pending) - 1
     i = slot_of(order_id, mask)
     while pending[i].moment == moment and pending[i].order_id != order_id:
@@ -27,7 +27,7 @@ def find_fills(pending, moment, order_id):
 
 @helper
 def announce_fills(st, pending, order_id, lots, most):
-    """Note that `lots` of an order were executed: they count, up to `most`, for its next C or M of this moment."""
+    """Record that `lots` of an order were executed: at most `most` of them count, for its next C or M at this moment."""
     i = find_fills(pending, st.moment, order_id)
     if pending[i].moment != st.moment:
         pending[i].moment = st.moment
@@ -41,7 +41,7 @@ def announce_fills(st, pending, order_id, lots, most):
 
 @helper
 def explain_fills(st, pending, order_id):
-    """Lots that were announced for an order; from here they count as explained."""
+    """Return the lots announced for an order and mark them as explained."""
     if st.n_pending == 0:
         return np.int64(0)
     i = find_fills(pending, st.moment, order_id)
@@ -55,7 +55,7 @@ def explain_fills(st, pending, order_id):
 
 @helper
 def forget_fills(st, pending, order_id):
-    """The order is a new one: what was announced for an earlier one of its id does not concern it (and stays unexplained)."""
+    """A new order reuses the id: fills announced for the earlier order do not apply to it (and stay unexplained)."""
     i = find_fills(pending, st.moment, order_id)
     if pending[i].moment == st.moment:
         pending[i].lots = 0

@@ -1,20 +1,20 @@
-"""Resolve raw market-by-order records into tape rows: everything messy about a day, settled once.
+"""Resolve raw market-by-order records into tape rows: settle everything messy about a day once.
 
     RECORD[n] ──> orders (hash by id: px, side, lots left, priority), fills announced at this moment
               ──> rows out: EVENT, both clocks, order id, sequence
 
-The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq) and are written out, slowly, in tests/model.py:
-- T, F and N never change the book. An F marks the next C or M of that order as an execution, until an event begins at another
-  ts_event: on CME all are one event; Nasdaq's T, F and C are an event each, at the same ts_event.
-- A modify keeps its place only if side and price stay and the new size is at most what the fills of this event left.
-- R, a first snapshot record without R, and a top-of-book add become the removals that they mean.
+The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq); tests/model.py spells them out in slow, plain Python:
+- T, F and N never change the book. An F marks the next C or M of that order as an execution, until an event starts with another
+  ts_event: on CME all these records form one event; on Nasdaq T, F and C are separate events with the same ts_event.
+- A modified order keeps its priority only if side and price are unchanged and the new size is at most the size left by this event's fills.
+- R, a first snapshot record without R, and a top-of-book add become the removals that they imply.
 - All rows of an event get the clocks of its last record; both clocks never run backwards.
-- Sizes enter in `size_of` and are int64 from there. Without one an A or M is counted and ignored, a T has 0 lots, a C or F is of all lots.
+- Sizes enter in `size_of` and are int64 from there. Without one, an A or M is counted and ignored, a T has 0 lots, a C or F covers it all.
 
-Rows are written only while all that one record may need fits; else the kernel returns a status and the record's index, and
-goes on from there when it is called again: the same bytes for any batch size.
+Rows are written only if everything that one record may need fits; otherwise the kernel returns a status and the record's index, and
+resumes there on the next call: the same bytes for any batch size.
 
-The arrays, and the only functions that make rows of them, are in tape/kernels/tape_rows.py.
+The arrays, and the only functions that turn them into rows, are in tape/kernels/tape_rows.py.
 """
 
 import numpy as np
@@ -70,7 +70,7 @@ from nbtrade.tape.kernels.tape_rows import (
 
 DONE, OUT_FULL, TABLE_FULL, OFF_TICK_PRICE, CHECKPOINT_DUE, TOO_FINE, BAD_LENGTH, TOO_LARGE, UNUSUAL_SIZE = range(9)
 RECORD_WORDS, ROWS_PER_RECORD = 14, 4
-AHEAD = 12  # records: by then the slot of an order is in the cache (10 k live orders: 100 ns a record without, 39 with)
+AHEAD = 12  # records: by then the order's slot is in the cache (10 k live orders: 100 ns a record without prefetch, 39 with)
 TOB_ID = -(2**63) + 1  # plus the side: the one order of a top-of-book feed's side
 A, C, M, F, T, R = 65, 67, 77, 70, 84, 82  # ASCII actions
 PX_LIMIT = 2**31 - 2**22  # leaves room for a book's margin
@@ -87,31 +87,31 @@ def side_of(record):
 
 @helper
 def px_of(st, price):
-    """(px, exact): ticks of `price`, rounded down, and whether it lies on a tick. No division on a tick."""
+    """(px, exact): ticks of `price`, rounded down, and whether it is a whole number of ticks (then found without a division)."""
     px = np.int64(np.floor(price * st.inverse))
     rest = price - px * st.tick
     if rest != 0:
-        px += rest // st.tick  # the float product may be one off; exact from here
+        px += rest // st.tick  # the float product may be off by one; exact from here
         rest = price - px * st.tick
     return px, rest == 0
 
 
 @helper
 def size_of(record, st):
-    """The size of a record in lots, NONE_GIVEN if it has none: the only place where sizes enter."""
+    """The size of a record in lots, NONE_GIVEN if it has none. Sizes enter only here."""
     size = np.int64(record["size"])
     return np.int64(NONE_GIVEN) if size < 0 or size == st.undef_size else size
 
 
 @helper
 def is_unusual(size):
-    """True for a size that only `resolve_any_size` takes."""
+    """True for a size that needs `resolve_any_size`."""
     return size > MAX_ROW_LOTS or size < 0
 
 
 @helper
 def given_or_all(st, orders, i, size):
-    """`size`, or all of the order in slot `i` where the record has none, which is counted."""
+    """`size`, or the whole order in slot `i` if the record has no size, which is counted as a fault."""
     if size == NONE_GIVEN:
         count_fault(st, NO_SIZE)
         return orders[i].qty
@@ -120,7 +120,7 @@ def given_or_all(st, orders, i, size):
 
 @helper
 def cancel(out, st, orders, pending, order_id, size, flags, sequence):
-    """C: take `size` lots off; as an execution as far as F records announced it."""
+    """C: remove `size` lots, as an execution up to the lots that F records announced."""
     i = find(orders, order_id)
     if orders[i].qty == 0:
         count_fault(st, UNKNOWN_CANCEL)
@@ -138,7 +138,7 @@ def cancel(out, st, orders, pending, order_id, size, flags, sequence):
 
 @helper
 def modify(out, st, orders, pending, i, order_id, side, px, size, flags, sequence):
-    """M of the order in slot `i`: new size, price or side; what F records announced is an execution; priority as the venue keeps it."""
+    """M of the order in slot `i`: new size, price or side. Lots that F records announced are executions; priority follows the venue."""
     side = orders[i].side if side < 0 else side  # a modify without a side keeps it
     same = orders[i].px == px and orders[i].side == side
     filled = min(explain_fills(st, pending, order_id), orders[i].qty)
@@ -157,7 +157,7 @@ def modify(out, st, orders, pending, i, order_id, side, px, size, flags, sequenc
 
 @helper
 def note_fill(st, orders, pending, record, size):
-    """F: remember the lots for the C or M that follows; an aggressor's own F is skipped. Returns DONE, or TABLE_FULL (nothing done)."""
+    """F: remember the lots for the C or M that follows; skip the aggressor's own F. Returns DONE, or TABLE_FULL (nothing done)."""
     if 4 * (st.n_pending_slots + 1) > len(pending):
         return TABLE_FULL
     if record.order_id == st.trade_id and record.side == st.trade_side:
@@ -174,7 +174,7 @@ def note_fill(st, orders, pending, record, size):
 
 @helper
 def trade(out, st, record, size, flags):
-    """T: a row that does not change the book; a price between ticks is rounded down, flagged and counted. Returns DONE or why not."""
+    """T: a row that does not change the book; a price between ticks is rounded down, flagged and counted. Returns DONE or an error."""
     st.trade_id = record.order_id
     st.trade_side = record.side
     if record.price == UNDEF_PRICE:
@@ -201,13 +201,13 @@ def trade(out, st, record, size, flags):
 
 @helper
 def is_top(record):
-    """True for a record that replaces its whole side: the add of a top-of-book feed."""
+    """True for a record that replaces a whole side: the add of a top-of-book feed."""
     return record.action == A and record["flags"] & F_TOB != 0 and side_of(record) != NONE
 
 
 @helper
 def new_order(out, st, orders, pending, record, side, px, size, flags):
-    """An A, or the M of an unknown order: add it if it has a size and a level."""
+    """An A, or the M of an unknown order: add the order if it has a size and a level."""
     if size == 0:
         count_fault(st, ZERO_SIZE)
     elif side == NONE or record.price == UNDEF_PRICE:
@@ -223,7 +223,7 @@ def new_order(out, st, orders, pending, record, side, px, size, flags):
 
 @helper
 def change(out, st, orders, pending, record, known, px, size, flags):
-    """A or M whose price is on a tick, if it will rest."""
+    """A or M whose price is on a tick, if the order will rest."""
     side = side_of(record)
     if size == NONE_GIVEN:
         count_fault(st, NO_SIZE)
@@ -245,7 +245,7 @@ def change(out, st, orders, pending, record, known, px, size, flags):
 
 @helper
 def add_or_modify(out, st, orders, pending, record, size, flags):
-    """Check the price of an A or M that will rest, then apply it. Returns DONE or why not (then neither changed nor counted)."""
+    """Check the price of an A or M that will rest, then apply it. Returns DONE or an error status (then nothing is changed or counted)."""
     if size > MAX_LOTS:
         return TOO_LARGE
     known = record.action == M and orders[find(orders, record.order_id)].qty != 0
@@ -270,13 +270,13 @@ def starts_snapshot(st, record):
 
 @helper
 def clears(st, record):
-    """True when this record removes everything, or all of a side: it may need a row for each live order."""
+    """True when this record removes everything, or all of a side: it may need a row per live order."""
     return record.action == R or starts_snapshot(st, record) or is_top(record)
 
 
 @helper
 def begin_record(st, record):
-    """Forget the marks of T and F records when an event begins at another ts_event."""
+    """Forget the marks of T and F records when an event starts with another ts_event."""
     if st.event_open == 0 and record.ts_event != st.last_ts:
         if st.n_pending != 0:
             count_fault(st, FILL_WITHOUT_CHANGE)
@@ -291,7 +291,7 @@ def begin_record(st, record):
 
 @helper
 def keep_clocks(st, record):
-    """Both clocks, never backwards; a snapshot's exchange clock is the time it was received."""
+    """Update both clocks, never backwards; a snapshot's exchange clock is the time it was received."""
     ts_event = record.ts_recv if record["flags"] & F_SNAPSHOT else record.ts_event
     if ts_event < st.ts_event or record.ts_recv < st.ts_recv:
         count_fault(st, CLOCK_BACKWARDS)
@@ -301,7 +301,7 @@ def keep_clocks(st, record):
 
 @helper
 def dispatch(out, st, orders, pending, record, size):
-    """Apply one record of the wanted instrument. Returns DONE or why not (then at most a snapshot's clear is done)."""
+    """Apply one record of the wanted instrument. Returns DONE or an error status (then at most a snapshot's clear has been applied)."""
     flags = 0
     if record["flags"] & F_SNAPSHOT:
         flags |= SNAPSHOT
@@ -324,7 +324,7 @@ def dispatch(out, st, orders, pending, record, size):
 
 @helper
 def resolve_rows(records, start, orders, pending, s, out, ts_event, ts_recv, chains):
-    """As `resolve`. chains : a constant, whether sizes may be larger than a row"""
+    """As `resolve`. chains : a compile-time constant, whether a size may exceed one row"""
     n = len(records)
     for k in range(start, n):
         record = records[np.uint64(k)]
@@ -368,31 +368,31 @@ def resolve_rows(records, start, orders, pending, s, out, ts_event, ts_recv, cha
 
 @kernel
 def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids, sequences):
-    """Resolve records[start:] into the out arrays, from row st.n_out on.
+    """Resolve records[start:] into the out arrays, starting at row st.n_out.
 
     records : RECORD[n], or the same with sizes as i8
     orders  : ORDER, pending : PENDING [power of two], both at most a quarter full
     st      : STATE[1]           events  : EVENT[m]
     ts_event, ts_recv, ids : i8[m]         sequences : u4[m]
 
-    Returns (status, index of the first record not taken): DONE, OUT_FULL (flush closed rows or grow to `st.room` more), TABLE_FULL
+    Returns (status, index of the first record not processed): DONE, OUT_FULL (flush closed rows, or grow by `st.room` rows), TABLE_FULL
     (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MAX_LOTS lots), CHECKPOINT_DUE (all rows so far
-    are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step), UNUSUAL_SIZE (none, or more than a row holds: go on with
-    `resolve_any_size` from here).
-    Cost: O(1) a record, one or two cache lines of `orders`. Oracle: tests/model.py.
+    are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step), UNUSUAL_SIZE (no size, or more than a row holds: continue
+    here with `resolve_any_size`).
+    Cost: O(1) per record, one or two cache lines of `orders`. Oracle: tests/model.py.
     """
     return resolve_rows(records, start, orders, pending, st[0], (events, ids, sequences, False), ts_event, ts_recv, False)
 
 
 @kernel
 def resolve_any_size(records, start, orders, pending, st, events, ts_event, ts_recv, ids, sequences):
-    """As `resolve`, for records of any size; never UNUSUAL_SIZE. A second kernel, because one for both took 5 to 8 % longer."""
+    """As `resolve`, for records of any size; never returns UNUSUAL_SIZE. A separate kernel, because one for both took 5 to 8 % longer."""
     return resolve_rows(records, start, orders, pending, st[0], (events, ids, sequences, True), ts_event, ts_recv, True)
 
 
 @kernel
 def end_of_data(st, events, ts_event, ts_recv, ids, sequences):
-    """Close the event that the data broke off in. Returns True if there was one."""
+    """Close the event in which the data ended. Returns True if there was one."""
     s = st[0]
     if s.event_open == 0:
         return False

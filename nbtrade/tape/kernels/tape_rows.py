@@ -1,14 +1,14 @@
-"""What a resolve keeps and writes: live orders, its state, and the only functions that make tape rows.
+"""The state and output of a resolve: live orders, counters, and the only functions that make tape rows.
 
     ORDER[power of two]   live orders, hashed by id (tape/kernels/order_table.py)
     PENDING[power of two] fills announced by F records, hashed by order id (tape/kernels/pending_fills.py)
-    STATE[1]              what one event must remember, counters, clocks, faults with their first places
-    out                   (EVENT[m], order ids i8[m], sequences u4[m], chains): rows not handed over yet; whether changes may be chains
+    STATE[1]              state of the current event, counters, clocks, faults with their first record numbers
+    out                   (EVENT[m], order ids i8[m], sequences u4[m], chains): pending rows; whether changes may be chains
 
-Every row passes `write_row`; the orders change only in `take_lots` and `add`, each with its row, so that rows and orders cannot
-disagree. The rules of what to put, take and add are in tape/kernels/resolve.py. Lots are int64 throughout; only `write_row` knows that a
-row holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line). `chains` is a constant of the kernel: the one
-for ordinary sizes has no trace of all that.
+Every row passes through `write_row`; orders change only in `take_lots` and `add`, each of which writes its row, so rows and orders cannot
+disagree. The rules are in tape/kernels/resolve.py. Lots are int64 throughout; only `write_row` knows that a
+row holds MAX_ROW_LOTS, and writes a larger change as several rows (`put_chain`, out of line). `chains` is a constant of the kernel: the
+kernel for ordinary sizes contains no code for chains.
 """
 
 import numpy as np
@@ -60,8 +60,8 @@ FAULTS = (
     OTHER_RTYPE,
     NO_SIZE,
 ) = range(len(FAULTS))
-PLACES = 5  # first places kept of each fault
-HALF_ROW_LOTS = 1 << 30  # a divisor that costs nothing
+PLACES = 5  # record numbers kept of each fault
+HALF_ROW_LOTS = 1 << 30  # a power of two: the division is a shift
 
 STATE = np.dtype(
     [
@@ -78,10 +78,10 @@ STATE = np.dtype(
         ("n_live", "i8"),
         ("most_live", "i8"),
         ("n_pending", "i8"),  # F records whose C or M has not come
-        ("n_pending_slots", "i8"),  # slots of PENDING that this moment has used
+        ("n_pending_slots", "i8"),  # slots of PENDING used at this moment
         ("in_snapshot", "i8"),
         ("moment", "i8"),  # counts the ts_event at which events begin
-        ("last_ts", "i8"),  # ts_event of the record before
+        ("last_ts", "i8"),  # ts_event of the previous record
         ("event_open", "i8"),
         ("trade_id", "i8"),  # order id and side of the last T of this moment
         ("trade_side", "i8"),
@@ -90,9 +90,9 @@ STATE = np.dtype(
         ("px_min", "i8"),
         ("px_max", "i8"),
         ("next_checkpoint", "i8"),  # row
-        ("undef_size", "i8"),  # what stands for "no size" in the source's records
-        ("most_lots", "i8"),  # of a change so far, MAX_ROW_LOTS at least
-        ("room", "i8"),  # rows that the record which found OUT_FULL may need
+        ("undef_size", "i8"),  # the source's code for "no size"
+        ("most_lots", "i8"),  # largest change so far, at least MAX_ROW_LOTS
+        ("room", "i8"),  # rows that the record which returned OUT_FULL may need
         ("faults", "i8", (len(FAULTS),)),
         ("places", "i8", (len(FAULTS), PLACES)),  # record numbers
     ],
@@ -102,7 +102,7 @@ STATE = np.dtype(
 
 @helper
 def count_fault(st, kind):
-    """Count a fault at the current record; remember the place if it is among the first."""
+    """Count a fault at the current record; keep the record number if it is among the first PLACES."""
     n = st.faults[kind]
     if n < PLACES:
         st.places[kind, n] = st.n_records
@@ -111,7 +111,7 @@ def count_fault(st, kind):
 
 @helper
 def write_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
-    """Write a change of `qty` lots: one row, or a chain. `prio` -2 stands for the row's own number. Returns the number of the first row."""
+    """Write a change of `qty` lots as one row or a chain. A `prio` of -2 means the row's own number. Returns the first row's number."""
     if out[3] and abs(qty) > MAX_ROW_LOTS:
         return put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
     return put_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence)
@@ -119,7 +119,7 @@ def write_row(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, seq
 
 @kernel
 def put_chain(out, st, px, qty, prio, kind, side, d_orders, order_id, flags, sequence):
-    """Write a change of more than MAX_ROW_LOTS lots: full rows, then the rest. Room for them must be there. Out of line: rare."""
+    """Write a change of more than MAX_ROW_LOTS lots: full rows, then the remainder. The caller has made room. Out of line: rare."""
     noinline()
     st.most_lots = max(st.most_lots, abs(qty))
     most = np.int64(MAX_ROW_LOTS if qty > 0 else -MAX_ROW_LOTS)
@@ -182,9 +182,9 @@ def add(out, st, orders, pending, i, order_id, side, px, qty, flags, sequence):
 
 @kernel
 def clear(out, st, orders, side, flags, sequence):
-    """Remove every order of `side` (both when -1). Room for their rows must be there."""
-    # A delete moves later slots back, so a slot is looked at again until it is free or stays; a run that
-    # wraps around the end is why it takes a second pass.
+    """Remove every order of `side` (both when -1). The caller has made room for the rows."""
+    # A delete moves later slots back, so each slot is checked until it is free or its order stays. A run that
+    # wraps around the end of the table requires a second pass.
     for _ in range(2):
         for i in range(len(orders)):
             while orders[i].qty != 0 and (side < 0 or orders[i].side == side):
@@ -193,14 +193,14 @@ def clear(out, st, orders, side, flags, sequence):
 
 @helper
 def rows_of_chains(st, orders, size, clears_all):
-    """Rows beyond one a change that a record may need where it, or an order so far, is larger than a row; rather too many than too few."""
+    """Upper bound for the rows beyond one per change that a record may need when its size, or an order's so far, exceeds one row."""
     n = (2 * st.most_lots + max(size, 0)) // HALF_ROW_LOTS
     return n + (rows_of_all_chains(orders) if clears_all else 0)
 
 
 @kernel
 def rows_of_all_chains(orders):
-    """Rows beyond one each that the removal of all orders needs. Out of line: rare."""
+    """Rows beyond one per order that the removal of all orders needs. Out of line: rare."""
     noinline()
     n = 0
     for i in range(len(orders)):
@@ -212,7 +212,7 @@ def rows_of_all_chains(orders):
 def close_event(out, st, ts_event, ts_recv):
     """End the open event: flag its last row, give all its rows the same clocks.
 
-    An event without a row (only unknown ids, say) gets a MARK, so that the tape has every event of the source.
+    An event without rows (for example, one with unknown ids only) gets a MARK, so the tape has every event of the source.
     """
     if st.n_out == st.event_start:
         write_row(out, st, 0, 0, -1, MARK, BID, 0, 0, 0, 0)
@@ -235,7 +235,7 @@ def rehash(old, new):
 
 @kernel
 def live_orders(orders, out):
-    """Write every live order to `out` (LIVE[n_live]), in no order; returns how many."""
+    """Write every live order to `out` (LIVE[n_live]), in arbitrary order; returns the count."""
     n = 0
     for i in range(len(orders)):
         if orders[i].qty != 0:

@@ -1,18 +1,18 @@
-"""Integers of 1 bit and of 1 to 8 bytes, side by side in bytes: read one, read many, write many.
+"""Packed integers of 1 bit or 1 to 8 bytes: read one, read many, write many.
 
-    24 bits  | 0  1  2 | 3  4  5 | 6  7  8 | 9 10 11 |      byte i * 3 is the lowest of value i
+    24 bits  | 0  1  2 | 3  4  5 | 6  7  8 | 9 10 11 |      byte i * 3 is the lowest byte of value i
      1 bit   | 7 6 5 4 3 2 1 0 | 15 14 13 12 11 10 9 8 |    value i is bit i & 7 of byte i >> 3
-                     i * bits, counted from bit 0 of byte 0: one rule for both
+                     bit i * bits, counted from bit 0 of byte 0: one rule for both
 
-Little-endian, two's complement when signed. `data` is uint8[n] with n >= 8 (`padded` makes one of less), so that a value is one
-unaligned 8-byte load that never leaves the array: at the end it starts earlier and shifts more. Loads cost the same aligned or not
-on x86-64 unless they cross a cache line, one in eight at most.
+Little-endian, two's complement if signed. `data` is uint8[n] with n >= 8 (`padded` extends shorter ones), so a value is a single
+unaligned 8-byte load inside the array: near the end it starts earlier and shifts more. Unaligned loads cost the same as aligned ones
+on x86-64 unless they cross a cache line, at most one in eight.
 
-`unpack` takes the odd widths four values at a time: two 16-byte loads, one shuffle that moves each value's bytes into its own word
-(LLVM makes it one instruction), and `(x ^ sign) - sign`, which extends the sign without a branch and is nothing for unsigned ones.
-One value at a time took 1.4 times the time of NumPy's u32 -> i64 copy in cache, one four in a turn of the loop 1.25 times, two 1.1.
-`pack` stores 8 bytes at every `bits // 8`: the next value overwrites the excess, the last few go byte by byte. Weak case: `value_at`
-in a loop over neighbours, where each value is a load, a shift and a mask.
+`unpack` decodes the odd widths four values at a time: two 16-byte loads, one shuffle that moves each value's bytes into a separate word
+(LLVM emits one instruction), and `(x ^ sign) - sign`, which extends the sign without a branch and changes no unsigned value.
+One value at a time took 1.4 times as long as NumPy's u32 -> i64 copy in cache, one group of four per iteration 1.25 times, two groups 1.1.
+`pack` stores 8 bytes every `bits // 8`: the next value overwrites the excess, the last few are stored byte by byte. Weak case: `value_at`
+in a loop over neighbours, where each value takes a load, a shift and a mask.
 
     unpack 24, 40, 48, 56 bits to int64     1.03, 0.99, 0.98, 0.94 of the speed of np.copyto(int64, uint32): 0.9 to 1.0 G values/s of 20 M,
                                             0.94, 0.98, 0.91, 0.93 of 32 K values in cache: 6 G values/s
@@ -62,9 +62,9 @@ def _store_word_plain(data, offset, word):
     data[offset : offset + LOAD] = np.frombuffer(int(word).to_bytes(LOAD, "little", signed=True), np.uint8)
 
 
-# (uint8 array, byte offset): 8 bytes as an int64, at any offset; the array must have them
+# (uint8 array, byte offset): 8 bytes as an int64, at any offset; all inside the array
 load_word = _load_word if JIT else _load_word_plain
-# (uint8 array, byte offset, int64): the same, stored
+# (uint8 array, byte offset, int64): stores 8 bytes
 store_word = _store_word if JIT else _store_word_plain
 
 
@@ -76,7 +76,7 @@ def mask_of(bits):
 
 @helper
 def sign_of(bits, signed):
-    """The sign bit of a signed width below 64; else 0: a 64-bit load has its sign already."""
+    """The sign bit of a signed width below 64, otherwise 0: a 64-bit load includes the sign."""
     return np.int64(1) << np.int64(bits - 1) if signed and bits < 64 else np.int64(0)
 
 
@@ -95,7 +95,7 @@ def value_at(data, bits, signed, i):
 
 
 def _spread(n_bytes):
-    """Four values of `n_bytes` bytes (2 .. 8) as four int64 at once: two 16-byte loads, a shuffle of bytes, and the signs."""
+    """Decodes four values of `n_bytes` bytes (2 .. 8) to int64 together: two 16-byte loads, a byte shuffle, and sign extension."""
 
     @intrinsic
     def spread(typingctx, data, offset, sign, out, i):  # type: ignore[no-untyped-def]
@@ -135,7 +135,7 @@ _spread3, _spread5, _spread6, _spread7 = (_spread(n_bytes) for n_bytes in (3, 5,
 
 @helper
 def _unpack_odd(data, bits, sign, start, out):
-    """Twice four at a time while two 16-byte loads stay inside; returns how many are done."""
+    """Decode eight values per iteration while the 16-byte loads stay inside the array; returns how many are done."""
     n_bytes = np.int64(bits >> 3)
     n = min(len(out), (len(data) - 16) // n_bytes - 2 - start) & ~7
     offset = start * n_bytes
@@ -162,7 +162,7 @@ def _unpack_odd(data, bits, sign, start, out):
 
 @helper
 def _unpack_bits(data, start, out):
-    """Byte by byte from the first value that begins one; returns how many are done: all before and within whole bytes."""
+    """Decode whole bytes, and the values before the first whole byte; returns how many are done."""
     n = min(-start & 7, len(out))
     for i in range(n):
         out[i] = value_at(data, 1, False, start + i)
@@ -176,7 +176,7 @@ def _unpack_bits(data, start, out):
 
 @kernel
 def unpack(data, bits, signed, start, out):
-    """Values start .. start + len(out) into out.
+    """Decode values start .. start + len(out) into out.
 
     data : uint8[n], n >= 8, read-only;  bits, signed : as value_at;  out : i8[k], changed (unsigned 64-bit: a view of u8[k])
     """
@@ -187,9 +187,9 @@ def unpack(data, bits, signed, start, out):
 
 @kernel
 def pack(values, bits, data):
-    """Values into data from its first byte on; only the low `bits` bits are taken.
+    """Encode values into data, starting at its first byte; only the low `bits` bits are used.
 
-    values : i8[k], read-only;  bits : one of WIDTHS but 1;  data : uint8[k * bits // 8], changed
+    values : i8[k], read-only;  bits : one of WIDTHS except 1;  data : uint8[k * bits // 8], changed
     """
     n_bytes = np.int64(bits >> 3)
     n_fast = max((len(data) - LOAD) // n_bytes + 1, 0) if len(data) >= LOAD else 0
@@ -202,7 +202,7 @@ def pack(values, bits, data):
 
 @kernel
 def pack_bits(values, start, data):
-    """Values 0 and 1 into the bits of data from bit `start` on; bits before it stay, bits after the last are 0 in its byte.
+    """Encode values 0 and 1 as bits of data, starting at bit `start`; earlier bits stay, later bits of the last byte become 0.
 
     values : i8[k], read-only;  0 <= start < 8;  data : uint8[(start + k + 7) // 8], changed
     """
@@ -222,7 +222,7 @@ def pack_bits(values, start, data):
 
 
 def padded(data: np.ndarray) -> np.ndarray:
-    """`data` itself when it has 8 bytes, else a copy that has; read-only."""
+    """`data` itself if it has at least 8 bytes, otherwise a copy extended to 8; read-only."""
     if len(data) < LOAD:
         data = np.concatenate([data, np.zeros(LOAD - len(data), np.uint8)])
     view = data.view()
@@ -231,14 +231,14 @@ def padded(data: np.ndarray) -> np.ndarray:
 
 
 def limits(bits: int, signed: bool) -> tuple[int, int]:
-    """The least and the greatest value of a width."""
+    """The minimum and maximum of a width."""
     return (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
 
 
 def narrowest(low: int, high: int) -> tuple[int, bool]:
-    """(bits, signed) of the smallest width that holds low .. high; unsigned where both fit.
+    """(bits, signed) of the smallest width that holds low .. high; unsigned if both fit.
 
-    Raises OverflowError when no width of 64 bits does.
+    Raises OverflowError if no width of up to 64 bits does.
     """
     signed = low < 0
     for bits in WIDTHS[signed:]:

@@ -1,22 +1,22 @@
-"""Many searches at once in one ascending column: a block of them side by side, so that their waits for memory overlap.
+"""Bulk search in an ascending column: searches run in blocks, side by side, so that their waits for memory overlap.
 
     block of searches      x0   x1   x2  ...  x63           every search halves the same range,
     step 1   probe          |    |    |        |            so one step is a loop over the block
     step 2   probe           |  |      |      |             without a branch: the processor has
-    ...                                                      dozens of loads on their way
+    ...                                                      dozens of loads in flight
 
-A search alone waits some ten times for memory, one wait after the other. Fastest way of each kind of question:
+A single search waits for memory about ten times, one wait after the other. The fastest method depends on the keys and values:
 
-- `search_sampled`: xs in any order. Every STEPth value, copied once for all searches (0.2 % of the data), is searched first; it stays in
-  the cache, and what is left is one page of memory: one translation miss, not ten. Weak case: few searches (the copy costs a
-  page each), for which `search_block` alone is taken.
-- `search_ascending`: xs ascend. A block needs the range between its first and last bound only, found by galloping. Where searches are far
-  apart they guess within it, as long as values rise evenly there: 3 cache lines a search, not 5 (110 to 60 ns). Weak case: xs that jump.
-- `search_even`: values rise evenly. Three rounds of guesses for a block, then a look at the 32 values around. Whoever is not found there is
-  left over, and the kernel stops when many are. Weak case: skewed data; it is told after the first 1,024 searches.
+- `search_sampled`: xs in any order. Every STEPth value is copied once for all searches (0.2 % of the data) and searched first; the sample
+  stays cached, and one page of memory remains to be searched: one translation miss, not ten. Weak case: few searches (the copy reads one
+  page per sample), for which `search_block` is used.
+- `search_ascending`: xs ascend. A block only searches the range between its first and last bound, found by galloping. Sparse
+  searches guess within it, as long as values rise evenly there: 3 cache lines per search, not 5 (110 to 60 ns). Weak case: xs that jump.
+- `search_even`: values rise evenly. Three rounds of guesses per block, then a search of the 32 values around the last. Searches that fail
+  there are left over, and the kernel stops if many do. Weak case: skewed data, detected after the first 1,024 searches.
 
-In all of them `values` is any integer array (also a packed column's words, search.py), xs of the same signedness, out i8[k]
-is scratch too. Speeds: README. Oracle: numpy.searchsorted.
+In all of them `values` is any integer array (or the words of a packed column, search.py), xs have the same signedness, and out : i8[k]
+also serves as scratch. Speeds: README. Oracle: numpy.searchsorted.
 """
 
 import numpy as np
@@ -25,23 +25,21 @@ from nbtrade._numba.jit import helper, kernel
 from nbtrade._numba.prefetch import prefetch
 from nbtrade.storage.search.kernels.search import distance, gallop, is_before, is_bound
 
-BLOCK = 64  # searches side by side: 32 to 256 are equally fast, 8 half as fast
-SHORT_BLOCK = (
-    32  # of ascending searches that halve: the range is short, and so are the ways in it (512: half as fast where searches are dense)
-)
-LONG_BLOCK = 128  # of ascending searches that guess
-SPARSE = 32  # values from search to search, above which guesses look at fewer cache lines than halving does
-OFF = 32  # values that guesses may be off on average
-RETRY = 256  # blocks that are halved after one whose guesses were off
-STEP = 512  # values from sample to sample: a page of int64
-ROUNDS = 3  # guesses; the error of each is about the root of the last one's
-AROUND = 32  # values looked at around the last guess
+BLOCK = 64  # searches per block: 32 to 256 are equally fast, 8 half as fast
+SHORT_BLOCK = 32  # for ascending searches that bisect: short blocks have short ranges (512: half as fast where searches are dense)
+LONG_BLOCK = 128  # for ascending searches that guess
+SPARSE = 32  # values between searches above which guesses read fewer cache lines than bisecting
+OFF = 32  # values by which guesses may be off on average
+RETRY = 256  # blocks that bisect after one whose guesses were off
+STEP = 512  # values between samples: a page of int64
+ROUNDS = 3  # guesses; each error is about the square root of the previous one
+AROUND = 32  # values searched around the last guess
 TRIAL = 1024  # searches after which `search_even` may stop
 
 
 @helper
 def halve_block(values, n, xs, start, stop, out, upper):
-    """Searches start..stop, each within values[out[j] : out[j] + n]; their bounds replace out[j]."""
+    """Run searches start..stop, each within values[out[j] : out[j] + n]; the bounds replace out[j]."""
     while n > 1:
         half = n >> 1
         for j in range(start, stop):
@@ -65,7 +63,7 @@ def search_block(values, xs, upper, out):
 
 @kernel
 def search_sampled(values, sample, xs, upper, out):
-    """Bounds of xs in any order. sample: values[STEP - 1 :: STEP], contiguous, at least one."""
+    """Bounds of xs in any order. sample : values[STEP - 1 :: STEP], contiguous, not empty"""
     last = len(values) - STEP
     for start in range(0, len(xs), BLOCK):
         stop = min(start + BLOCK, len(xs))
@@ -73,14 +71,14 @@ def search_sampled(values, sample, xs, upper, out):
             out[j] = 0
         halve_block(sample, len(sample), xs, start, stop, out, upper)
         for j in range(start, stop):
-            out[j] = min(out[j] * STEP, last)  # behind the last sample: the last STEP values hold the bound too
+            out[j] = min(out[j] * STEP, last)  # after the last sample: the last STEP values include the bound
             prefetch(values, out[j] + (STEP >> 1) - 1)
         halve_block(values, STEP, xs, start, stop, out, upper)
 
 
 @helper
 def guess_between(values, low, high, xs, start, stop, out, upper):
-    """Bounds of searches start..stop, all within low..high, each from two guesses; returns how far off these were, in values."""
+    """Bounds of searches start..stop, all within low..high, each from two guesses; returns the sum of their errors, in values."""
     first, last = max(low - 1, 0), min(high, len(values) - 1)
     value = values[np.uint64(first)]
     per_value = np.float64(last - first) / max(distance(values[np.uint64(last)], value), 1.0)
@@ -104,8 +102,8 @@ def guess_between(values, low, high, xs, start, stop, out, upper):
 def search_ascending(values, xs, upper, out):
     """Bounds of ascending xs."""
     low = gallop(values, 0, xs[0], upper) if len(xs) else 0
-    spacing = 0  # values from search to search, in the last block: the next one is about as long
-    start, guess_from = 0, 0  # guess_from : search from which guesses are tried again
+    spacing = 0  # values between searches in the previous block, as an estimate for the next
+    start, guess_from = 0, 0  # guess_from : search at which guessing resumes
     while start < len(xs):
         guesses = spacing > SPARSE and start >= guess_from
         stop = min(start + (LONG_BLOCK if guesses else SHORT_BLOCK), len(xs))
@@ -123,7 +121,7 @@ def search_ascending(values, xs, upper, out):
 
 @kernel
 def search_near(values, xs, hint, upper, out):
-    """Bounds of xs of which each is near the last one's; the first near index `hint`."""
+    """Bounds of xs, each close to the previous one; the first close to index `hint`."""
     for i in range(len(xs)):
         hint = gallop(values, hint, xs[i], upper)
         out[i] = hint
@@ -131,13 +129,13 @@ def search_near(values, xs, hint, upper, out):
 
 @helper
 def guess(value, x, at, per_value, last):
-    """Where x should be, seen from values[at] == value."""
+    """Estimated index of x, given values[at] == value."""
     return np.int64(min(max(np.float64(at) + distance(x, value) * per_value, 0.0), last))
 
 
 @helper
 def guess_block(values, per_value, xs, start, stop, out):
-    """Guess the places of searches start..stop, ROUNDS + 1 times, into `out`."""
+    """Guess the indexes of searches start..stop, ROUNDS + 1 times, into `out`."""
     n = len(values)
     first = values[0]
     for j in range(start, stop):
@@ -151,9 +149,9 @@ def guess_block(values, per_value, xs, start, stop, out):
 
 @kernel
 def search_even(values, xs, upper, out, left_over):
-    """Bounds of xs in evenly rising values[>= AROUND]. left_over : i8[k], gets the indexes of searches that were not found.
+    """Bounds of xs in evenly rising values[>= AROUND]. left_over : i8[k], receives the indexes of failed searches
 
-    Returns (searches done, how many of them are left over); stops early when more than a quarter are.
+    Returns (searches done, number left over); stops early if more than a quarter are left over.
     """
     per_value = np.float64(len(values) - 1) / max(distance(values[np.uint64(len(values) - 1)], values[0]), 1.0)
     n_left = 0
@@ -171,7 +169,7 @@ def search_even(values, xs, upper, out, left_over):
 
 @kernel
 def ascends(xs):
-    """Whether xs[i] <= xs[i + 1] all along. Without a way out inside a stretch the loop is one of vectors."""
+    """Whether xs[i] <= xs[i + 1] for all i. Without an exit inside a stretch the loop is vectorized."""
     for start in range(1, len(xs), TRIAL):
         falls = 0
         for i in range(start, min(start + TRIAL, len(xs))):

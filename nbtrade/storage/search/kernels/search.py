@@ -1,20 +1,20 @@
-"""Search in ascending columns: for kernels to call, one value at a time. Bulk searches are in storage/search/kernels/bulk_search.py.
+"""Search for one key in ascending columns, to be called from kernels. Bulk searches are in bulk_search.py.
 
     values   a  b  b  b  c  d          lower_bound(b) = 1    first index whose value is >= x
-    index    0  1  2  3  4  5   (6)    upper_bound(b) = 4    first index whose value is > x;  both len(values) if there is none
+    index    0  1  2  3  4  5   (6)    upper_bound(b) = 4    first index whose value is > x;  both len(values) if none is
 
-`values` is an array of any integer dtype and stride, ascending, duplicates allowed. Packed columns of any width have two searches of their
-own; from Python the odd widths are searched faster, as words that overlap (storage/search/search.py).
+`values` is an array of any integer dtype and stride, ascending, duplicates allowed. Packed columns of any width have two separate
+searches; from Python the odd widths are searched faster, as overlapping words (storage/search/search.py).
 
-- `lower_bound` halves, and fetches all seven values that its next three steps may compare before it waits for the first (20 M times of
-  a real feed, one search from Python: 736 to 586 ns). Weak case: none worse than bisection. Its steps are branches: a processor that
-  guesses them looks ahead in memory (selects instead, 20 M values in bursts: 450 to 630 ns).
-- `lower_bound_near` gallops from a hint, both ways: O(log distance). Weak case: a far hint costs twice the halving.
-- `lower_bound_even` halves 6 times among values that are always in the cache, then guesses the place, twice nearer from what is there,
-  and halves among the 32 values around: two waits for memory, and no branch that depends on values. If one of that does not go as with
-  even values, it goes on halving where it was. Weak case: even on a large scale, clustered on a small one; 12 probes in vain.
+- `lower_bound` bisects, and prefetches all seven values that its next three steps may compare before it waits for the first (20 M times of
+  a real feed, one search from Python: 736 to 586 ns). Weak case: none worse than bisection. Its steps are branches: speculation past
+  predicted branches loads ahead (with selects instead, 20 M values in bursts: 450 to 630 ns).
+- `lower_bound_near` gallops from a hint in both directions: O(log distance). Weak case: a far hint costs twice the bisection.
+- `lower_bound_even` bisects 6 times among values that are always cached, then guesses the index, refines the guess twice from the values
+  there, and bisects among the 32 values around it: two waits for memory, and no branch that depends on values. Where values turn out not
+  to be even, it resumes bisecting. Weak case: even on a large scale, clustered on a small one; 12 wasted probes.
 
-Midpoints are sums of offsets and differences are taken of halved values, so neither overflows at the ends of int64.
+Midpoints are sums of offsets, and differences are computed from halved values, so neither overflows at the limits of int64.
 Measured speeds: README. Oracle: numpy.searchsorted.
 """
 
@@ -25,18 +25,18 @@ from nbtrade._numba.prefetch import prefetch
 from nbtrade.schema import NONE
 from nbtrade.storage.columns.kernels import packed
 
-CHILDREN = 8  # parts that one step of `halve_ahead` tells apart: all borders between them are fetched at once
-EVEN_ABOVE = 1 << 14  # values: below, all are in the cache, and halving is as fast as a division
-TOP_LEVELS = 6  # leaves an error of the first guess eight times smaller than that in the whole; 5 to 8 are equally fast
-CLOSE = 512.0  # values: a second guess that is off by less is followed by one that is off by a few
-NEAR = 32.0  # values: a second guess that is off by less needs no third
-AROUND = 32  # values that are looked at around the third guess
-LINE = 8  # values that are taken to share a cache line
+CHILDREN = 8  # parts that one step of `halve_ahead` distinguishes: all boundaries between them are prefetched together
+EVEN_ABOVE = 1 << 14  # values: below, all are cached, and bisecting is as fast as a division
+TOP_LEVELS = 6  # makes the error of the first guess eight times smaller; 5 to 8 are equally fast
+CLOSE = 512.0  # values: if the second guess is off by less, the third is off by a few
+NEAR = 32.0  # values: if the second guess is off by less, no third is needed
+AROUND = 32  # values searched around the last guess
+LINE = 8  # values assumed to share a cache line
 
 
 @helper
 def is_before(value, x, upper):
-    """Whether the bound of x lies behind `value`. `upper` is a constant where this is used."""
+    """Whether the bound of x comes after `value`. `upper` is a constant at each call."""
     return value <= x if upper else value < x
 
 
@@ -49,7 +49,7 @@ def is_bound(values, i, x, upper):
 
 @helper
 def halve(values, base, n, x, upper):
-    """The bound of x within values[base : base + n]; base + n when all are before it."""
+    """The bound of x within values[base : base + n]; base + n if all are before it."""
     while n > 1:
         half = n >> 1
         base += half if is_before(values[np.uint64(base + half - 1)], x, upper) else 0
@@ -59,7 +59,7 @@ def halve(values, base, n, x, upper):
 
 @helper
 def halve_ahead(values, base, n, x, upper):
-    """`halve` of a large range: fetches all seven values that the next three steps may compare before it waits for the first."""
+    """`halve` for a large range: prefetches all seven values that the next three steps may compare before it waits for the first."""
     while n > CHILDREN:
         part = n >> 3
         for i in range(1, CHILDREN):
@@ -72,7 +72,7 @@ def halve_ahead(values, base, n, x, upper):
 
 @helper
 def gallop(values, hint, x, upper):
-    """The bound of x, by doubling steps from index `hint` (any integer; beyond the ends means the ends)."""
+    """The bound of x, by doubling steps from index `hint` (any integer, clipped to the array)."""
     n = len(values)
     low = min(max(hint, 0), n) - 1  # values[low] is before x, or low is -1
     high = low + 1  # values[high] is not, or high is n
@@ -93,14 +93,14 @@ def gallop(values, hint, x, upper):
 
 @helper
 def distance(a, b):
-    """About a - b as a float. Halves first: the difference of two int64 need not fit one."""
+    """Approximately (a - b) / 2 as a float. Halves first, because the difference of two int64 may overflow."""
     return np.float64(np.int64(a >> 1) - np.int64(b >> 1))
 
 
 @helper
 def guess(values, base, n, at, x, per_value, largest):
-    """(index nearer to the bound of x, how far it is off): seen from `at`, within values[base : base + n]. A wait for memory."""
-    for i in range(-AROUND, AROUND + 1, LINE):  # often it is here, or the next guess is
+    """(index closer to the bound of x, estimated error), from the value at `at`, within values[base : base + n]. Waits for memory once."""
+    for i in range(-AROUND, AROUND + 1, LINE):  # often the bound or the next guess is here
         prefetch(values, at + i)
     step = distance(x, values[np.uint64(at)]) * per_value
     return min(max(at + np.int64(min(max(step, -largest), largest)), base), base + n - 1), abs(step)
@@ -108,9 +108,9 @@ def guess(values, base, n, at, x, per_value, largest):
 
 @helper
 def bound_around(values, at, x, upper):
-    """(whether the bound of x is among the AROUND values around `at`, where).
+    """(whether the bound of x is among the AROUND values around `at`, its index).
 
-    Without a branch on values: a wrong guess of the processor's would throw away what it does of the next search meanwhile.
+    No branch depends on values: a misprediction would discard the speculative work on the next search.
     """
     start = min(max(at - AROUND // 2, 0), len(values) - AROUND)
     i = halve(values, start, AROUND, x, upper)
@@ -120,7 +120,7 @@ def bound_around(values, at, x, upper):
 
 @helper
 def guess_from(values, base, n, at, x, per_value, largest, upper):
-    """(found, bound) of x in values[base : base + n], from the guess that it is near `at`, off by `largest` at most."""
+    """(found, bound) of x in values[base : base + n], starting with the guess `at`, which is off by at most `largest`."""
     at, off = guess(values, base, n, at, x, per_value, 2.0 * largest)
     if off > 2.0 * largest:
         return False, base
@@ -133,12 +133,12 @@ def guess_from(values, base, n, at, x, per_value, largest, upper):
 def guess_within(values, base, n, x, upper):
     """(found, bound) of x in values[base : base + n] by three guesses; not found where values do not rise evenly enough.
 
-    Looks first whether the middle value lies where that of even values does, up to 8 times the scatter of random ones.
+    First compares the middle value with that of evenly rising values; it may differ by up to 8 times the scatter of random ones.
     """
     first, last = values[np.uint64(base)], values[np.uint64(base + n - 1)]
     half = (n - 1) >> 1
     per_value = np.float64(n - 1) / max(distance(last, first), 1.0)
-    largest = 4.0 * np.sqrt(np.float64(n))  # a larger error says that values do not rise evenly here
+    largest = 4.0 * np.sqrt(np.float64(n))  # a larger error means that values do not rise evenly here
     if abs(distance(values[np.uint64(base + half)], first) * per_value - half) > largest:
         return False, base
     at = base + np.int64(min(max(distance(x, first) * per_value, 0.0), np.float64(n - 1)))
@@ -147,7 +147,7 @@ def guess_within(values, base, n, x, upper):
 
 @helper
 def interpolate(values, x, upper):
-    """The bound of x: halve TOP_LEVELS times, among values that every search looks at; then guess, or halve on where that fails."""
+    """The bound of x: bisects TOP_LEVELS times, among values that every search reads; then guesses, or bisects further if that fails."""
     base, n = 0, len(values)
     if n >= EVEN_ABOVE:
         for _ in range(TOP_LEVELS):
@@ -174,38 +174,38 @@ def upper_bound(values, x):
 
 @kernel
 def binary_search(values, x):
-    """First index with values[i] == x; NONE (-1) if there is none. O(log n)."""
+    """First index with values[i] == x; NONE (-1) if none. O(log n)."""
     i = halve_ahead(values, 0, len(values), x, False)
     return i if i < len(values) and values[np.uint64(i)] == x else NONE
 
 
 @kernel
 def lower_bound_near(values, x, hint):
-    """`lower_bound`, looked for from index `hint` on, both ways: O(log distance). len(values) as hint: from the end, for live tails."""
+    """`lower_bound`, searched outward from index `hint`: O(log distance). Pass len(values) for the end of a growing column."""
     return gallop(values, hint, x, False)
 
 
 @kernel
 def upper_bound_near(values, x, hint):
-    """`upper_bound`, looked for from index `hint` on, both ways: O(log distance)."""
+    """`upper_bound`, searched outward from index `hint`: O(log distance)."""
     return gallop(values, hint, x, True)
 
 
 @kernel
 def lower_bound_even(values, x):
-    """`lower_bound` by interpolation, for values that rise about evenly; at most 12 probes more than halving when they do not."""
+    """`lower_bound` by interpolation, for roughly evenly rising values; at most 12 probes more than bisection for others."""
     return interpolate(values, x, False)
 
 
 @kernel
 def upper_bound_even(values, x):
-    """`upper_bound` by interpolation, for values that rise about evenly."""
+    """`upper_bound` by interpolation, for roughly evenly rising values."""
     return interpolate(values, x, True)
 
 
 @helper
 def halve_packed(data, bits, signed, n, x, upper):
-    """The bound of x among the n values of a packed column; unsigned 64-bit values compare with their top bit flipped, as signed ones."""
+    """The bound of x among the n values of a packed column. Unsigned 64-bit values are compared as signed, with the top bit flipped."""
     flip = np.int64(-(2**63)) if bits == 64 and not signed else np.int64(0)
     base = 0
     while n > 1:
@@ -217,14 +217,14 @@ def halve_packed(data, bits, signed, n, x, upper):
 
 @kernel
 def lower_bound_packed(data, bits, signed, n, x):
-    """`lower_bound` in a packed column as `CompactColumn.packed()` gives it, in place.
+    """`lower_bound` in a packed column as returned by `CompactColumn.packed()`, in place.
 
-    data : u1[>= 8];  bits : of a value, 1 or 8 to 64;  n : values;  x : int64, any (of unsigned 64 bits the pattern)
+    data : u1[>= 8];  bits : per value, 1 or 8 to 64;  n : values;  x : any int64 (for unsigned 64-bit values, the bit pattern)
     """
     return halve_packed(data, bits, signed, n, x, False)
 
 
 @kernel
 def upper_bound_packed(data, bits, signed, n, x):
-    """`upper_bound` in a packed column, in place; arguments as for `lower_bound_packed`."""
+    """`upper_bound` in a packed column, in place; with the arguments of `lower_bound_packed`."""
     return halve_packed(data, bits, signed, n, x, True)

@@ -1,4 +1,4 @@
-"""What is done beside a sync: both end, errors of either are raised, and a group whose sync fails is not there."""
+"""Work in parallel with a sync: both end, errors of either are raised, and a group whose sync fails does not exist."""
 
 import errno
 import os
@@ -56,7 +56,7 @@ def test_work_is_done_while_the_other_waits(sync_worker):
 
 
 def test_errors_of_both_are_raised_when_both_have_ended(sync_worker):
-    """An error of the work is raised; one of the wait too, and only when the work has ended; the thread goes on."""
+    """An error of the work is raised; one of the wait too, and only when the work has ended; the thread continues."""
     done = []
 
     def fail():
@@ -129,14 +129,14 @@ def test_a_group_whose_sync_failed_is_taken_back(path):
         blocks.checkpoint()
     assert everything(blocks) == before
     blocks.close()
-    with BlockFile(path, **QUIET) as blocks:  # its record was whole on this disk: all of the group or nothing of it
+    with BlockFile(path, **QUIET) as blocks:  # its record was complete on this disk: all of the group or none
         names = set(blocks.list())
         assert names == set(before[0]) or {"added", "added too", "renamed"} <= names
 
 
 @pytest.mark.parametrize("step", ["numbers", "rows", "apply"])
 def test_a_group_that_failed_in_memory_is_taken_back(path, monkeypatch, step):
-    """Memory runs out at any step of what is done beside the sync: the same, with an error that says so."""
+    """Memory runs out at any step in parallel with the sync: the same, with an error that states it."""
     blocks = filled(path, LazyDisk())
     before = everything(blocks)
     change_all(blocks)
@@ -159,7 +159,7 @@ def test_a_group_that_failed_in_memory_is_taken_back(path, monkeypatch, step):
 
 # --- the table -------------------------------------------------------------------------------------------------
 def test_more_changes_than_were_reserved(path, monkeypatch):
-    """The table of changed rows grows beyond what was reserved for it."""
+    """The table of changed rows grows beyond its reserved size."""
     monkeypatch.setattr("nbtrade.storage.blockfile.index.RESERVED", 4)
     expected = {}
     with BlockFile(path, disk=LazyDisk(), **QUIET) as blocks:

@@ -14,7 +14,7 @@ from nbtrade import synthetic
 from nbtrade.errors import StrategyError
 from streams import tape_of
 
-HEAD = '''@nt.strategy(wake="100ms", params={"edge": 1, "y": 0.0}, state={"n": 0, "x": 0.0, "window": "(3,)f8"}, record=["fair"])
+HEAD = '''@nt.strategy(wake="100ms", params={"edge": 1, "y": 0.0, "curve": (1.0, 2.0)}, state={"n": 0, "x": 0.0, "window": "(3,)f8"}, record=["fair"])
 def mine(market, account, params, state, features, record):
     """A strategy."""
     state.n += 1
@@ -94,6 +94,7 @@ COMPILE = {
     "import": ("import os\nstate.n = 1", ["IMPORT_NAME", "outside a strategy"], 0),
     "with": ("with open('x') as f:\n    pass", ["with", "cannot be compiled"], 0),
     "narrow except": ("try:\n    state.n = 1 // state.n\nexcept ZeroDivisionError:\n    pass", ["except Exception"], 2),
+    "part of an array changed": ("params.curve[::2] += 1", ["cannot be compiled", "part of an array that cannot be set"], None),
     "two types in one name": ("y = 1\nif state.n > 5:\n    y = (1, 2)\nz = y\nstate.n = z[0]", ["'y'"], None),
 }
 
@@ -348,6 +349,9 @@ WRONG = {
     "sample": (lambda t: nt.backtest(t, counts, sample=-5), ValueError, "sample=-5"),
     "features": (lambda t: nt.backtest(t, counts, features=3), StrategyError, "give a FeatureMatrix"),
     "one value": (lambda t: nt.sweep(t, counts, {"edge": 5}), ValueError, "'edge' is 5: give a list"),
+    "no space": (lambda t: nt.sweep(t, counts, 3), ValueError, "space: 3: give"),
+    "no sets": (lambda t: nt.sweep(t, counts, [1]), ValueError, "space: 1: give"),
+    "no params": (lambda t: nt.backtest(t, counts, params=3), StrategyError, "params=3: give a dict"),
     "text": (lambda t: nt.sweep(t, counts, {"edge": "123"}), ValueError, "give a list"),
     "instruments": (lambda t: nt.sweep({"a": t}, counts, {"edge": [1]}), TypeError, "give a Tape"),
     "option": (lambda t: nt.sweep(t, counts, {"edge": [1]}, fes=3), TypeError, "unexpected keyword argument 'fes'"),

@@ -59,7 +59,7 @@ def prints(market, account, params, state, features, record):
     print(market.n_events)
     print("values", 7, 0.25, state.x, state.yes, None, 2j)
     print()
-    print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], account.refusals[:2])
+    print(state.w, state.w[::-1], state.w[3:], state.m, state.m[:, 1], params.curve[:2])
     print(features[0], state)
     print(params, params.curve, params.edge, record)
     for i in range(2):
@@ -94,7 +94,7 @@ EXPECTED = """1
 values 7 0.25 0.5 False None 2j
 
 [1. 2. 3.] [3. 2. 1.] [] [[0 0]
- [0 0]] [0 0] [0 0]
+ [0 0]] [0 0] [1. 2.]
 nan (0, 0.5, False, [1.0, 2.0, 3.0], [[0, 0], [0, 0]], 0)
 (2, [1.0, 2.0], 0) [1. 2.] 2 (nan,)
 loop 0 1.0

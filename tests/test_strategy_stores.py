@@ -114,6 +114,7 @@ STORES = {
     "parameter, item": "params.curve[0] = 7",
     "parameter, array's alias": "c = params.curve\nc[1] = 7",
     "parameter, slice": "params.curve[1:][0] += 7",
+    "parameter, out of a ufunc": "np.add(params.curve, 1, params.curve)",
     "parameter, whole array": "params.curve = state.w[:3]",
     "parameter, helper": "sets_edge(params)",
     "parameter, helper that gets an array": "sets_items(params.curve)",

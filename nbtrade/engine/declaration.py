@@ -107,6 +107,9 @@ class Fields:
     def rows(self, sets: Iterable[Mapping[str, Any]]) -> np.ndarray:
         """One record per set of values; names left out have their initial values. Raises StrategyError."""
         sets = list(sets)
+        for values in sets:
+            if not isinstance(values, Mapping):
+                raise StrategyError(f'{self.owner}: {self.role}={values!r:.60}: give a dict of names, such as {self.role}={{"edge": 1}}.')
         out = np.repeat(self.initial, len(sets))
         for k, values in enumerate(sets):
             for name, value in values.items():

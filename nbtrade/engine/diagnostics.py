@@ -45,6 +45,10 @@ EXPLANATIONS = [
         r"Untyped global name '(\w+)'[^\n]*type of ([^\n]*)",
         "{0!r} is {1}, which cannot be used here: a plain function needs @numba.njit, data belong in fields of the state.",
     ),
+    (
+        r"'NoneType' object has no attribute",
+        "an operation in it has no compiled form, for example one that changes a part of an array that cannot be set.",
+    ),
     (r"NRT required|<class 'str'>|zeros\(|ones\(|empty\(|unicode_type.*NRT", "the line " + NO_MEMORY + "."),
     (r"Exception matching is limited", 'a strategy can only use "except Exception", not a specific exception.'),
     (r"opcode \((\w+)\)", "this Python cannot be compiled ({0}): imports, classes, and globals that are set belong outside a strategy."),

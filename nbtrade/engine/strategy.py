@@ -118,6 +118,10 @@ class Strategy:
         StrategyError
             For an unknown parameter, and for a value that does not fit.
         """
+        return self.with_params(params)
+
+    def with_params(self, params: Mapping[str, Any]) -> "Strategy":
+        """As `with_`, of a dict."""
         other = object.__new__(Strategy)
         other.__dict__.update(self.__dict__)
         other.params = self.params.changed(params)

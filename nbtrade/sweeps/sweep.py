@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nbtrade.feature.matrix import FeatureMatrix
 
 BLOCK = 1000  # sets in one pass
-Space = Mapping[str, Iterable[Any]] | Iterable[Mapping[str, Any]]
+Space = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
 
 def sweep(
@@ -119,7 +119,7 @@ def sweep(
         raise ValueError(f"workers={workers}: must be at least 1, or None for one thread per core")
     check_at_close(at_close)
     check_strategy(strategy)
-    strategy = strategy.with_(**(params or {}))
+    strategy = strategy.with_params(params or {})
     sets = sets_of(space)
     recorded = _chosen(record, len(sets), strategy)
     several = isinstance(data, Sequence) and not isinstance(data, str)
@@ -152,7 +152,7 @@ def sweep(
     return table
 
 
-def _chosen(record: Iterable[int], n: int, strategy: Strategy) -> frozenset[int]:
+def _chosen(record: Any, n: int, strategy: Strategy) -> frozenset[int]:
     """The numbers of the sets whose records are kept. Raises ValueError, StrategyError."""
     chosen: list[Any] = list(record)
     if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):
@@ -199,6 +199,9 @@ def sets_of(space: Space) -> list[dict[str, Any]]:
             raise ValueError(f"space: {empty[0]!r} has no values, so there is no parameter set")
         sets = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     else:
+        invalid = [one for one in space if not isinstance(one, Mapping)] if isinstance(space, Sequence) else [space]
+        if invalid:
+            raise ValueError(f"space: {invalid[0]!r:.60}: give {{parameter: values}} or a list of {{parameter: value}}")
         sets = [dict(one) for one in space]
     if not sets or sets == [{}]:
         raise ValueError("the space is empty: give {parameter: values} or a list of {parameter: value}")

@@ -144,6 +144,7 @@ def test_columns(result):
 
 def test_instructions_of_orders_come_back():
     """Type, time in force and post-only go into a frame and out of it; a market order without a time in force is IOC."""
+    fills = {"ts": [1], "side": ["B"], "px": [1], "size": [1]}
     given = {
         "side": ["B"] * 4,
         "size": [1] * 4,
@@ -151,10 +152,10 @@ def test_instructions_of_orders_come_back():
         "time_in_force": ["day", "gtc", "gtc", "fok"],
         "post_only": [True, False, False, False],
     }
-    orders = nt.Result.from_frames(orders=given, tick=0.01).orders
+    orders = nt.Result.from_frames(fills=fills, orders=given, tick=0.01).orders
     assert orders["time_in_force"].tolist() == ["day", "gtc", "ioc", "fok"]
     assert orders["post_only"].tolist() == [True, False, False, False]
-    again = nt.Result.from_frames(orders=orders.reset_index(), tick=0.01).orders
+    again = nt.Result.from_frames(fills=fills, orders=orders.reset_index(), tick=0.01).orders
     names = ["type", "time_in_force", "post_only"]
     assert again[names].equals(orders[names])
 

@@ -151,6 +151,7 @@ def test_instructions_of_orders_come_back():
         "type": ["limit", "limit", "market", "market"],
         "time_in_force": ["day", "gtc", "gtc", "fok"],
         "post_only": [True, False, False, False],
+        "px": [1] * 4,
     }
     orders = nt.Result.from_frames(fills=fills, orders=given, tick=0.01).orders
     assert orders["time_in_force"].tolist() == ["day", "gtc", "ioc", "fok"]

@@ -126,6 +126,8 @@ def test_columns(result):
         "done",
         "side",
         "type",
+        "time_in_force",
+        "post_only",
         "price",
         "px",
         "size",
@@ -136,6 +138,25 @@ def test_columns(result):
     ]
     assert list(result.equity.columns) == ["mid", "position", "gross", "fees", "net", "realised"]
     assert not any("qty" in name for name in result.summary.index)
+
+
+def test_instructions_of_orders_come_back():
+    """Type, time in force and post-only go into a frame and out of it; a market order without a time in force is IOC."""
+    fills = {"ts": [1], "side": ["B"], "px": [1], "size": [1]}
+    given = {
+        "side": ["B"] * 4,
+        "size": [1] * 4,
+        "type": ["limit", "limit", "market", "market"],
+        "time_in_force": ["day", "gtc", "gtc", "fok"],
+        "post_only": [True, False, False, False],
+        "px": [1] * 4,
+    }
+    orders = nt.Result.from_frames(fills=fills, orders=given, tick=0.01).orders
+    assert orders["time_in_force"].tolist() == ["day", "gtc", "ioc", "fok"]
+    assert orders["post_only"].tolist() == [True, False, False, False]
+    again = nt.Result.from_frames(fills=fills, orders=orders.reset_index(), tick=0.01).orders
+    names = ["type", "time_in_force", "post_only"]
+    assert again[names].equals(orders[names])
 
 
 def test_prices_are_the_tapes(tape, result):

@@ -66,7 +66,7 @@ def test_other_tools_read_it(saved, result):
     assert str(fills["ts"].dtype) == "datetime64[ns, UTC]"
     assert fills["px"].tolist() == result.fill_rows["px"].tolist()
     assert fills["fee"].tolist() == result.fills["fee"].tolist()
-    assert json.loads((saved / "metadata.json").read_text())["format_version"] == 1
+    assert json.loads((saved / "metadata.json").read_text())["format_version"] == 2
 
 
 def test_saved_beside_others(result, saved, tmp_path):
@@ -130,7 +130,7 @@ DAMAGE = {
     "a list": (lambda f: (f / "metadata.json").write_text("[]"), '"format" is not'),
     "deep": (lambda f: (f / "metadata.json").write_text("[" * 10**6), "cannot be read"),
     "another format": (lambda f: edit(f, lambda m: m.update(format="tape")), '"format" is not'),
-    "a newer version": (lambda f: edit(f, lambda m: m.update(format_version=2)), "result format 2, this nbtrade reads 1"),
+    "a newer version": (lambda f: edit(f, lambda m: m.update(format_version=3)), "result format 3, this nbtrade reads 2"),
     "an odd version": (lambda f: edit(f, lambda m: m.update(format_version=True)), "result format True"),
     "no info": (lambda f: edit(f, lambda m: m.pop("info")), "metadata.json: info"),
     "a field less": (lambda f: edit(f, lambda m: m["info"].pop("symbol")), r"missing fields \['symbol'\]"),
@@ -153,7 +153,7 @@ DAMAGE = {
     "times as text": (lambda f: rewritten(f, "fills", lambda t: cast(t, "ts", pa.string())), "column ts is string"),
     "nulls": (lambda f: rewritten(f, "fills", lambda t: nulled(t, "px")), "column px has empty values"),
     "two accounts": (lambda f: rewritten(f, "account", lambda t: pa.concat_tables([t, t])), "2 rows instead of one"),
-    "a code": (lambda f: rewritten(f, "orders", lambda t: filled(t, "kind", 77)), "column kind, row 0 is 77; codes are 0 to 6"),
+    "a code": (lambda f: rewritten(f, "orders", lambda t: filled(t, "tif", 77)), "column tif, row 0 is 77; codes are 0 to 3"),
     "a negative code": (lambda f: rewritten(f, "fills", lambda t: filled(t, "side", -1)), "column side, row 0 is -1"),
     "backwards": (lambda f: rewritten(f, "orders", lambda t: t.take(list(range(t.num_rows))[::-1])), "row 1 is not in order of id"),
     "no account": (lambda f: rewritten(f, "account", lambda t: t.slice(0, 0)), "0 rows instead of one"),

@@ -29,7 +29,7 @@ def sets_deep(record):
 
 @helper
 def sets_inline(record):
-    record.px = 1  # helper
+    record.requested_px = 1  # helper
 
 @numba.njit(inline="always")
 def sets_ir(record):
@@ -72,13 +72,13 @@ STORES = {
     "other instrument": "account.on(0).position = 3",
     "other market": "market.on(0).bid_px = 1",
     "market's alias": "m = market\nm.ask_qty *= 2",
-    "order": "account.order(account.submit(0, market.bid_px - 9, 1)).px = 5",
+    "order": "account.order(account.submit(0, market.bid_px - 9, 1)).requested_px = 5",
     "order's alias": "o = account.order(0)\no.leaves = 5",
     "order, augmented": "account.order(0).requested_px += 5",
     "order of another instrument": "account.on(0).order(0).status = 5",
     "item by name": "a = account\na['position'] = 5",
     "item by number": "a = account\na[0] = 5",
-    "item of an order": "account.order(0)['px'] = 5",
+    "item of an order": "account.order(0)['requested_px'] = 5",
     "array": "account.refusals[0] = 1",
     "array, augmented": "account.refusals[2] += 1",
     "array, slice": "account.refusals[:] = 0",

@@ -11,7 +11,6 @@ MISTAKES = {
     "a field that does not exist": ("market.level(side, 1)", "market.true_px", '"Market" has no attribute "true_px"'),
     "engine truth": ("account.position <= 0", "account.true_position <= 0", '"Account" has no attribute "true_position"'),
     "an argument of another type": ("tif=DAY", 'tif="day"', 'Argument "tif" to "quote" of "Account"'),
-    "an option that does not exist": ("progress=False", "no_such=False", "no_such"),
     "a method of an order": ("order.leaves", "order.leave", '"Order" has no attribute "leave"'),
 }
 

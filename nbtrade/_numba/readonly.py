@@ -23,14 +23,14 @@ from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, inf
 from numba.extending import intrinsic, register_model
 
 from nbtrade._numba.jit import JIT
-from nbtrade._numba.records import PUBLIC_METHODS, record_at, record_type
+from nbtrade._numba.records import PUBLIC_FIELDS, PUBLIC_METHODS, record_at, record_type
 
 CANNOT = "cannot be set: only fields of state and record can"
 
 
 def unknown(role: str, name: str, fields: list[str]) -> str:
     """What is wrong with `role.name`, and which names there are."""
-    methods = PUBLIC_METHODS.get(role, [])
+    methods, fields = PUBLIC_METHODS.get(role, []), [*fields, *PUBLIC_FIELDS.get(role, [])]
     close = difflib.get_close_matches(name, [*methods, *fields], 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     more = f" Methods: {', '.join(methods)}." if methods else ""

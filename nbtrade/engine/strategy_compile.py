@@ -25,15 +25,6 @@ from nbtrade.engine.arguments import ARGUMENTS, shim, views
 from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.kernels import account as _methods  # noqa: F401  the methods that strategies call
 
-# Numba's own, and those that escape from it for unknown fields and operations
-COMPILE_ERRORS = (
-    numba.core.errors.NumbaError,
-    numba.core.errors.UnsupportedBytecodeError,
-    KeyError,
-    AttributeError,
-    NotImplementedError,
-)
-
 
 def compile_strategy(
     function: Callable[..., Any], params: np.dtype, state: np.dtype, features: tuple[str, ...], record: tuple[str, ...]

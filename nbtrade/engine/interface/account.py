@@ -1,5 +1,8 @@
 """The account and its orders, as a strategy sees them."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nbtrade.engine.interface.argument import Argument
 from nbtrade.schema import GTC, LIMIT
 
@@ -81,6 +84,8 @@ class Account(Argument):
         Orders sent so far.
     n_refused : int
         Orders and changes that were not sent.
+    refusals : array of int
+        The same by cause, indexed as `reject_reason`; read-only.
     reject_reason : int
         Cause of the last one: 1 no free slot, 2 bad order, 3 order size, 4 position, 5 open orders, 6 loss, 7 message rate, 8 not open,
         9 too many replaces under way; 0 before the first.
@@ -105,6 +110,7 @@ class Account(Argument):
     quote_ask: int
     n_orders: int
     n_refused: int
+    refusals: NDArray[np.int64]
     reject_reason: int
     capacity: int
 

@@ -24,6 +24,7 @@ ACCOUNT_FIELDS = (
     "quote_ask",
     "n_orders",
     "n_refused",
+    "refusals",
     "reject_reason",
     "capacity",
 )

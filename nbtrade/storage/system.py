@@ -181,9 +181,13 @@ class _Mapping:
     """Owns a mapping; NumPy keeps it alive as the base of the arrays into it."""
 
     def __init__(self, fd: int, n: int, least: int) -> None:
-        address, n = _mapped(fd, n, least)
-        self.__array_interface__ = {"shape": (n,), "typestr": "|u1", "data": (address, True), "version": 3}
-        weakref.finalize(self, _libc.munmap, address, n).atexit = False  # views may be in use until the process ends
+        self.address, self.n = None, 0
+        self.address, self.n = _mapped(fd, n, least)
+        self.__array_interface__ = {"shape": (self.n,), "typestr": "|u1", "data": (self.address, True), "version": 3}
+
+    def __del__(self, munmap=_libc.munmap) -> None:  # type: ignore[no-untyped-def]  # weakref.finalize takes 4 us more
+        if self.address is not None:
+            munmap(self.address, self.n)
 
 
 def map_array(fd: int, n: int, least: int | None = None) -> np.ndarray:
@@ -200,7 +204,7 @@ def map_characters(fd: int, n: int, least: int) -> "ctypes.Array[ctypes.c_char]"
     """As `map_array`, as a ctypes array: a slice is a `bytes` copy, in two thirds of the time of a memoryview's for 256 bytes."""
     address, n = _mapped(fd, n, least)
     characters = (ctypes.c_char * n).from_address(address)
-    weakref.finalize(characters, _libc.munmap, address, n).atexit = False
+    weakref.finalize(characters, _libc.munmap, address, n).atexit = False  # views may be in use until the process ends
     return characters
 
 

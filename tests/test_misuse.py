@@ -20,7 +20,7 @@ def mine(market, account, params, state, features, record):
     state.n += 1
     if state.n < 3:
         return
-'''
+'''  # noqa: E501
 FIRST = 7  # line number of the first line of a case's body
 
 

@@ -199,9 +199,9 @@ def sets_of(space: Space) -> list[dict[str, Any]]:
             raise ValueError(f"space: {empty[0]!r} has no values, so there is no parameter set")
         sets = [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
     else:
-        invalid = [one for one in space if not isinstance(one, Mapping)] if isinstance(space, Sequence) else [space]
-        if invalid:
-            raise ValueError(f"space: {invalid[0]!r:.60}: give {{parameter: values}} or a list of {{parameter: value}}")
+        others: list[Any] = [one for one in space if not isinstance(one, Mapping)] if isinstance(space, Sequence) else [space]
+        if others:
+            raise ValueError(f"space: {others[0]!r:.60}: give {{parameter: values}} or a list of {{parameter: value}}")
         sets = [dict(one) for one in space]
     if not sets or sets == [{}]:
         raise ValueError("the space is empty: give {parameter: values} or a list of {parameter: value}")

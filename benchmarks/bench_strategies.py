@@ -92,7 +92,7 @@ class EditToResult:
 
 
 class NotebookSecondProcess:
-    """Bar: nothing is compiled (tests/test_misuse.py); 1.0 s over a bare import of numba."""
+    """Bar: nothing is compiled (tests/engine/test_misuse.py); 1.0 s over a bare import of numba."""
 
     unit = "s"
     timeout = 300

@@ -1,4 +1,4 @@
-"""Fills of hftbacktest 2.4.4 (L3 FIFO) for a maker that does not react to its fills; used by tests/test_hftbacktest.py.
+"""Fills of hftbacktest 2.4.4 (L3 FIFO) for a maker that does not react to its fills; used by tests/engine/test_hftbacktest.py.
 
     python hftbacktest_fills.py RECORDS.npy FILLS.npy --tick 0.01 --interval NS --entry NS --response NS
 

@@ -11,7 +11,7 @@ puts the line into the code (counted from the function's first line, so that mac
 within its file), at no cost unless an exception occurs. Arrays in the state check their indices: out of range is an error
 like any other. (Otherwise neighbouring state, or worse, would be overwritten.)
 
-Uses Numba's internals, for which Numba is pinned; tests/test_misuse.py checks this. Lines beyond 32,767 share one number.
+Uses Numba's internals, for which Numba is pinned; tests/engine/test_misuse.py checks this. Lines beyond 32,767 share one number.
 """
 
 import copy

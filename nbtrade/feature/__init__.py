@@ -2,7 +2,7 @@
 
 Prices and distances are in ticks, sizes in lots, times in seconds. Undefined values are NaN: prices of an empty side, windows that are not
 full yet, quotients by 0. A feature is a Level (a value that holds) or a Flow (an amount per event), see nbtrade/feature/expression.py; side
-is BID or ASK (0 or 1). tests/model_features.py computes each of them a second time, slowly, from its formula.
+is BID or ASK (0 or 1). tests/oracle/model_features.py computes each of them a second time, slowly, from its formula.
 """
 
 from nbtrade.feature.depth_features import (

@@ -2,7 +2,7 @@
 
     store ──> Disk.pwrite, fdatasync, rename ... ──> system.py ──> operating system
                  │
-                 └── in tests: recorded, counted, or made to fail (tests/crash_kit.py)
+                 └── in tests: recorded, counted, or made to fail (tests/helpers/crash_kit.py)
 
 Tests enumerate every state that a crash can leave (any prefix of these calls, any subset of the unsynced writes) and a full disk at
 each call. Rows are written with positional writes, not stored into a mapping, so a full disk raises OSError instead of killing the

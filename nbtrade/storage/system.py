@@ -5,7 +5,7 @@
     columns, blockfile ──> read-only mappings with room to grow, shared words, read-ahead
     tape, results ──> exchange of two folders
 
-Nothing else in the package imports `fcntl` or `mmap`, or calls the C library for file access (tests/test_storage_system.py), so a port to
+Nothing else in the package imports `fcntl` or `mmap`, or calls the C library for file access (test_storage_system.py), so a port to
 another operating system changes this file only. Functions raise OSError unchanged unless documented otherwise; the caller knows the
 file's name and what to advise.
 

@@ -14,7 +14,7 @@ Liquidity that an account took from a level is a TAKEN entry there, so the accou
 release it (they are the same lots), and it never exceeds the lots at the level. `own_*` is a second set of level bits, for levels with
 own orders: it keeps the best of them, and finds the next with a bit scan.
 
-Rules: README "Situation, what happens"; oracle: tests/model_exchange.py.
+Rules: README "Situation, what happens"; oracle: tests/oracle/model_exchange.py.
 """
 
 import numpy as np

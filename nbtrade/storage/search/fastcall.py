@@ -10,7 +10,7 @@ checks by the caller take another 60. Its dispatcher takes 400; a Python functio
 same, but Numba is the only compiler on a user's machine. The code relies on public, stable structures: the heads of PyArrayObject and
 PyArray_Descr (NumPy 1 and 2) and of NumPy's scalars, PyMethodDef, and the arguments of PyObject_Vectorcall, which equal those of such a
 method: before the first search, and without the JIT, PyObject_Vectorcall is the method, with the table as the callable.
-tests/test_search.py passes everything that it must reject.
+tests/storage/test_search.py passes everything that it must reject.
 """
 
 import ctypes

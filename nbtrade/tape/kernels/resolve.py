@@ -3,7 +3,7 @@
     RECORD[n] ──> orders (hash by id: px, side, lots left, priority), fills announced at this moment
               ──> rows out: EVENT, both clocks, order id, sequence
 
-The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq); tests/model.py spells them out in slow, plain Python:
+The rules are DESIGN section 3 (Databento MBO on CME and Nasdaq); tests/oracle/model.py spells them out in slow, plain Python:
 - T, F and N never change the book. An F marks the next C or M of that order as an execution, until an event starts with another
   ts_event: on CME all these records form one event; on Nasdaq T, F and C are separate events with the same ts_event.
 - A modified order keeps its priority only if side and price are unchanged and the new size is at most the size left by this event's fills.
@@ -379,7 +379,7 @@ def resolve(records, start, orders, pending, st, events, ts_event, ts_recv, ids,
     (rehash), OFF_TICK_PRICE, TOO_FINE (price beyond 2**31 ticks), TOO_LARGE (more than MAX_LOTS lots), CHECKPOINT_DUE (all rows so far
     are closed: take one), BAD_LENGTH (not 56 bytes: the stream is out of step), UNUSUAL_SIZE (no size, or more than a row holds: continue
     here with `resolve_any_size`).
-    Cost: O(1) per record, one or two cache lines of `orders`. Oracle: tests/model.py.
+    Cost: O(1) per record, one or two cache lines of `orders`. Oracle: tests/oracle/model.py.
     """
     return resolve_rows(records, start, orders, pending, st[0], (events, ids, sequences, False), ts_event, ts_recv, False)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "tests" / "typing" / "user_script.py"
 MISTAKES = {
     "a field that does not exist": ("market.level(side, 1)", "market.true_px", '"Market" has no attribute "true_px"'),

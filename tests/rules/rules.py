@@ -7,7 +7,7 @@ The market of every case, from time 5 on, in ticks and lots; ids 1, 2 and 3:
     100   5 bid   (1)
 
 Timers wake every 10 ns, the strategy is 1 ns from the exchange each way, and the data end at 60 unless a case says otherwise.
-A case's expectations hold for the oracle (tests/test_rules.py) and for the engine alike.
+A case's expectations hold for the oracle (tests/rules/test_rules.py) and for the engine alike.
 """
 
 from dataclasses import dataclass, field

@@ -9,7 +9,7 @@ nbclient = pytest.importorskip("nbclient", reason="the notebook needs the extra 
 pytest.importorskip("ipykernel", reason="the notebook needs the extra [notebook]")
 pytest.importorskip("matplotlib", reason="the notebook needs the extra [notebook]")
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "quickstart.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
 
 
 def outputs_of(notebook):

@@ -1,4 +1,4 @@
-"""Sessions in sequence: state that carries over, and state that starts again. tests/test_random_scripts.py has random sessions."""
+"""Sessions in sequence: state that carries over, and state that starts again. tests/engine/test_random_scripts.py has random sessions."""
 
 import numpy as np
 import pytest

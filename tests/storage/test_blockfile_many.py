@@ -10,13 +10,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from test_blockfile import same
 
 from nbtrade import BlockFile
 from nbtrade._numba.jit import JIT
 from nbtrade.errors import BlockNotFound, CorruptBlock
 from nbtrade.storage.blockfile.index import PLACE_STRUCT
 from nbtrade.storage.blockfile.reader import MANY
-from test_blockfile import same
 
 STEP = 256 << 10
 SIZES = (0, 1, 63, 64, 65, 100, 4032, 4095, 4096, 4097, 16_384, 70_000, 3 << 20)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from test_explain import explained
+from test_resolve import streams
 
 import feature_cases
 import lockstep
@@ -31,9 +33,7 @@ from nbtrade.tape.tape import open_tape
 from random_market import Market, script_of
 from rules import START, buy, buy_now, cancel, executed, gone
 from scripted import play
-from test_explain import explained
 from test_random_scripts import assert_equal, setups, tape_of
-from test_resolve import streams
 
 LARGE = 20_000_000_000
 N_ROWS = -(-LARGE // MAX_ROW_LOTS)

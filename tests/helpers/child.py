@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nbtrade._numba import jit
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def run(script, *arguments, cache=None, jit=True, timeout=300):

@@ -1,4 +1,4 @@
-"""Laws of the oracle's own orders, on a real file; its rules are cases (tests/test_rules.py)."""
+"""Laws of the oracle's own orders, on a real file; its rules are cases (tests/rules/test_rules.py)."""
 
 import random
 from itertools import pairwise

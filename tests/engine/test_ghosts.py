@@ -1,6 +1,6 @@
-"""The ghost test: own orders directly ahead of and behind every real order that was filled (tests/ghosts.py).
+"""The ghost test: own orders directly ahead of and behind every real order that was filled (tests/helpers/ghosts.py).
 
-A synthetic day of 10 M records, once: python tests/ghosts.py 10000000
+A synthetic day of 10 M records, once: python tests/helpers/ghosts.py 10000000
 389,730 orders were added once and fully executed: no exceptions (21 November 2026).
 """
 

@@ -1,4 +1,4 @@
-"""Every rule of the table "situation, what happens" as a minimal case (tests/rules*.py), in the oracle and in the engine."""
+"""Every rule of the table "situation, what happens" as a minimal case (tests/rules/rules*.py), in the oracle and in the engine."""
 
 import pytest
 

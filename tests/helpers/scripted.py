@@ -1,6 +1,6 @@
 """Scripted accounts: the same actions at the same times, in the oracle and in the engine.
 
-    script {time: [Action]} --> play(script) --> strategy of the oracle      tests/scripted_engine.py: of the engine
+    script {time: [Action]} --> play(script) --> strategy of the oracle      tests/helpers/scripted_engine.py: of the engine
                                              --> looks: what the account saw and knew at each call, before it acted
 
 An action happens at the first call at or after its time. Orders are named by id; a cancel or replace of an order that is not known to be

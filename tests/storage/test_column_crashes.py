@@ -1,6 +1,6 @@
 """A column after a crash of the machine, or with a full or failing disk.
 
-Every write goes through a Disk, so every state that a crash may leave can be made (tests/crash_kit.py): each must hold the rows of
+Every write goes through a Disk, so every state that a crash may leave can be made (tests/helpers/crash_kit.py): each must hold the rows of
 the last commit, or those of the commit in progress.
 """
 

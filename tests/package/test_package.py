@@ -11,7 +11,7 @@ import pytest
 
 import nbtrade
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "nbtrade"
 MAX_LINES = 400
 

@@ -148,7 +148,7 @@ def by_event(events, lots):
 
 
 def main(n_records, n_at_once=100_000):
-    """Count the exceptions of a synthetic day: python tests/ghosts.py 10000000"""
+    """Count the exceptions of a synthetic day: python tests/helpers/ghosts.py 10000000"""
     with tempfile.TemporaryDirectory() as folder:
         tape = nt.ingest(nt.synthetic.write_dbn(Path(folder) / "day.dbn.zst", n_records), progress=False)
         orders = filled_orders(tape)

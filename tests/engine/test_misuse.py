@@ -210,7 +210,7 @@ def mine(state, account, market):
 
 NO_JIT_CODE = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/helpers", "tests/oracle", "tests/engine"]
 import nbtrade as nt
 from test_misuse import FIRST, RUN, strategy_of
 from nbtrade.errors import StrategyError
@@ -229,7 +229,7 @@ for name, (body, what, line) in cases.items():
 def test_no_jit(tape):
     """Without the JIT, the same mistakes raise the same errors."""
     env = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     command = [sys.executable, "-c", NO_JIT_CODE, str(tape.path)]
     done = subprocess.run(command, check=False, env=env, cwd=root, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

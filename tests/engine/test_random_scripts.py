@@ -1,6 +1,6 @@
 """Random scripts on random markets: the engine equals the oracle in every fill, order, Look and sample.
 
-Markets are small and wild (tests/random_market.py); scripts contain actions of all kinds; latencies, wakes, fill rules, capacities
+Markets are small and wild (tests/helpers/random_market.py); scripts contain actions of all kinds; latencies, wakes, fill rules, capacities
 and risk limits are random too. Several accounts share one pass of the engine and are compared one by one, which also proves
 that K accounts in one pass equal K separate runs.
 """

@@ -21,7 +21,7 @@ from nbtrade.engine.kernels.records import SELF_MATCH
 from nbtrade.schema import BID, EXEC, UNDEF_PRICE
 from streams import tape_of
 
-PEER = Path(__file__).parents[1] / "benchmarks" / "peers" / "hftbacktest_fills.py"
+PEER = Path(__file__).parents[2] / "benchmarks" / "peers" / "hftbacktest_fills.py"
 INTERVAL, LATENCY = 100_000_000, 1_000_000
 
 

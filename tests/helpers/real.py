@@ -18,7 +18,7 @@ import pytest
 
 from model import UNDEF_PRICE, Record
 
-ROOT = Path(os.environ.get("NBTRADE_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+ROOT = Path(os.environ.get("NBTRADE_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 ARL = "databento_xnas_arl", "ARL_2025-07-17_mbo.csv"
 ARL_MBP10 = "databento_xnas_arl", "ARL_2025-07-17_mbp10_expected.csv"
 CLX5 = "databento_glbx_clx5", "CLX5_mbo.dbn"

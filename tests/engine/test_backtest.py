@@ -1,4 +1,4 @@
-"""The engine against tests/model_backtest.py: every fill, order, position and cash, on random and real streams."""
+"""The engine against tests/oracle/model_backtest.py: every fill, order, position and cash, on random and real streams."""
 
 import numpy as np
 import pytest

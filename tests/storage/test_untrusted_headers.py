@@ -33,7 +33,7 @@ BATCHES = {  # what: least number of refused files
 @pytest.mark.parametrize("what", BATCHES)
 def test_wrong_headers_are_refused_or_change_nothing(tmp_path, what):
     """Thousands of seeded mutations with right checksums: an nbtrade error or the original bytes; no other error, no signal."""
-    program = Path(__file__).with_name("untrusted.py")
+    program = Path(__file__).parents[1] / "helpers" / "untrusted.py"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, str(program), what, str(tmp_path), "1"], env=environment, capture_output=True, text=True, check=False

@@ -133,7 +133,7 @@ def test_sweeps(tape, strategy, grid):
 
 NO_JIT_CODE = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/helpers", "tests/oracle", "tests/engine"]
 import nbtrade as nt
 from test_strategies import ONE_BOOK, pairs_hedge
 tape = nt.open_tape(sys.argv[1])
@@ -151,7 +151,7 @@ def test_no_jit_equals_jit(tape):
     outs = []
     for disable in ("0", "1"):
         env = {**os.environ, "NUMBA_DISABLE_JIT": disable, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         command = [sys.executable, "-c", NO_JIT_CODE, str(tape.path)]
         done = subprocess.run(command, check=False, env=env, cwd=root, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr

@@ -174,7 +174,7 @@ print(hashlib.sha256(m.values.tobytes()).hexdigest(), m.values[-1].tolist())
 
 def elsewhere(**environment):
     """(hash, last row) of a matrix computed in a separate process."""
-    code = ELSEWHERE.format(tests=os.path.dirname(__file__))
+    code = ELSEWHERE.format(tests=os.path.dirname(cases.__file__))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     digest, row = done.stdout.split(" ", 1)

@@ -329,7 +329,7 @@ def test_sessions_in_sequence(tape, tmp_path):
 
 NO_JIT = """
 import sys
-sys.path.insert(0, "tests")
+sys.path[:0] = ["tests/helpers", "tests/oracle", "tests/engine"]
 import nbtrade as nt
 from nbtrade.errors import StrategyError
 import test_params_and_records as t

@@ -1,4 +1,4 @@
-"""Scripted accounts in the engine: a compiled strategy that plays the script in its params (see tests/scripted.py).
+"""Scripted accounts in the engine: a compiled strategy that plays the script in its params (see tests/helpers/scripted.py).
 
     params  actions as columns, one number each        at what i px qty kind ref on
     state   next: the first action still to do

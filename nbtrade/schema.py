@@ -2,7 +2,7 @@
 
 Units: `ts` int64 ns since the epoch, UTC; `px` integer ticks; `qty` integer lots; `side` 0 bid, 1 ask.
 Raw vendor prices are `price`: int64 times 1e-9, as Databento has them. Ids and times that the vendor
-declares unsigned are read as int64: bit for bit the same, and Numba never has to mix signs (a ternary of
+declares unsigned are read as int64: bit for bit the same, so Numba never mixes signs (a ternary of
 0 and a uint64 goes through float64 and loses the low bits of a 64-bit id).
 """
 
@@ -19,23 +19,66 @@ class CodeGroup(EnumType):
 
 
 class Side(IntEnum, metaclass=CodeGroup):
-    """Side of an order, and of the aggressor of a trade."""
+    """Side of an order, and of the aggressor of a trade.
+
+    Attributes
+    ----------
+    BID : int
+        Buy; 0.
+    ASK : int
+        Sell; 1.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> nbtrade.Side.ASK == nbtrade.ASK == 1
+    True
+    """
 
     BID = 0
     ASK = 1
 
 
 class OrderType(IntEnum, metaclass=CodeGroup):
-    """What limits the price of an order: its own price, or nothing."""
+    """Type of an order.
+
+    Attributes
+    ----------
+    LIMIT : int
+        Trades at its price or better; its remainder may rest.
+    MARKET : int
+        Trades at any price; never rests.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> nbtrade.OrderType.MARKET == nbtrade.MARKET == 1
+    True
+    """
 
     LIMIT = 0
     MARKET = 1
 
 
 class TimeInForce(IntEnum, metaclass=CodeGroup):
-    """How long an order stands.
+    """How long an order stays open.
 
-    GTC until it is cancelled, DAY until the session ends; IOC fills what it can on arrival, FOK fills completely on arrival or not at all.
+    Attributes
+    ----------
+    GTC : int
+        Good till cancelled; across sessions.
+    DAY : int
+        Until the session ends.
+    IOC : int
+        Immediate or cancel: fills as much as possible on arrival; the remainder is cancelled.
+    FOK : int
+        Fill or kill: fills completely on arrival or not at all.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> [code.name for code in nbtrade.TimeInForce]
+    ['GTC', 'DAY', 'IOC', 'FOK']
     """
 
     GTC = 0
@@ -45,9 +88,22 @@ class TimeInForce(IntEnum, metaclass=CodeGroup):
 
 
 class FillRule(IntEnum, metaclass=CodeGroup):
-    """Where a resting order stands in its queue.
+    """Assumed position of a resting order in its queue.
 
-    FIFO behind the orders that rest there on its arrival, OPTIMISTIC before them, CONSERVATIVE behind those that arrive later as well.
+    Attributes
+    ----------
+    FIFO : int
+        Behind the orders that rest there on its arrival.
+    OPTIMISTIC : int
+        Ahead of them.
+    CONSERVATIVE : int
+        Behind them and behind all that arrive later.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> nbtrade.FillRule.FIFO.name
+    'FIFO'
     """
 
     FIFO = 0
@@ -56,10 +112,28 @@ class FillRule(IntEnum, metaclass=CodeGroup):
 
 
 class Wake(IntFlag, metaclass=CodeGroup):
-    """Why a strategy is woken; `market.wake` has every reason that applies.
+    """Why a strategy is woken; `market.wake` has every reason that applies, as bits.
 
-    TIMER; EVENT an exchange event ended; TOP the best prices or their lots changed; TRADE a trade; ACK, FILL a report about an own order
-    arrived; START, END of the session.
+    Attributes
+    ----------
+    TIMER : int
+        The strategy's timer.
+    EVENT : int
+        An exchange event ended.
+    TOP : int
+        The best prices or their lots changed.
+    TRADE : int
+        A trade.
+    ACK, FILL : int
+        A report about an own order arrived: an acknowledgement or other answer, a fill.
+    START, END : int
+        Start and end of the session.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> nbtrade.Wake.TOP | nbtrade.Wake.TRADE
+    <Wake.TOP|TRADE: 12>
     """
 
     TIMER = 1
@@ -114,7 +188,7 @@ RTYPE_MBO = 160
 # Kinds of event. Kinds below TRADE change the book; the others never do.
 ADD, CANCEL, EXEC, TRADE, MARK = 0, 1, 2, 3, 4
 
-# Event flags. LAST ends an exchange event: only there may the book be looked at. TURN: the row's level became empty or ceased to be.
+# Event flags. LAST ends an exchange event: the book is consistent only there. TURN: the row's level became empty or nonempty.
 # CONTINUED: the row carries more lots of the change (or trade) in the row before.
 LAST, SNAPSHOT, GAP, NO_SIDE, OFF_TICK, CLEARED, TURN, CONTINUED = 1, 2, 4, 8, 16, 32, 64, 128
 
@@ -156,7 +230,7 @@ COLUMNS = {
 }
 ROW_COLUMNS = ("events", "ts_event", "ts_recv", "order_id", "sequence")
 
-# --- what a run logs --------------------------------------------------------------------------------------
+# --- logs of a run --------------------------------------------------------------------------------------
 # Text of the codes of own orders: states, why an order ended, why one was not sent (engine/kernels/records.py).
 STATES = ("free", "sent", "working", "filled", "cancelled", "rejected")
 ORDER_TYPES, TIMES_IN_FORCE, FILL_RULES = (tuple(code.name.lower() for code in group) for group in (OrderType, TimeInForce, FillRule))
@@ -171,7 +245,7 @@ REFUSALS = (
     "max_loss",
     "max_rate",
     "not open",
-    "too many replaces under way",
+    "too many replaces in flight",
 )
 
 FILL = np.dtype(
@@ -182,7 +256,7 @@ FILL = np.dtype(
         ("px", "i4"),
         ("qty", "i4"),
         ("account", "i4"),
-        ("side", "i2"),  # so wide that no byte of a record is left unwritten
+        ("side", "i2"),  # wide enough that the record has no padding
         ("maker", "i2"),
     ],
     align=True,
@@ -208,7 +282,7 @@ SAMPLE = np.dtype(
     align=True,
 )
 
-# --- what a result holds (results/data.py) ----------------------------------------------------------------
+# --- results (results/data.py) -----------------------------------------------------------------------------
 # One order of the account, at the end of the run. No gaps between the fields: rows are compared and hashed as bytes.
 ORDER = np.dtype(
     [
@@ -256,7 +330,7 @@ TOTALS = np.dtype(
     ]
 )
 
-# The market as the strategy last saw it. Prices in ticks, UNDEF_PRICE without one; `last_side` is the aggressor's, -1: unknown.
+# The market as the strategy last saw it. Prices in ticks, UNDEF_PRICE if there is none; `last_side` is the aggressor's, -1: unknown.
 LAST_MARKET = np.dtype(
     [
         (name, "i8")
@@ -277,4 +351,4 @@ LAST_MARKET = np.dtype(
     ]
 )
 
-NO_RECORDS = np.dtype([("ts", "i8")])  # of a strategy that records nothing; recorded fields follow as f8
+NO_RECORDS = np.dtype([("ts", "i8")])  # for a strategy that records nothing; recorded fields follow as f8

@@ -29,7 +29,7 @@ CANNOT = "cannot be set: only fields of state and record can"
 
 
 def unknown(role: str, name: str, fields: list[str]) -> str:
-    """What is wrong with `role.name`, and which names there are."""
+    """Error message for an unknown `role.name`, with the names that exist."""
     methods, fields = PUBLIC_METHODS.get(role, []), [*fields, *PUBLIC_FIELDS.get(role, [])]
     close = difflib.get_close_matches(name, [*methods, *fields], 1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -114,7 +114,7 @@ class _SetItem(AbstractTemplate):
 
 
 def _refuse_read_only(template: Any, what: str) -> None:
-    """Make a template of Numba's refuse read-only arrays. (`a += 1` fails on them without a word, np.nditer forgets what they are.)"""
+    """Make one of Numba's templates refuse read-only arrays. (`a += 1` fails on them silently; np.nditer loses their type.)"""
     generic = template.generic
 
     def checked(self: Any, args: Any, kws: Any) -> Any:

@@ -1,9 +1,9 @@
-"""The arguments of a strategy as typed records, made of the addresses that the engine calls it with.
+"""The arguments of a strategy as typed records, built from the addresses that the engine passes.
 
     market, account   records of the engine, which have methods and cannot be set     params, named features   cannot be set
     state, record     can be set                                                      features[i]              a row of a matrix
 
-Each role has a Numba type of its own, so that a message names the argument, whatever variable holds it. Without the JIT a record is a
+Each role has its own Numba type, so messages name the argument even when another variable holds it. Without the JIT a record is a
 NumPy record whose fields come before NumPy's own attributes: a field may be called `size` or `copy`.
 """
 
@@ -84,7 +84,7 @@ class RecordType(types.Record):
 
 
 def record_dtype(names: tuple[str, ...]) -> np.dtype:
-    """The record of named floats; never without a field."""
+    """dtype of a record of named floats; it has at least one field."""
     return np.dtype([(name, "f8") for name in names or (HIDDEN,)])
 
 
@@ -124,7 +124,7 @@ def views(params: np.dtype, state: np.dtype, features: tuple[str, ...], record: 
 
 
 def shim(function_name: str, names: tuple[str, ...], views_of: dict[str, tuple[Any, Any]], call: Any, home: str) -> Callable[..., int]:
-    """The function of six addresses that the engine calls: it makes the arguments that the strategy takes, in its order.
+    """The function of six addresses that the engine calls: it builds the strategy's arguments, in order.
 
     call : (address of the state, the arguments) -> 0, or 1 when the strategy raised      home : the module it belongs to
     """

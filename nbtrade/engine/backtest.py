@@ -1,11 +1,11 @@
 """Run a strategy over a tape, over several, or straight from a source.
 
     backtest(tape, strategy, latency=..., fees=...)            one instrument, one session
-    backtest([monday, tuesday], ...)                           sessions in sequence: positions and state go on
+    backtest([monday, tuesday], ...)                           sessions in sequence: positions and state carry over
     backtest({"ES": tape, "NQ": tape}, ...)                    instruments side by side: market.on(i), account.on(i)
 
-Checks first, allocates once, then only the kernel runs. Straight from a source, decode and resolve go ahead in another thread and no
-tape is written.
+All checks and allocations come first; then only the kernel runs. Straight from a source, another thread decodes and resolves ahead of the
+engine, and no tape is written.
 """
 
 import itertools
@@ -104,9 +104,10 @@ def backtest(
     Parameters
     ----------
     data : Tape, path, list of tapes or dict of tapes
-        A tape or its folder; a source file (.dbn, .dbn.zst, .csv), which is decoded on the way; a list: sessions in sequence; a dict:
-        instruments traded together by one strategy.
+        A tape or its folder; a source file (.dbn, .dbn.zst, .csv), which is decoded on the fly; a list: sessions in sequence; a dict:
+        instruments that one strategy trades together.
     strategy : Strategy
+        Made with `nbtrade.strategy`.
     params : dict, optional
         Parameters that differ from the strategy's: name -> value.
     latency : Latency, optional
@@ -125,9 +126,9 @@ def backtest(
     max_orders : int
         Open orders that an account can have; more are refused (counted in the summary).
     start, end : time, optional
-        Part of the tape.
+        First and last time (UTC text, datetime64 or ns) of the part to run; default all of the tape.
     at_close : str
-        "carry" or "flatten": what becomes of a position when a session ends.
+        "carry" or "flatten": what happens to a position when a session ends.
     features : FeatureMatrix, optional
         Made by `nbtrade.features`: the strategy reads the last row known. For several instruments, the first one's.
     progress : bool
@@ -143,9 +144,24 @@ def backtest(
     Raises
     ------
     StrategyError
-        For unknown params, values that do not fit, and whatever the strategy raises.
+        For unknown params, values that do not fit, and any exception that the strategy raises.
     SourceError, TapeError, ValueError, TypeError
         For data and options that cannot be used.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> tape = nbtrade.ingest(nbtrade.synthetic.write_dbn("backtest.dbn", 5_000, seed=1), progress=False)
+    >>> latency = nbtrade.Latency(entry="500us", response="500us")
+    >>> result = nbtrade.backtest(tape, nbtrade.market_maker, params={"half_spread": 2.0}, latency=latency)
+    >>> len(result.fills) == result.summary["n_fills"]
+    True
+
+    Two sessions in sequence, and two instruments that one strategy trades:
+
+    >>> both = nbtrade.backtest([tape.between(end=tape.ts_recv[2_000]), tape.between(start=tape.ts_recv[3_000])], nbtrade.market_maker)
+    >>> list(nbtrade.backtest({"A": tape, "B": tape}, nbtrade.market_maker))
+    ['A', 'B']
     """
     check_at_close(at_close)
     check_strategy(strategy)
@@ -186,7 +202,7 @@ def backtest(
 
 
 def _with_features(config: RunConfig, given: Any, tapes: Sequence[Tape] | None) -> RunConfig:
-    """The configuration with the rows of the features that were given, or that the strategy asks for."""
+    """The configuration with the rows of the features that the caller or the strategy specifies."""
     return replace(config, features=feature_rows(config.strategy, given, tapes, config.latency.delays().feed))
 
 
@@ -204,16 +220,16 @@ def _side_by_side(tapes: dict[Any, Tape], config: RunConfig, at_close: str, prog
 
 
 def is_tape(data: Any) -> bool:
-    """True for the folder of a tape. Raises TypeError for what is no path."""
+    """True for the folder of a tape. Raises TypeError for anything but a path."""
     if not isinstance(data, (str, os.PathLike)):
         raise TypeError(f"data is {data!r}: give a Tape, a tape's folder, a source file, a list of tapes or a dict of them")
     return (Path(data) / "manifest.json").exists()
 
 
 def open_part(data: Data, start: Any, end: Any) -> Tape:
-    """A tape, opened if need be, or the part of it between two times. Raises ValueError when nothing is between them."""
+    """Open a tape if necessary, and select the part between two times. Raises ValueError if that part is empty."""
     if not isinstance(data, (Tape, str, os.PathLike)):
-        raise TypeError(f"{data!r} is no tape: give a Tape or a tape's folder")
+        raise TypeError(f"{data!r} is not a tape: give a Tape or a tape's folder")
     tape = data if isinstance(data, Tape) else open_tape(data)
     if start is None and end is None:
         return tape
@@ -225,14 +241,14 @@ def open_part(data: Data, start: Any, end: Any) -> Tape:
 
 # --- from tapes -----------------------------------------------------------------------------------
 def run_tapes(tapes: Sequence[Tape], config: RunConfig, progress: bool = False, poll: Callable[[], object] | None = None) -> Simulation:
-    """One session of one or more instruments. watch : called every 50 ms or so; what it raises ends the run"""
+    """One session of one or more instruments. poll : called about every 50 ms; an exception that it raises ends the run"""
     simulation = config.simulation([book_arrays(tape) for tape in tapes], [tape.tick_units for tape in tapes])
     _feed_tapes(simulation, tapes, progress, poll)
     return simulation
 
 
 def _check_span(simulation: Simulation, tape: Tape) -> None:
-    """Refuse a tape whose times are so far apart that timers would run for hours: one odd time stamp does that."""
+    """Raise ValueError for a tape so long that timers would run for hours. One wrong time stamp is enough."""
     span = int(tape.ts_recv[-1] - tape.ts_recv[0]) if len(tape) else 0
     run = simulation.run
     for name, step, limit in (
@@ -271,7 +287,9 @@ def run_days(days: Sequence[Tape], config: RunConfig, flatten: bool, progress: b
     check_order(days)
     other_ticks = [tape for tape in days if tape.tick_units != days[0].tick_units]
     if other_ticks:
-        raise ValueError(f"{other_ticks[0]} has another tick than {days[0]}: sessions in sequence need one tick. Ingest them with tick=.")
+        raise ValueError(
+            f"{other_ticks[0]} has a different tick from {days[0]}: sessions in sequence need one tick. Ingest them with tick=."
+        )
     other_ticks = [tape for tape in days if tape.lot_units != days[0].lot_units]
     if other_ticks:
         raise ValueError(
@@ -288,12 +306,12 @@ def run_days(days: Sequence[Tape], config: RunConfig, flatten: bool, progress: b
 
 
 def check_order(days: Sequence[Tape]) -> None:
-    """Raise ValueError when sessions are not in order of time, or are those of several instruments."""
+    """Raise ValueError if sessions are not in chronological order, or belong to several instruments."""
     for before, after in itertools.pairwise(days):
         if before.symbol != after.symbol and not (before.symbol + after.symbol).isdigit():  # ids may change from day to day
             raise ValueError(
-                f"a list of tapes is one instrument's sessions in sequence, and here {after.symbol} follows {before.symbol}. "
+                f"a list of tapes is one instrument's sessions in sequence, but {after.symbol} follows {before.symbol}. "
                 f'Instruments side by side are a dict: {{"{before.symbol}": tape, "{after.symbol}": tape}}.'
             )
         if after.ts_recv[0] < before.ts_recv[-1]:
-            raise ValueError(f"sessions in sequence must be in order of time: {after} comes after {before}")
+            raise ValueError(f"sessions in sequence must be in chronological order: {after} comes after {before}")

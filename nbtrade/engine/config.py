@@ -1,4 +1,4 @@
-"""What a run is set up with: the strategy, its accounts' params, and the models; all of it checked before anything runs."""
+"""The configuration of a run: strategy, params of each account, and models, all checked before anything runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,17 +18,17 @@ MODELS = {"latency": Latency, "fees": Fees, "risk": Risk, "instrument": Instrume
 
 
 def fill_rule_of(rule: str | FillRule) -> FillRule:
-    """The code of a fill rule, given as such or by name. Raises ValueError for anything else."""
+    """The code of a fill rule, from a code or a name. Raises ValueError for anything else."""
     if isinstance(rule, FillRule):
         return rule
     if rule not in FILL_RULES:
-        raise ValueError(f"fill_rule={rule!r}: known are {', '.join(FILL_RULES)}")
+        raise ValueError(f"fill_rule={rule!r}: use one of {', '.join(FILL_RULES)}")
     return FillRule(FILL_RULES.index(rule))
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """All that a run needs besides its rows. fees, risk, instrument : one, or a tuple of one for each instrument
+    """Everything a run needs except its rows. fees, risk, instrument : one, or a tuple of one for each instrument
 
     params   : one PARAMS record per account
     recorded : bool per account: its recorded rows are kept; None: all
@@ -59,14 +59,14 @@ class RunConfig:
         return self.strategy.params.values(self.params[k])
 
     def limits(self, tick_units: int) -> dict[str, Any]:
-        """ACCOUNT fields of one instrument that are not zero at the beginning."""
+        """Nonzero initial values of ACCOUNT fields for one instrument."""
         rules = [self.fill_rule] if isinstance(self.fill_rule, (str, FillRule)) else self.fill_rule
         tick_value = tick_units / PRICE_SCALE * self.instrument.multiplier
         rule_codes = np.array([int(fill_rule_of(rule)) for rule in rules])
         return {**self.risk.limits(tick_value), "lot": self.instrument.lot, "rule": rule_codes}
 
     def all_limits(self, tick_units: Sequence[int]) -> dict[str, Any]:
-        """The same of all instruments: ACCOUNT field -> value for each account of the first, then of the second, ..."""
+        """`limits` for all instruments: ACCOUNT field -> value for each account of the first, then of the second, ..."""
         parts = [self.on(v).limits(units) for v, units in enumerate(tick_units)]
         return {name: np.concatenate([np.resize(part[name], len(self.params)) for part in parts]) for name in parts[0]}
 
@@ -89,7 +89,7 @@ class RunConfig:
 
 
 def new_config(strategy: Strategy, sets: Sequence[Mapping[str, Any]], **options: Any) -> RunConfig:
-    """A checked RunConfig; None stands for an option's default. sets : parameters of each account that differ from the strategy's"""
+    """Make a checked RunConfig; None selects an option's default. sets : parameters of each account that differ from the strategy's"""
     given = {name: value for name, value in options.items() if value is not None}
     _check_types(strategy, given)
     slots = given.get("max_orders", 1)
@@ -98,12 +98,12 @@ def new_config(strategy: Strategy, sets: Sequence[Mapping[str, Any]], **options:
     if "sample" in given:
         given["sample"] = ns_of(given["sample"])
         if given["sample"] < 0:
-            raise ValueError(f"sample={options['sample']!r}: the time between points of the equity curve is not negative (0: none)")
+            raise ValueError(f"sample={options['sample']!r}: the time between points of the equity curve cannot be negative (0: none)")
     return RunConfig(strategy, strategy.params.rows(sets), **given)
 
 
 def _check_types(strategy: Any, given: Mapping[str, Any]) -> None:
-    """Raise TypeError for what is not what it should be."""
+    """Raise TypeError for an option of the wrong type, and for one that does not exist."""
     check_strategy(strategy)
     for name, kind in MODELS.items():
         for value in given[name] if isinstance(given.get(name), tuple) else (given.get(name),):
@@ -115,22 +115,24 @@ def _check_types(strategy: Any, given: Mapping[str, Any]) -> None:
 
 
 def check_at_close(at_close: Any) -> None:
-    """Raise ValueError unless it is one of the two words."""
+    """Raise ValueError unless it is "carry" or "flatten"."""
     if at_close not in ("carry", "flatten"):
         raise ValueError(f'at_close={at_close!r}: "carry" or "flatten"')
 
 
 def check_strategy(strategy: Any) -> None:
-    """Raise TypeError for what was not made with @nbtrade.strategy."""
+    """Raise TypeError unless `strategy` was made with @nbtrade.strategy."""
     if not isinstance(strategy, Strategy):
         raise TypeError(f"strategy is {strategy!r}: give a function made with @nbtrade.strategy(wake=..., params=...), after the data")
 
 
 def per_instrument(what: str, value: Any, names: list[str] | None) -> Any:
-    """A tuple in the instruments' order, where the value is a dict by their names."""
+    """Convert a dict by instrument name to a tuple in the instruments' order; return other values unchanged."""
     if not isinstance(value, Mapping):
         return value
     if names is None or set(value) != set(names):
         run = f"the instruments are {', '.join(names)}" if names else "the run has one instrument"
-        raise ValueError(f"{what} is a dict of {', '.join(map(str, value))}, and {run}: give one {what}, or one for each by its name")
+        raise ValueError(
+            f"{what} is a dict of {', '.join(map(str, value))}, but {run}: give one {what}, or one for each instrument by name"
+        )
     return tuple(value[name] for name in names)

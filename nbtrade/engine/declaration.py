@@ -1,10 +1,10 @@
-"""What a strategy declares: its params, its state and the fields it records, as record dtypes and checked values.
+"""A strategy's declarations: params, state and recorded fields, as record dtypes and checked values.
 
     params={"edge": 1, "on": True, "curve": (1.0, 2.0)}   ──> Fields: dtype edge i8, on u1, curve f8[2]; initial values
     state={"n": 0, "window": "(100,)f8"}                  ──> Fields: dtype n i8, window f8[100]; zeros
     record=["fair", "spread"]                             ──> names
 
-An example value gives the dtype and the initial value; a dtype gives zeros. `Fields.rows` makes one record per account.
+An example value sets the dtype and the initial value; a dtype is filled with zeros. `Fields.rows` makes one record per account.
 """
 
 import keyword
@@ -15,7 +15,7 @@ import numpy as np
 
 from nbtrade.errors import StrategyError
 
-HIDDEN = "_"  # the last field of each record: the engine's own
+HIDDEN = "_"  # the last field of each record, used by the engine
 NUMBERS = tuple(np.dtype(code) for code in ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f4", "f8"))
 EXAMPLES = 'Give an example value (1, 1.0, True, a tuple or an array of numbers) or a dtype ("i8", "f8", "(100,)f8", numpy.float32)'
 
@@ -36,7 +36,7 @@ def record_names(owner: str, names: Any) -> tuple[str, ...]:
     for name in names:
         check_name(owner, "record", name)
         if name == "ts":
-            raise StrategyError(f'{owner}: record "ts": this is the time of each row, which is recorded anyway. Choose another name.')
+            raise StrategyError(f'{owner}: record "ts": this name is taken by the time of each row. Choose another name.')
         if names.count(name) > 1:
             raise StrategyError(f"{owner}: record {name!r} is listed {names.count(name)} times.")
     return names
@@ -92,7 +92,7 @@ class Fields:
 
     def _check_dtype(self, name: str, value: Any, dtype: np.dtype) -> None:
         if dtype.newbyteorder("=") not in NUMBERS:
-            raise self._refused(name, value, f"its dtype would be {dtype}, and a field is a number: {', '.join(map(str, NUMBERS))}")
+            raise self._refused(name, value, f"its dtype would be {dtype}, but a field must be a number: {', '.join(map(str, NUMBERS))}")
 
     def _refused(self, name: str, value: Any, reason: str) -> StrategyError:
         return StrategyError(f"{self.owner}: {self.role} {name!r} is {value!r:.60}: {reason}. {EXAMPLES}.")
@@ -151,7 +151,7 @@ class Fields:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """Everything that a run depends on, for a cache's key."""
+        """Everything a run depends on, for a cache key."""
         return self.dtype.descr, self.initial
 
 

@@ -1,4 +1,4 @@
-"""The log of what a run's strategies record: given to the kernels, drained when it is full, and taken apart by account."""
+"""The log of rows that strategies record: written by the kernels, drained when full, split by account."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ class Recording:
         self.run["records_at"], self.run["records_capacity"] = array_address(self.log), len(self.log) // self.words
 
     def drain(self) -> None:
-        """Copy the rows of the log out of the kernels' way."""
+        """Copy the rows out of the log and empty it."""
         n = int(self.run["n_records"][0])
         if n:
             self.parts.append(copy_of(self.log[: n * self.words]))

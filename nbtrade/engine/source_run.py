@@ -1,4 +1,4 @@
-"""A run straight from a source: decoding and resolving go ahead in another thread, and no tape is written."""
+"""A run straight from a source: another thread decodes and resolves ahead of the engine, and no tape is written."""
 
 import contextlib
 from typing import Any
@@ -11,11 +11,11 @@ from nbtrade.engine.config import RunConfig
 from nbtrade.engine.simulation import Simulation
 from nbtrade.errors import SourceError
 
-SLACK = 1 << 16  # ticks beyond the prices seen so far: few new extremes then make the books' tables anew
+SLACK = 1 << 16  # ticks beyond the prices seen so far, so that new extremes rarely rebuild the books' tables
 
 
 class _EngineSink:
-    """Feeds rows to a simulation as a resolver makes them; those that a clock still needs come again."""
+    """Feeds rows to a simulation as a resolver makes them; rows that a clock still needs are passed again."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -33,7 +33,7 @@ class _EngineSink:
         return n
 
     def _prices(self, low: int, high: int) -> None:
-        """Make, or make wider, the books' price range."""
+        """Create the books, or widen their price range."""
         if self.simulation is None:
             self.px = low - SLACK, high + SLACK
             self.simulation = self.config.simulation([arrays.new_book(*self.px)], [self.resolver.tick])
@@ -54,11 +54,11 @@ class _EngineSink:
         return self.simulation
 
     def checkpoint(self, row: int, live: np.ndarray) -> None:
-        """Not needed: nothing will look back."""
+        """Ignored: nothing reads earlier rows again."""
 
     def rescale(self, factor: int) -> None:
         raise SourceError(
-            f"a price is not on the tick that the first prices gave (it is {factor} times finer). "
+            f"a price does not fit the tick of the first prices (it is {factor} times finer). "
             "A run straight from a source cannot start over: give tick=, or ingest a tape first."
         )
 
@@ -90,7 +90,7 @@ def run_source(path, config: RunConfig, tick, symbol, progress: bool) -> tuple[S
                 sink.resolver = resolver
                 resolver.feed(records)
                 if symbol is None and resolver.get("n_skipped"):
-                    raise SourceError(f"{path} has several instruments. Choose one by symbol=, or ingest them with ingest_all.")
+                    raise SourceError(f"{path} has several instruments. Choose one with symbol=, or ingest them with ingest_all.")
     if resolver is None:
         raise SourceError(f"{path} has no records of {symbol!r}." if symbol else f"{path} has no records.")
     resolver.finish()

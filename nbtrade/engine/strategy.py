@@ -5,8 +5,8 @@
         ...
         account.quote(BID, px, 1)
 
-A function takes the arguments that it names, of `market, account, params, state, features, record`. Other parameters are another row of
-data, never another compile. Editing a strategy compiles that function alone (0.2 to 0.6 s); the engine stays as it is, on disk.
+The function's arguments are any of `market, account, params, state, features, record`, matched by name. Changing parameters changes a row of
+data and never recompiles. Editing a strategy compiles that function alone (0.2 to 0.6 s); the engine stays cached on disk.
 """
 
 import inspect
@@ -37,14 +37,14 @@ def _wakes(wake: Wakes) -> tuple[int, int]:
         wakes |= int(Wake.TIMER)
         interval = ns_of(one)
         if interval <= 0:
-            raise ValueError(f"wake={one!r}: the interval of a timer is more than 0 ns")
+            raise ValueError(f"wake={one!r}: the interval of a timer must be positive")
     if wakes == 0:
         raise ValueError(f"wake is empty: give a time span such as '100ms', one of {', '.join(WAKES)}, or several in a tuple")
     return wakes, interval or 1
 
 
 def _reads_trades(function: Any) -> bool:
-    """True unless the function surely reads none of the market's trade fields: keeping them costs 1 ns a row."""
+    """False only if the function certainly reads no trade field of the market. Keeping these fields costs 1 ns per row."""
     used = list(reached(function))
     for inner in {id(one): one for one in (plain(function), *(plain(use.value) for use in used))}.values():
         code = getattr(inner, "__code__", None)
@@ -61,21 +61,31 @@ class Strategy:
     Attributes
     ----------
     function : callable
+        The Python function.
     name : str
+        Its name.
     arguments : tuple of str
-        Names of the function's arguments, in its order.
+        Names of its arguments, in order.
     params, state : Fields
         Names, dtypes and initial values (nbtrade/engine/declaration.py).
     record : tuple of str
         Fields that the strategy records.
     wakes, interval : int
-        Bits of engine/kernels/records.py; the timer's interval, ns.
+        Bits of `nbtrade.Wake`; the timer's interval, ns.
     expressions : dict
         Features by name that are computed before the run.
     feature_names : tuple of str
         Fields of `features`.
     reads_trades : bool
         It reads the last trade, the volume or the number of events.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> nbtrade.market_maker
+    <Strategy market_maker(half_spread=1.0, skew=0.1, max_position=10, qty=1)>
+    >>> nbtrade.market_maker.arguments
+    ('market', 'account', 'params')
     """
 
     def __init__(
@@ -99,7 +109,7 @@ class Strategy:
         self.reads_trades = _reads_trades(function)
         self.expressions = dict(features) if isinstance(features, Mapping) else {}
         self.feature_names = tuple(features)
-        self._compiled: list[Any] = []  # address, and what keeps it alive: shared by all `with_` other parameters
+        self._compiled: list[Any] = []  # address, and the object that keeps it alive; shared by all `with_` copies
 
     def with_(self, /, **params: Any) -> "Strategy":
         """The same strategy with other parameters, without a compile.
@@ -112,38 +122,125 @@ class Strategy:
         Returns
         -------
         Strategy
+            Shares the compiled function.
 
         Raises
         ------
         StrategyError
             For an unknown parameter, and for a value that does not fit.
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.market_maker.with_(half_spread=2.0)
+        <Strategy market_maker(half_spread=2.0, skew=0.1, max_position=10, qty=1)>
         """
         return self.with_params(params)
 
     def with_params(self, params: Mapping[str, Any]) -> "Strategy":
-        """As `with_`, of a dict."""
+        """As `with_`, for any parameter names.
+
+        Parameters
+        ----------
+        params : dict
+            Values by name.
+
+        Returns
+        -------
+        Strategy
+            Shares the compiled function.
+
+        Raises
+        ------
+        StrategyError
+            For an unknown parameter, and for a value that does not fit.
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.market_maker.with_params({"skew": 0.5})
+        <Strategy market_maker(half_spread=1.0, skew=0.5, max_position=10, qty=1)>
+        """
         other = object.__new__(Strategy)
         other.__dict__.update(self.__dict__)
         other.params = self.params.changed(params)
         return other
 
     def states(self, n: int) -> np.ndarray:
-        """Initial state records of n accounts."""
+        """Initial state of n accounts.
+
+        Parameters
+        ----------
+        n : int
+            Number of accounts.
+
+        Returns
+        -------
+        numpy.ndarray
+            One record per account, shape (n,).
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.market_maker.states(3).shape
+        (3,)
+        """
         return np.repeat(self.state.initial, n)
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """All that a run depends on besides the function's code, for a cache's key."""
+        """Everything a run depends on except the function's code, for a cache key.
+
+        Returns
+        -------
+        tuple
+            Fields and initial values of params and state, recorded fields, wakes, interval.
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> len(nbtrade.market_maker.key)
+        5
+        """
         return self.params.key, self.state.key, self.record, self.wakes, self.interval
 
     @property
     def recorded(self) -> tuple[str, ...]:
-        """The fields that a run records: none if the function does not take `record`."""
+        """Fields that a run records: none if the function does not take `record`.
+
+        Returns
+        -------
+        tuple of str
+            Their names.
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.market_maker.recorded
+        ()
+        """
         return self.record if "record" in self.arguments else ()
 
     @property
     def address(self) -> int:
-        """Address of the compiled function. Raises StrategyError that names the line."""
+        """Address of the compiled function; compiles it if necessary.
+
+        Returns
+        -------
+        int
+            The engine calls it with six addresses (engine/strategy_compile.py).
+
+        Raises
+        ------
+        StrategyError
+            If the function does not compile. Names the line.
+
+        Examples
+        --------
+        >>> import nbtrade
+        >>> nbtrade.market_maker.address == nbtrade.market_maker.with_(skew=0.5).address
+        True
+        """
         if not self._compiled:
             self._compiled.extend(compile_strategy(self.function, self.params.dtype, self.state.dtype, self.feature_names, self.record))
         return int(self._compiled[0])
@@ -161,7 +258,7 @@ def strategy(
     record: Iterable[str] = (),
     features: Any = (),
 ) -> Callable[[Callable[..., None]], Strategy]:
-    """Make a function a strategy.
+    """Turn a function into a strategy.
 
     The function takes any of `market, account, params, state, features, record`, matched by name, in any order.
 
@@ -171,25 +268,25 @@ def strategy(
         When it is called: a time span ("100ms", ns) for a timer; "event", "top" (a change of the best prices or lots), "trade"; "ack",
         "fill" (reports of own orders); "start" and "end" of the session. `market.wake` says which of several apply.
     params : dict, optional
-        Parameters: name -> default, or a dtype (0). 1 is an i8, 1.0 an f8, True a u1; tuples and arrays are arrays of that length. They are
+        Parameters: name -> default, or a dtype (zeros). 1 is an i8, 1.0 an f8, True a u1; tuples and arrays are arrays of that length. They are
         read-only; `backtest(params=)`, `with_` and the sets of a sweep change them.
     state : dict, optional
         Memory of each account: name -> initial value or dtype, as above. A field `rng` is the seed of `nbtrade.uniform` and `normal`.
     record : list of str, optional
-        Float fields of `record`. After a call that assigned any of them a row (time, fields) is added to `Result.records`; the others are
-        NaN in it.
+        Float fields of `record`. A call that assigns any of them adds a row (time, fields) to `Result.records`; unassigned fields are NaN.
     features : dict or sequence of str, optional
         {name: expression of nbtrade.feature}, computed before the run, or names of columns of the matrix that `backtest(features=)` gets:
         features.name is the last value known at the wake. Without names, features[i] is column i of that matrix.
 
     Returns
     -------
-    decorator
+    callable
+        Decorator that turns the function into a Strategy.
 
     Raises
     ------
     StrategyError
-        For a wrong argument or field. Compile errors come with the first run and name the line.
+        For an invalid argument or field. Compile errors are raised by the first run and name the line.
 
     Examples
     --------

@@ -2,8 +2,8 @@
 
     engine ── (market, account, params, state, features, record) ──> shim ── the arguments that the function names ──> function
 
-One type of pointer serves all strategies, so the engine is compiled once. The disk cache's key has the function's code, its argument
-list, and the dtypes behind it.
+All strategies share one pointer type, so the engine is compiled once. The disk cache's key contains the function's code, its argument list
+and the dtypes of its arguments.
 """
 
 import inspect
@@ -29,7 +29,7 @@ from nbtrade.engine.kernels import account as _methods  # noqa: F401  the method
 def compile_strategy(
     function: Callable[..., Any], params: np.dtype, state: np.dtype, features: tuple[str, ...], record: tuple[str, ...]
 ) -> tuple[int, Any]:
-    """(address, what keeps it alive) of the entry that the engine calls. Raises StrategyError that names the line."""
+    """(address, object that keeps it alive) of the entry that the engine calls. Raises StrategyError that names the line."""
     fields = {"params": params.names or (), "state": state.names or (), "record": record}
     diagnostics.check_names(function, fields)
     names = tuple(inspect.signature(function).parameters)
@@ -51,7 +51,7 @@ def compile_strategy(
 
 
 def _call_python(function: Callable[..., Any], entry: Callable[..., Any], views_of: dict[str, tuple[Any, Any]], *addresses: int) -> int:
-    """Without the JIT: as the compiled entry, but an exception says its line by itself."""
+    """Without the JIT: as the compiled entry; the line comes from the exception's traceback."""
     try:
         with np.errstate(divide="raise", invalid="raise"):  # a field is a NumPy number, which would only warn
             entry(*addresses)

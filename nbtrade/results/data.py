@@ -69,6 +69,14 @@ class ResultData:
     not fees, so two runs that differ only in fees have equal hashes and are unequal.
 
     All arrays are read-only. Orders and fees can be passed as functions, which are called once, on first use. A summary needs neither.
+
+    Examples
+    --------
+    >>> import nbtrade
+    >>> fills = {"ts": ["2025-01-06 14:30", "2025-01-06 14:31"], "side": ["B", "A"], "price": [100.0, 100.5], "size": [2, 2]}
+    >>> data = nbtrade.Result.from_frames(fills=fills, symbol="ES", tick=0.25, multiplier=50)
+    >>> isinstance(data, nbtrade.ResultData), data.fill_rows["qty"].tolist()
+    (True, [2, 2])
     """
 
     summary_cache: Any = None  # the last result of metrics.summary

@@ -359,7 +359,7 @@ def write_frames(tables: Mapping[str, "pa.Table"], folder: StrPath) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
         path = target / f"{name}.parquet"
-        with atomic.naming(path), tempfile.TemporaryDirectory(dir=target, prefix=f".{name}.") as folder_of_new:  # a name that nobody has
+        with atomic.naming(path), tempfile.TemporaryDirectory(dir=target, prefix=f".{name}.") as folder_of_new:  # a unique name
             new = Path(folder_of_new) / path.name
             pa.parquet.write_table(table, new)
             _sync(new)

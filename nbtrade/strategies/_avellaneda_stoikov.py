@@ -4,8 +4,8 @@
     spread       s = gamma sigma^2 (T - t) + 2 / gamma ln(1 + gamma / k)          bid = r - s / 2, ask = r + s / 2
 
 The mid is a Brownian motion of volatility sigma; a quote d ticks from it trades at a rate proportional to exp(-k d). Time left T - t counts
-down from `horizon` at the first wake, and begins again when it is over. With sigma = 0 the volatility is estimated from the mids seen.
-The quotes are rounded away from r, never cross the touch, and stop where a fill would break `max_position`.
+down from `horizon` at the first wake, and restarts at zero. With sigma = 0 the volatility is estimated from the mids seen so far.
+Quotes are rounded away from r, never cross the touch, and stop on a side where a fill would exceed `max_position`.
 
 Source: M. Avellaneda, S. Stoikov, "High-frequency trading in a limit order book", Quantitative Finance 8 (2008), eq. 29 and 30.
 
@@ -13,7 +13,7 @@ Source: M. Avellaneda, S. Stoikov, "High-frequency trading in a limit order book
     sigma         ticks / sqrt(s)    volatility; 0: estimated
     k             1 / ticks          how fast trading falls with distance
     horizon       s                  T                      halflife      s      memory of the estimate
-    max_position  lots               at most, either way    qty           lots   of a quote
+    max_position  lots               largest, long or short qty           lots   of a quote
 """
 
 import math
@@ -30,7 +30,7 @@ from nbtrade.schema import ASK, BID, UNDEF_PRICE
         "last_ts": 0,
         "last_mid": 0.0,
         "variance": 0.0,  # ticks^2 / s
-        "reservation": 0.0,  # ticks; these two to be read afterwards
+        "reservation": 0.0,  # ticks; this and `spread` are for reading after the run
         "spread": 0.0,
     },
 )
@@ -57,7 +57,7 @@ def avellaneda_stoikov(market, account, params, state):
     bid = min(math.floor(state.reservation - state.spread / 2), market.ask_px - 1)
     ask = max(math.ceil(state.reservation + state.spread / 2), market.bid_px + 1)
 
-    # a quote being withdrawn may still fill: the next one waits until it is gone
+    # a quote being cancelled may still fill: the next one waits until it is done
     slot = account.quote_bid
     if not account.is_open(slot) or account.order(slot).cancelling == 0:
         account.quote(BID, bid, params.qty if account.position + params.qty <= params.max_position else 0)

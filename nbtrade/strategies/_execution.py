@@ -1,21 +1,21 @@
-"""TWAP and VWAP: a parent order in slices, each of them first passive, then aggressive.
+"""TWAP and VWAP: a parent order in slices, each first passive, then aggressive.
 
     |<-- slice 0 -->|<-- slice 1 -->| ...      target after slice i:  TWAP  total (i + 1) / slices
     | rest  | take  | rest  | take  |                                 VWAP  total (c_0 + ... + c_i) / (c_0 + ... + c_last)
 
-In the first part of a slice, `passive` of it, the lots that the slice still owes rest at the touch of their own side and follow it. For the
-rest of it the same order is moved up to `cross` ticks beyond the opposite touch, where it takes. It is one order, changed by replace, whose
-total size is what was filled plus what is owed: a fill on its way to us meanwhile counts at the exchange, so the parent is never exceeded.
+For the first part of a slice (the fraction `passive`), the lots still due rest at the near touch and follow it. For the remainder, the same
+order is moved to `cross` ticks beyond the opposite touch, where it takes. It is a single order, changed by replace, whose total size is the
+lots filled plus the lots due. A fill whose report is in flight already counts at the exchange, so the parent size is never exceeded.
 
 VWAP's `curve` is the share of the day's volume expected in each of its 13 slices (half hours of a US stock's session): take it from
-history; the default is a plain U. Afterwards compare fills with the market's own average price over the same time.
+history; the default is a plain U. Compare the fills with the market's VWAP over the same time.
 
-Source: R. Almgren, N. Chriss, "Optimal execution of portfolio transactions", J. of Risk 3 (2000), for TWAP as the schedule of least impact;
+Source: R. Almgren, N. Chriss, "Optimal execution of portfolio transactions", J. of Risk 3 (2000), for TWAP as the schedule with the least impact;
 J. McCulloch, V. Kazakov, "Optimal VWAP trading strategy and relative volume" (2007).
 
     total      lots, > 0 buys, < 0 sells        begin    ns UTC, 0: the first wake      duration   s, of all slices
     passive    0 to 1, part of a slice          cross    ticks                          slices     number of them (TWAP)
-    curve      13 weights of any sum (VWAP)
+    curve      13 weights; they need not sum to 1 (VWAP)
 """
 
 from nbtrade._numba.jit import helper
@@ -24,7 +24,7 @@ from nbtrade.schema import ASK, BID, UNDEF_PRICE
 
 N_BINS = 13
 PARAMS = {"total": 10, "begin": 0, "duration": 60.0, "passive": 0.7, "cross": 1}
-STATE = {"begin": 0, "held_first": 0, "target": 0}  # `begin` as it is used: ns
+STATE = {"begin": 0, "held_first": 0, "target": 0}  # `begin` in effect, ns
 
 
 @helper
@@ -33,7 +33,7 @@ def slice_of(market, account, params, state, slices):
     if state.begin == 0:
         state.begin = market.ts if params.begin == 0 else params.begin
     if state.target == 0:
-        state.held_first = account.position  # nothing of ours is under way yet
+        state.held_first = account.position  # no own order is in flight yet
     passed = (market.ts - state.begin) * 1e-9 * slices / params.duration
     if passed < 0.0:
         return -1, False
@@ -43,7 +43,7 @@ def slice_of(market, account, params, state, slices):
 
 @helper
 def work(market, account, params, state, target, is_urgent):
-    """Have one order that owes what is left to `target` lots (signed): at our touch, or through the other one."""
+    """Keep one order for the lots still missing to `target` (signed): at the near touch, or through the far one if urgent."""
     state.target = target
     owed = target - (account.position - state.held_first)
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
@@ -56,7 +56,7 @@ def work(market, account, params, state, target, is_urgent):
 
 @strategy(wake="100ms", params={**PARAMS, "slices": 10}, state=STATE)
 def twap(market, account, params, state):
-    """Equal slices."""
+    """Trade `total` lots in equal slices (TWAP)."""
     i, is_urgent = slice_of(market, account, params, state, params.slices)
     if i >= 0:
         lots = abs(params.total) * (i + 1) // params.slices
@@ -68,7 +68,7 @@ U_CURVE = (13.0, 9.0, 8.0, 7.0, 6.0, 6.0, 5.0, 6.0, 6.0, 7.0, 7.0, 8.0, 12.0)
 
 @strategy(wake="100ms", params={**PARAMS, "total": 13, "curve": U_CURVE}, state=STATE)
 def vwap(market, account, params, state):
-    """Slices by the expected share of volume."""
+    """Trade `total` lots in slices proportional to the expected volume (VWAP)."""
     i, is_urgent = slice_of(market, account, params, state, N_BINS)
     if i >= 0:
         done, whole = 0.0, 0.0

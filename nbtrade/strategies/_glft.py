@@ -1,12 +1,12 @@
-"""The grid of Gueant, Lehalle and Fernandez-Tapia: several quotes a side around the optimal ones for an endless session.
+"""The grid of Gueant, Lehalle and Fernandez-Tapia: several quotes per side around the optimal ones for an infinite horizon.
 
     c       = 1 / gamma ln(1 + gamma / k)                                     half spread without inventory
     skew    = sqrt(sigma^2 gamma / (2 k A) (1 + gamma / k)^(1 + k / gamma))   ticks for each `qty` held
     bid(q)  = mid - c - (q + 1/2) skew             ask(q) = mid + c - (q - 1/2) skew
 
-A quote d ticks from the mid trades A exp(-k d) times a second. From these best quotes `levels` orders a side go outwards, `step` ticks
-apart and on multiples of `step`, so that a small move of the mid leaves most of them, and their places in the queues, as they are.
-Orders are post-only. Those off the grid are cancelled; new ones leave while position, and all that is open on their side, stay within
+A quote d ticks from the mid trades A exp(-k d) times a second. Each side has `levels` orders from these best quotes outwards, `step`
+ticks apart and on multiples of `step`, so that a small move of the mid leaves most orders and their queue positions unchanged.
+Orders are post-only. Those off the grid are cancelled; new ones are sent while the position plus the open lots on their side stay within
 `max_position`.
 
 Source: O. Gueant, C.-A. Lehalle, J. Fernandez-Tapia, "Dealing with the inventory risk", Math. and Financial Economics 7 (2013), section 4.
@@ -14,8 +14,8 @@ Source: O. Gueant, C.-A. Lehalle, J. Fernandez-Tapia, "Dealing with the inventor
     gamma    1 / (ticks orders)   risk aversion; q counts orders of `qty` lots
     sigma    ticks / sqrt(s)      volatility
     A        1 / s                rate of trades at the mid            k      1 / ticks   its decay
-    levels   orders a side, at most 62                                 step   ticks between them
-    qty      lots of an order     max_position   lots, either way
+    levels   orders per side, at most 62                                step   ticks between them
+    qty      lots of an order     max_position   lots, long or short
 """
 
 import math

@@ -1,17 +1,17 @@
-"""A taker on order-book imbalance: buys the ask when bids outweigh asks, and the other way round.
+"""A taker on order-book imbalance: buys at the ask when bids outweigh asks, and vice versa.
 
     I = (B - A) / (B + A)            B, A: lots on the best `levels` levels of each side
 
-Imbalance tells the next move of the mid better than chance. When |I| reaches `enter` one immediate-or-cancel order goes to the touch, for
-at most what is shown there; the position is given back the same way once I has fallen below `leave` in its direction. One order is under
-way at a time, so that position never goes beyond `max_position`. Crossing the spread costs more than most signals bring: look at the
-result after fees before believing in it.
+Imbalance predicts the next move of the mid better than chance. When |I| reaches `enter`, one immediate-or-cancel order is sent to the touch,
+for at most the size shown there; the position is closed the same way once I has fallen below `leave` in its direction. Only one order is in
+flight at a time, so the position never exceeds `max_position`. Crossing the spread costs more than most signals earn: check the result after
+fees before trusting it.
 
 Source: A. Cartea, R. Donnelly, S. Jaimungal, "Enhancing trading strategies with order book signals", Applied Math. Finance 25 (2018).
 
-    levels   levels a side      enter, leave   imbalance, 0 to 1, enter >= leave
-    qty      lots of an order   max_position   lots, either way
-    rest     s between orders at least
+    levels   levels per side     enter, leave   imbalance, 0 to 1, enter >= leave
+    qty      lots of an order   max_position   lots, long or short
+    rest     least time between orders, s
 """
 
 from nbtrade.engine.strategy import strategy
@@ -21,10 +21,10 @@ from nbtrade.schema import ASK, BID, IOC, UNDEF_PRICE
 @strategy(
     wake="100ms",
     params={"levels": 3, "enter": 0.6, "leave": 0.0, "qty": 1, "max_position": 5, "rest": 1.0},
-    state={"last_ts": 0, "imbalance": 0.0},  # when the last order left; as last seen
+    state={"last_ts": 0, "imbalance": 0.0},  # time of the last order; last value of I
 )
 def imbalance_taker(market, account, params, state):
-    """Take the touch on the heavy side's behalf; give the position back when the weight is gone."""
+    """Trade in the direction of a heavy imbalance; close the position when it fades."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
     bids = market.depth(BID, params.levels)

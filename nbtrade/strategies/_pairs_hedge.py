@@ -1,11 +1,11 @@
-"""Makes a market in instrument 0 around what instrument 1 says it is worth, and hedges every fill in instrument 1.
+"""Makes a market in instrument 0 around its fair value from instrument 1, and hedges every fill in instrument 1.
 
     fair = beta mid_1 + basis          basis: slow average of mid_0 - beta mid_1
     bid  = fair - edge                 ask  = fair + edge                           instrument 0, never crossing its touch
     position_1 = -ratio position_0     rounded to whole lots, by market orders as soon as a fill is known
 
-What is under way in instrument 1 counts as done, so no fill is hedged twice. A hedge that the book could not give is sent again at the next
-wake. With latency the pair is unhedged between a fill and the hedge's arrival; `fill` wakes make that one round trip.
+Orders in flight in instrument 1 count as filled, so no fill is hedged twice. Lots of a hedge that the book could not fill are sent again at
+the next wake. With latency, the pair is unhedged from a fill until the hedge arrives; `fill` wakes limit this to one round trip.
 
     nbtrade.backtest({"A": tape_a, "B": tape_b}, pairs_hedge, params={"ratio": 0.5})
 
@@ -14,7 +14,7 @@ M. Avellaneda, J.-H. Lee, "Statistical arbitrage in the US equities market", Qua
 
     ratio      lots of 1 for each lot of 0              beta     ticks of 0 for each tick of 1
     edge       ticks of 0                               halflife s, of the basis
-    qty        lots of a quote in 0                     max_position   lots of 0, either way
+    qty        lots of a quote in 0                     max_position   lots of 0, long or short
 """
 
 import math
@@ -49,7 +49,7 @@ def pairs_hedge(market, account, params, state):
     bid = min(math.floor(fair - params.edge), market.ask_px - 1)
     ask = max(math.ceil(fair + params.edge), market.bid_px + 1)
 
-    # a quote being withdrawn may still fill: the next one waits until it is gone
+    # a quote being cancelled may still fill: the next one waits until it is done
     slot = account.quote_bid
     if not account.is_open(slot) or account.order(slot).cancelling == 0:
         account.quote(BID, bid, params.qty if account.position + params.qty <= params.max_position else 0)

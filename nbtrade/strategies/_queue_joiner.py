@@ -1,17 +1,17 @@
-"""Joins the touch on both sides, and keeps or leaves its place by what stands before and behind it.
+"""Joins the touch on both sides, and keeps or cancels each order depending on the lots ahead of and behind it.
 
     queue at the touch     |<------ ahead ------>| own |<--- behind --->|        front of the queue on the left
 
-A place near the front is worth holding: it fills by small trades, which move no price. One at the back fills when the whole level goes, and
-the price with it. So an order is left (cancelled)
-    when more than `max_ahead` lots turn out to be before it,
-    when the other side's touch outweighs its own level more than `against` times, unless at most `keep_ahead` lots are before it,
-    when the level has become thin: fewer than `thin` lots ahead and behind together,
-    when the touch is another price now.
-A side is joined, post-only, when none of these would hold, and while position and open lots stay within `max_position`.
+A position near the front is valuable: small trades fill it without moving the price. At the back, an order fills only when the whole level
+trades, and then the price moves against it. So an order is cancelled
+    when more than `max_ahead` lots turn out to be ahead of it,
+    when the opposite touch has more than `against` times the lots of its level, unless at most `keep_ahead` lots are ahead of it,
+    when the level is thin: fewer than `thin` lots ahead and behind together,
+    when the touch has moved to another price.
+It joins a side, post-only, when none of these holds and position plus open lots stay within `max_position`.
 
-Source: C. Moallemi, K. Yuan, "A model for queue position valuation in a limit order book" (2016), whose value of a place falls with the
-lots ahead and with adverse selection; the thresholds here are a trader's form of it.
+Source: C. Moallemi, K. Yuan, "A model for queue position valuation in a limit order book" (2016), in which the value of a queue position
+falls with the lots ahead and with adverse selection; the thresholds here are a simplified form.
 
     max_ahead, keep_ahead, thin, qty, max_position   lots      against   ratio of lots
 """
@@ -24,13 +24,13 @@ from nbtrade.schema import BID, UNDEF_PRICE
     wake="50ms",
     params={"max_ahead": 50, "keep_ahead": 3, "thin": 2, "against": 3.0, "qty": 1, "max_position": 5},
     state={
-        "slots": (0, 0),  # of our orders, plus 1; by side
-        "n_kept": 0,  # times a place near the front was kept against the book's weight
-        "n_left": 0,  # times a place was left
+        "slots": (0, 0),  # slots of the two orders, plus 1; by side
+        "n_kept": 0,  # times an order near the front was kept despite a heavy opposite side
+        "n_left": 0,  # times an order was cancelled
     },
 )
 def queue_joiner(market, account, params, state):
-    """Look at each side's place and decide: keep, leave, or join."""
+    """For each side, decide whether to keep the order, cancel it, or join."""
     if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE or market.bid_px >= market.ask_px:
         return
     for side in range(2):
@@ -44,7 +44,7 @@ def queue_joiner(market, account, params, state):
                 continue
             ahead, behind = account.ahead(slot), account.behind(slot)
             is_moved = account.order(slot).requested_px != touch
-            is_bad = ahead >= 0 and (ahead > params.max_ahead or ahead + behind < params.thin)  # -1: not there yet
+            is_bad = ahead >= 0 and (ahead > params.max_ahead or ahead + behind < params.thin)  # -1: not known yet
             if is_moved or is_bad or (is_heavy and ahead > params.keep_ahead):
                 account.cancel(slot)
                 state.n_left += 1

@@ -115,7 +115,7 @@ def test_fill_rule_by_code(tape):
     """`fill_rule` takes a code or its name."""
     results = [nt.backtest(tape, nt.market_maker, fill_rule=rule) for rule in (FillRule.OPTIMISTIC, "optimistic")]
     assert results[0].order_rows.tobytes() == results[1].order_rows.tobytes()
-    with pytest.raises(ValueError, match="known are fifo, optimistic, conservative"):
+    with pytest.raises(ValueError, match="use one of fifo, optimistic, conservative"):
         nt.backtest(tape, nt.market_maker, fill_rule="first")
 
 

@@ -85,7 +85,7 @@ def test_help_shows_everything():
 def test_only_the_engine_makes_them():
     """They are annotations: a call says so."""
     for documented in (nt.Market, nt.Account, nt.Order, nt.Params, nt.State, nt.Features, nt.Record):
-        with pytest.raises(TypeError, match=f"nbtrade.{documented.__name__} annotates an argument"):
+        with pytest.raises(TypeError, match=f"nbtrade.{documented.__name__} is for annotations only"):
             documented()
 
 

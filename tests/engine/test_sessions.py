@@ -96,7 +96,7 @@ def test_a_side_that_is_not_said_is_none():
 def test_what_is_no_sequence_is_refused():
     """Tapes out of order, or of several instruments, are refused."""
     days = [tape_of(MONDAY), tape_of(TUESDAY)]
-    with pytest.raises(ValueError, match="in order of time"):
+    with pytest.raises(ValueError, match="in chronological order"):
         nt.backtest(days[::-1], nt.market_maker)
     days[1].manifest["instrument"]["symbol"] = "OTHER"
     with pytest.raises(ValueError, match=r"OTHER follows .*dict"):

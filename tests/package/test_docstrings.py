@@ -36,6 +36,12 @@ MODULES = (
     "nbtrade.feature.flow_features",
     "nbtrade.feature.trade_features",
     "nbtrade.feature.impact_features",
+    "nbtrade.engine.backtest",
+    "nbtrade.engine.strategy",
+    "nbtrade.engine.models",
+    "nbtrade.engine.kernels.random",
+    "nbtrade.sweeps.sweep",
+    "nbtrade.schema",
 )
 NAMESPACES = ("nbtrade.feature", "nbtrade.synthetic", "nbtrade.target")  # every function in their `__all__`
 CLASSES = (
@@ -45,14 +51,12 @@ CLASSES = (
     "nbtrade.prices.TickSize",
     "nbtrade.feature.expression.Level",
 )
-CLASSES += ("nbtrade.feature.expression.Flow", "nbtrade.target.Target")  # and their public methods and properties
+CLASSES += ("nbtrade.feature.expression.Flow", "nbtrade.target.Target", "nbtrade.Strategy")  # and their public methods and properties
 
-# Still in the short form. Remove a name once its docstring has the sections.
-EXEMPT = {
-    *("Column", "CompactColumn", "BlockFile"),
-    *("backtest", "sweep", "Latency", "Fees", "Risk", "Instrument", "strategy", "Strategy", "market_maker", "uniform", "normal"),
-    *("Result", "Results", "ResultData", "load_result"),
-}
+# nbtrade creates these itself, so they document their attributes instead of the parameters of a constructor.
+NOT_CONSTRUCTED = {"Result", "Results", "Strategy", "Market", "Account", "Order"}
+FIELDS_BY_USER = {"Params", "State", "Features", "Record"}  # and these have the fields that a strategy declares
+CODES = {"Side", "OrderType", "TimeInForce", "FillRule", "Wake"}  # enums: the members
 
 
 @pytest.fixture(scope="module")
@@ -77,12 +81,22 @@ def test_examples_run(name, examples):
     assert runner.failures == 0, "".join(report)
 
 
+def test_market_maker_is_documented(examples):
+    """The shipped strategy's docstring describes each of its params, and its example runs. (doctest does not find docstrings of instances.)"""
+    text = nbtrade.market_maker.__doc__
+    section = text.partition("Parameters\n")[2].partition("Examples\n")[0]
+    assert [name for name in nbtrade.market_maker.params.names if f"    {name} : " not in section] == []
+    runner = doctest.DocTestRunner()
+    runner.run(doctest.DocTestParser().get_doctest(text, dict(examples), "market_maker", None, 0))
+    assert runner.tries > 0 and runner.failures == 0
+
+
 # --- sections ----------------------------------------------------------------------------------------------
 def public():
     """(name, object) of all public callables, and of public methods and properties of CLASSES."""
     for name in nbtrade.__all__:
         value = getattr(nbtrade, name)
-        if callable(value) and name not in EXEMPT:
+        if callable(value):
             yield f"nbtrade.{name}", value
     for name in NAMESPACES:
         module = importlib.import_module(name)
@@ -103,18 +117,26 @@ def static(kind, name):
 def missing_sections(value):
     """The sections that the docstring of a callable needs and lacks."""
     text = inspect.getdoc(value) or ""
-    parameters = [name for name in inspect.signature(value).parameters if name not in ("self", "cls")]
-    needed = ["Examples"] + (["Parameters"] if parameters else [])
+    needed = ["Examples"] + (["Parameters"] if parameters_of(value) else [])
+    if inspect.isclass(value) and value.__name__ in NOT_CONSTRUCTED | CODES:
+        needed.append("Attributes")
     if inspect.isfunction(value) and inspect.signature(value).return_annotation not in (None, "None"):
         needed.append("Returns")
     return [title for title in needed if f"{title}\n{'-' * len(title)}\n" not in text]
+
+
+def parameters_of(value):
+    """Names of the parameters that a docstring has to describe."""
+    if inspect.isclass(value) and value.__name__ in NOT_CONSTRUCTED | FIELDS_BY_USER | CODES:
+        return []
+    return [name for name in inspect.signature(value).parameters if name not in ("self", "cls")]
 
 
 def undocumented(value):
     """Parameters that the section Parameters does not name."""
     section = (inspect.getdoc(value) or "").partition("Parameters\n")[2].partition("\n\n")[0]
     named = {name.strip(" *") for line in section.split("\n") if not line.startswith(" ") for name in line.partition(" : ")[0].split(",")}
-    return [name for name in inspect.signature(value).parameters if name not in ("self", "cls", *named)]
+    return [name for name in parameters_of(value) if name not in named]
 
 
 @pytest.mark.parametrize(("name", "value"), [pytest.param(name, value, id=name) for name, value in public()])

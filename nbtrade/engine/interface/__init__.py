@@ -4,8 +4,8 @@ These classes document the arguments of a strategy and annotate them, so that an
 compiler ignores annotations: the values are records in the engine's memory (engine/kernels/market.py, shown.py, account.py), and a test
 compares their fields, methods and signatures with these.
 
-Everything here is what a trader can know at that moment. `UNKNOWN` (-1) stands for a number that cannot be known yet, `UNDEF_PRICE` for
-the price of an empty side.
+They contain only what a trader can know at that moment. `UNKNOWN` (-1) marks a number that cannot be known yet, `UNDEF_PRICE` the price of
+an empty side.
 """
 
 from nbtrade.engine.interface.account import Account as Account

@@ -8,7 +8,7 @@ from nbtrade.schema import GTC, LIMIT
 
 
 class Order(Argument):
-    """One of the account's orders as reports have told it: `account.order(slot)`.
+    """One of the account's orders, according to the reports received: `account.order(slot)`.
 
     Reports arrive after the response latency, so an order that the exchange has just filled still reads as working. All fields are
     read-only.
@@ -28,19 +28,25 @@ class Order(Argument):
     requested_px : int
         Price as last sent, ticks.
     requested_qty : int
-        Total size as last sent, lots, with those already filled.
+        Total size as last sent, lots, filled ones included.
     filled : int
-        Lots filled, by the reports so far.
+        Lots filled, according to the reports so far.
     leaves : int
-        Lots left, by the reports so far.
+        Lots still open, according to the reports so far.
     status : int
-        0 free, 1 sent, 2 working, 3 filled, 4 cancelled, 5 rejected: by the reports so far.
+        0 free, 1 sent, 2 working, 3 filled, 4 cancelled, 5 rejected; according to the reports so far.
     cancelling : int
         1 once a cancel has been sent.
     pending_replaces : int
         Replaces whose answers have not arrived.
     sent : int
         Local time at which it was sent, ns.
+
+    Examples
+    --------
+    >>> def strategy(market: Market, account: Account) -> None:
+    ...     if account.is_open(0) and account.order(0).requested_px != market.bid_px:
+    ...         account.cancel(0)
     """
 
     id: int
@@ -59,10 +65,10 @@ class Order(Argument):
 
 
 class Account(Argument):
-    """The account on one instrument as reports have told it, and the orders it can send.
+    """The account on one instrument, according to the reports received, and its methods to send orders.
 
     Prices are integer ticks, quantities lots, money tick-lots. All fields are read-only; reports update them after the response latency.
-    A method that refuses counts the refusal in `n_refused` and leaves its cause in `reject_reason`.
+    A refusal is counted in `n_refused`, and its cause is stored in `reject_reason`.
 
     Attributes
     ----------
@@ -79,16 +85,16 @@ class Account(Argument):
     open_bid, open_ask : int
         Lots of those orders that may still fill, by side.
     quote_bid, quote_ask : int
-        Slots of the orders that `quote` sent last, -1 without one. The order may be done by now.
+        Slots of the orders that `quote` sent last, -1 if there is none. The order may already be done.
     n_orders : int
         Orders sent so far.
     n_refused : int
         Orders and changes that were not sent.
     refusals : array of int
-        The same by cause, indexed as `reject_reason`; read-only.
+        The same by cause, indexed by the values of `reject_reason`; read-only.
     reject_reason : int
-        Cause of the last one: 1 no free slot, 2 bad order, 3 order size, 4 position, 5 open orders, 6 loss, 7 message rate, 8 not open,
-        9 too many replaces under way; 0 before the first.
+        Cause of the last refusal: 1 no free slot, 2 bad order, 3 order size, 4 position, 5 open orders, 6 loss, 7 message rate, 8 not open,
+        9 too many replaces in flight; 0 before the first.
     capacity : int
         Order slots, numbered from 0.
 
@@ -136,7 +142,7 @@ class Account(Argument):
         type : int, default LIMIT
             `LIMIT` or `MARKET`.
         tif : int, default GTC
-            `GTC` stands until it is cancelled, `DAY` until the session ends, `IOC` fills what it can on arrival, `FOK` fills completely on
+            `GTC` rests until it is cancelled, `DAY` until the session ends, `IOC` fills what it can on arrival, `FOK` fills completely on
             arrival or not at all. A market order is IOC unless it is FOK.
         post_only : bool, default False
             The exchange rejects the order if it would take liquidity.
@@ -144,8 +150,8 @@ class Account(Argument):
         Returns
         -------
         int
-            Its slot, or -1 if it was refused: a side, price or size that no order can have, a combination that makes no sense (post-only
-            with IOC, FOK or a market order; a market order for the day), no free slot, or a risk limit.
+            Its slot, or -1 if it was refused: an invalid side, price or size, an invalid combination (post-only with IOC, FOK or a market
+            order; a market order with DAY), no free slot, or a risk limit.
 
         Examples
         --------
@@ -172,10 +178,10 @@ class Account(Argument):
         raise NotImplementedError
 
     def replace(self, slot: int, px: int, qty: int) -> bool:
-        """Ask for another price and total size of an open order.
+        """Request a new price and total size for an open order.
 
-        Another price or a larger size sends it to the back of the queue; a smaller size keeps its place. A size of no more than what is
-        filled ends it.
+        A new price or a larger size sends it to the back of the queue; a smaller size keeps its queue position. If the new size does not
+        exceed the lots already filled, the order ends.
 
         Parameters
         ----------
@@ -184,12 +190,12 @@ class Account(Argument):
         px : int
             New price, ticks.
         qty : int
-            New total size, lots, with those already filled.
+            New total size, lots, filled ones included.
 
         Returns
         -------
         bool
-            True if it was sent. False for a market order, an order known to be done or with a cancel under way, and what `submit` refuses.
+            True if it was sent. False for a market order, an order known to be done or being cancelled, and anything `submit` refuses.
         """
         raise NotImplementedError
 
@@ -204,7 +210,7 @@ class Account(Argument):
         Returns
         -------
         bool
-            True if it was sent. False for an order known to be done or with a cancel under way.
+            True if it was sent. False for an order known to be done or being cancelled.
         """
         raise NotImplementedError
 
@@ -214,14 +220,14 @@ class Account(Argument):
         Returns
         -------
         int
-            How many were sent.
+            Number of cancels sent.
         """
         raise NotImplementedError
 
     def flatten(self) -> int:
         """Cancel everything and send a market order for the known position.
 
-        A position larger than an order can be (2**30 lots) takes several calls.
+        A position larger than the largest order (2**30 lots) takes several calls.
 
         Returns
         -------
@@ -231,10 +237,10 @@ class Account(Argument):
         raise NotImplementedError
 
     def quote(self, side: int, px: int, qty: int, tif: int = GTC, post_only: bool = False) -> int:
-        """Keep one order on a side: leave it if it stands at the price, else replace it or send a new one.
+        """Keep one order on a side: leave it if it is already at the price, else replace it or send a new one.
 
-        A price or size that no order can have (NaN, `UNDEF_PRICE`) is refused, and withdraws the quote. A change that the risk limits
-        refuse leaves the quote as it is.
+        An invalid price or size (NaN, `UNDEF_PRICE`) is refused, and the quote is cancelled. If risk limits refuse a change, the quote
+        stays unchanged.
 
         Parameters
         ----------
@@ -243,16 +249,16 @@ class Account(Argument):
         px : int
             Price, ticks.
         qty : int
-            Lots; 0 or less withdraws the quote.
+            Lots; 0 or less cancels the quote.
         tif : int, default GTC
-            `GTC` or `DAY`, for an order that is sent anew. One that stands keeps its own.
+            `GTC` or `DAY`, for a new order. An open one keeps its own.
         post_only : bool, default False
-            Likewise.
+            For a new order, likewise.
 
         Returns
         -------
         int
-            Slot of the order that stands for the quote, -1 if there is none.
+            Slot of the quote's order, -1 if there is none.
         """
         raise NotImplementedError
 
@@ -267,17 +273,17 @@ class Account(Argument):
         Returns
         -------
         bool
-            True from sending until the report of its end arrives.
+            True from sending until the report that it is done arrives.
         """
         raise NotImplementedError
 
     def order(self, slot: int) -> Order:
-        """The order in a slot, as reports have told it.
+        """The order in a slot, according to the reports received.
 
         Parameters
         ----------
         slot : int
-            Slot of the order. A slot is used again once its order is done.
+            Slot of the order. A slot is reused once its order is done.
 
         Returns
         -------
@@ -287,7 +293,7 @@ class Account(Argument):
         Raises
         ------
         IndexError
-            For a slot that the account does not have.
+            If the account has no such slot.
         """
         raise NotImplementedError
 
@@ -302,8 +308,8 @@ class Account(Argument):
         Returns
         -------
         int
-            Lots; `UNKNOWN` while any message or report about the order is under way, until the feed has shown the moment at which it joined
-            its queue, and for an order that is not open.
+            Lots; `UNKNOWN` while any message or report about the order is in flight, until the feed has reached the moment at which it
+            joined its queue, and for an order that is not open.
         """
         raise NotImplementedError
 
@@ -318,7 +324,7 @@ class Account(Argument):
         Returns
         -------
         int
-            Lots; `UNKNOWN` when `ahead` is.
+            Lots; `UNKNOWN` whenever `ahead` is.
         """
         raise NotImplementedError
 

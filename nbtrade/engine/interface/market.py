@@ -4,7 +4,7 @@ from nbtrade.engine.interface.argument import Argument
 
 
 class Market(Argument):
-    """The market as the feed has shown it by now: the top of the local book, the last trade, and methods that look deeper.
+    """The market as the feed has shown it so far: the top of the local book, the last trade, and methods for deeper levels.
 
     Prices are integer ticks, `UNDEF_PRICE` where there is none; quantities are lots; times are ns since the epoch, UTC. Everything lags the
     exchange by the feed's latency. All fields are read-only.
@@ -24,7 +24,7 @@ class Market(Argument):
     last_qty : int
         Lots of the last trade.
     last_side : int
-        Aggressor's side of the last trade: `BID` bought. -1 before the first trade, and where the exchange does not say.
+        Aggressor's side of the last trade: `BID` bought. -1 before the first trade, and if the exchange does not report it.
     volume : int
         Lots traded since the start of the run.
     n_events : int
@@ -74,7 +74,7 @@ class Market(Argument):
         Raises
         ------
         ValueError
-            For anything that is not a side.
+            If `side` is neither `BID` nor `ASK`.
         """
         raise NotImplementedError
 
@@ -96,7 +96,7 @@ class Market(Argument):
         Raises
         ------
         ValueError
-            For anything that is not a side.
+            If `side` is neither `BID` nor `ASK`.
         """
         raise NotImplementedError
 
@@ -118,7 +118,7 @@ class Market(Argument):
         Raises
         ------
         ValueError
-            For anything that is not a side, and for a negative `n`.
+            If `side` is neither `BID` nor `ASK`, or `n` is negative.
         """
         raise NotImplementedError
 
@@ -140,7 +140,7 @@ class Market(Argument):
         Raises
         ------
         ValueError
-            For anything that is not a side, and for a negative `n`.
+            If `side` is neither `BID` nor `ASK`, or `n` is negative.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Arguments whose fields the strategy's decorator names."""
+"""Arguments whose fields are declared in the strategy's decorator."""
 
 from typing import Any
 
@@ -6,14 +6,14 @@ from nbtrade.engine.interface.argument import Argument
 
 
 class _Named(Argument):
-    """Fields that the strategy's own decorator names."""
+    """Fields are declared in the strategy's decorator."""
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(name)
 
 
 class Params(_Named):
-    """Parameters of the strategy: what `params=` names, read-only, one set for each account.
+    """Parameters of the strategy, declared by `params=`: read-only, one set per account.
 
     Examples
     --------
@@ -23,14 +23,27 @@ class Params(_Named):
 
 
 class State(_Named):
-    """Memory of the strategy: what `state=` names. Kept from one wake to the next, one record for each account."""
+    """Memory of the strategy, declared by `state=`: kept from one wake to the next, one record per account.
+
+    Examples
+    --------
+    >>> def strategy(state: State) -> None:
+    ...     state.n_wakes += 1
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(name)
 
 
 class Features(_Named):
-    """Features, as last known at this wake: `features.name`, or `features[i]` for a column of a matrix; NaN before the first."""
+    """Features as last known at this wake: `features.name`, or `features[i]` for a column of a matrix; NaN before the first.
+
+    Examples
+    --------
+    >>> def strategy(market: Market, account: Account, features: Features) -> None:
+    ...     if features.imbalance > 0.5:
+    ...         account.quote(nbtrade.BID, market.bid_px, 1)
+    """
 
     def __getitem__(self, i: int) -> float:
         raise NotImplementedError
@@ -40,7 +53,13 @@ class Features(_Named):
 
 
 class Record(_Named):
-    """What the strategy records: float fields named by `record=`. A wake that sets any of them appends a row to `result.records`."""
+    """Output of the strategy: float fields declared by `record=`. A wake that sets any of them appends a row to `result.records`.
+
+    Examples
+    --------
+    >>> def strategy(market: Market, record: Record) -> None:
+    ...     record.spread = market.ask_px - market.bid_px
+    """
 
     def __setattr__(self, name: str, value: float) -> None:
         raise AttributeError(name)

@@ -1,12 +1,12 @@
-"""What a strategy does with its account: orders sent, changed and withdrawn, and what it knows of them.
+"""A strategy's account: sending, replacing and cancelling orders, and their state according to the reports received.
 
     strategy ── submit / replace / cancel ──> message ── entry latency ──> exchange (engine/kernels/order_entry.py)
         ^                                                                       │
         └──── position, orders as we know them <─── response latency ─── report ┘
 
-Limits on risk are checked here, before anything leaves, against what the account knows. So is what an order is made of: `is_order` holds
-for every order and change that leaves. NaN as an integer is -2**63 (`math.floor`), and the messages' fields have 32 bits: unchecked, such a
-price would become 0.
+Risk limits are checked here before a message is sent, against the account's own view. So are an order's values: `is_order` holds for every
+order and replace that is sent. NaN as an integer is -2**63 (`math.floor`), and the messages' fields have 32 bits, so without this check such
+a price would become 0.
 """
 
 from functools import partial
@@ -73,7 +73,7 @@ def is_order(side, px, qty):
 
 @helper
 def _is_beyond_loss(account):
-    """True when the account, marked at the mid, has lost more than it may. Unknown while the market is one-sided."""
+    """True when the account, marked at the mid, has lost more than `max_loss`. False while the market is one-sided."""
     m = market_of(account)
     if m.bid_px == UNDEF_PRICE or m.ask_px == UNDEF_PRICE:
         return False
@@ -82,7 +82,7 @@ def _is_beyond_loss(account):
 
 @kernel
 def is_allowed(account, side, qty, more, is_new):
-    """True when the account's limits let an order of `qty` lots leave, `more` lots more than before on its side."""
+    """True when the account's limits allow an order of `qty` lots that adds `more` lots to its side."""
     noinline()
     if qty % account.lot != 0:
         return _refuse(account, BAD_ORDER)
@@ -172,14 +172,14 @@ def new_order(account, side, px, qty, instructions):
 @account_method("submit")
 @helper
 def submit(account, side, px, qty, type=LIMIT, tif=GTC, post_only=False):  # noqa: A002 - FIX's and Databento's word
-    """Send an order. A market order's price is not looked at."""
+    """Send an order. A market order's price is ignored."""
     return new_order(account, side, 0 if type == MARKET else px, qty, instructions_of(type, tif, post_only))
 
 
 @account_method("market")
 @helper
 def market(account, side, qty):
-    """Send a market order; what the book cannot give is cancelled."""
+    """Send a market order; lots that the book cannot fill are cancelled."""
     return new_order(account, side, 0, qty, MARKET_INSTRUCTIONS)
 
 
@@ -196,9 +196,9 @@ def is_open(account, slot):
 @account_method("order")
 @helper
 def order(account, slot):
-    """The order in `slot` as reports have told it.
+    """The order in `slot`, according to the reports received.
 
-    Raises IndexError for a slot that the account does not have: what lies there is somebody else's.
+    Raises IndexError for a slot outside the account: the memory there belongs to another account.
     """
     if slot < 0 or slot >= account.capacity:
         raise IndexError("an account has order slots 0 to account.capacity - 1")
@@ -208,7 +208,7 @@ def order(account, slot):
 @account_method("cancel")
 @helper
 def cancel(account, slot):
-    """Send a cancel for the order in `slot`, unless it is done or one is under way. Returns True if sent."""
+    """Send a cancel for the order in `slot`, unless it is done or already being cancelled. Returns True if sent."""
     if not is_open(account, slot):
         return _refuse(account, NOT_OPEN)
     own = own_of(account, slot)
@@ -244,9 +244,10 @@ def change_order(account, slot, px, qty):
 @account_method("replace")
 @helper
 def replace(account, slot, px, qty):
-    """Ask for another price (ticks) and total size (lots, filled ones included) of an open order. Returns True if sent.
+    """Request a new price (ticks) and total size (lots, filled ones included) for an open order. Returns True if sent.
 
-    Another price or a larger size puts it at the back of the queue; a smaller size keeps its place; no more than is filled ends it.
+    A new price or a larger size puts it at the back of the queue; a smaller size keeps its queue position, unless all of it is filled
+    already: then the order ends.
     """
     return change_order(account, slot, px, qty)
 
@@ -275,7 +276,7 @@ def cancel_all(account):
 def flatten(account):
     """Cancel everything and send a market order for the known position. Returns its slot, -1 when there is none.
 
-    A position that is larger than an order can be takes several calls.
+    A position larger than the largest order takes several calls.
     """
     cancel_orders(account)
     position = account.position
@@ -286,14 +287,14 @@ def flatten(account):
 
 @kernel
 def requote(account, slot, is_ours, side, px, qty, instructions):
-    """A quote that does not stand as it is wanted: replace it, withdraw it, or send a new one. is_ours : `slot` has the last quote."""
+    """Replace or cancel a quote that differs from the requested one, or send a new one. is_ours : `slot` still has the last quote"""
     noinline()
     stands = is_ours and is_open(account, slot) and own_of(account, slot).cancelling == 0
     filled = np.int64(own_of(account, slot).filled) if stands else np.int64(0)
     is_wanted = qty > 0 or qty < -MAX_PX
     if is_wanted and not (is_order(side, px, qty) and qty <= MAX_PX - filled):
         _refuse(account, BAD_ORDER)
-        is_wanted = False  # no quote, rather than one at a price of before
+        is_wanted = False  # no quote is better than one at an old price
     if stands:
         if is_wanted:
             change_order(account, slot, px, filled + qty)
@@ -313,7 +314,7 @@ def requote(account, slot, is_ours, side, px, qty, instructions):
 @account_method("quote")
 @helper
 def quote(account, side, px, qty, tif=GTC, post_only=False):
-    """Keep one order of `qty` lots at `px`. A new order gets `tif` and `post_only`; one that stands keeps its own."""
+    """Keep one order of `qty` lots at `px`. A new order gets `tif` and `post_only`; an open one keeps its own."""
     if side != BID and side != ASK:
         _refuse(account, BAD_ORDER)
         return NONE
@@ -350,7 +351,7 @@ def queue_ahead(account, slot):
     events = events_at(instrument.events_at)
     lots = own.ahead
     if own.rule != OPTIMISTIC:
-        for i in range(instrument.local_row, instrument.exchange_row):  # what the exchange knows already and we do not
+        for i in range(instrument.local_row, instrument.exchange_row):  # rows the exchange has seen but the strategy has not
             event = events[i]
             if event.kind < TRADE and event.px == own.px and event.side == own.side and event.prio < own.joined:
                 lots -= event.qty
@@ -360,14 +361,14 @@ def queue_ahead(account, slot):
 @account_method("ahead")
 @helper
 def ahead(account, slot):
-    """Lots of the market before the order in `slot` as our clock has seen them; UNKNOWN before that."""
+    """Lots of the market ahead of the order in `slot`, as of the local clock; UNKNOWN before it has reached the queue."""
     return queue_ahead(account, slot)
 
 
 @account_method("behind")
 @helper
 def behind(account, slot):
-    """Lots of the market at the order's price that joined after it as our clock has seen them; UNKNOWN as `ahead`."""
+    """Lots of the market behind the order at its price, as of the local clock; UNKNOWN whenever `ahead` is."""
     lots = queue_ahead(account, slot)
     if lots < 0:
         return lots

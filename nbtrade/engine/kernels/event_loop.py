@@ -1,15 +1,15 @@
-"""The backtest's main loop: two clocks over one tape, accounts that wake, orders that travel.
+"""The backtest's main loop: two clocks over one tape, waking accounts, orders in flight.
 
     for each wake at local time t:                                                        (engine/kernels/clock.py says when that is)
-        exchange   rows with ts_event <= t, and our messages in order of arrival, through the exchange's book   (match, order_entry)
-        market     rows with ts_recv + feed <= t through our book
-        reports    those that have arrived by t                                                                 (gateway)
+        exchange   rows with ts_event <= t, and own messages in order of arrival, through the exchange's book   (match, order_entry)
+        market     rows with ts_recv + feed <= t through the local book
+        reports    deliver those arriving by t                                                                  (gateway)
         strategy   once for every account that wakes
 
-At equal times the market's event precedes ours. What we see is the exchange's book some rows ago. Rows can be undone, so where only
-timers and reports wake there is no second book: the one is rolled back for the strategy's look and forth again (`one_book`).
-All state is in records and arrays, so a run stops at any row (end of the batch, a full log) and goes on as if nothing had been:
-results do not depend on batch sizes.
+At equal times the market's event precedes own messages. The local book is the exchange's book some rows ago. Rows can be undone, so if only
+timers and reports wake the strategy there is no second book: the exchange's is rolled back for each wake and then forward again
+(`one_book`). All state is in records and arrays, so a run can stop at any row (end of the batch, a full log) and resume: results do not
+depend on batch sizes.
 
 Where the time goes (per event, one account): see README, "Speed".
 """
@@ -42,14 +42,14 @@ from nbtrade.engine.kernels.records import (
 from nbtrade.schema import Wake
 
 DONE, NEED_DATA, NEED_ROOM, STRATEGY_FAILED, PAUSED = 0, 1, 2, 3, 4
-PAUSE_ROWS = 1 << 22  # some 60 ms: then Python looks at Ctrl-C and the progress bar
+PAUSE_ROWS = 1 << 22  # about 60 ms: then Python checks for Ctrl-C and updates the progress bar
 PAUSE_CALLS = 1 << 20
 
 
 # --- several exchanges ----------------------------------------------------------------------------
 @helper
 def next_step(run, instruments):
-    """The next time at which anything happens at any exchange."""
+    """Time of the next row or message at any exchange."""
     ts = NEVER
     for v in range(run.n_instruments):
         instrument = instruments[v]
@@ -62,9 +62,9 @@ def next_step(run, instruments):
 
 @kernel
 def exchanges_until(run, instruments, until):
-    """All exchanges to `until`, or to the first report that wakes; returns as `exchange_until`.
+    """Advance all exchanges to `until`, or to the first report that wakes; returns as `exchange_until`.
 
-    With several instruments and such reports in small steps: none may be ahead of a wake that another one causes.
+    With several instruments and waking reports the steps are small: no exchange may pass a wake that another one causes.
     """
     noinline()
     while run.n_instruments > 1 and run.wakes & BY_REPORT != 0:
@@ -86,7 +86,7 @@ def exchanges_until(run, instruments, until):
 # --- the next wake --------------------------------------------------------------------------------
 @helper
 def start_timers(run, instruments, final):
-    """Set the timers once data are there: at multiples of their intervals since the epoch."""
+    """Set the timers once there is data, at multiples of their intervals since the epoch."""
     first, last = NEVER, 0
     for v in range(run.n_instruments):
         instrument = instruments[v]
@@ -108,7 +108,7 @@ def start_timers(run, instruments, final):
 
 @helper
 def first_report(run, instruments):
-    """When the first report arrives that wakes its account; NEVER if none does."""
+    """Arrival time of the first report that wakes its account; NEVER if there is none."""
     ts = NEVER
     if run.wakes & BY_REPORT != 0:
         for v in range(run.n_instruments):
@@ -118,7 +118,7 @@ def first_report(run, instruments):
 
 @helper
 def scheduled(run, instruments):
-    """The next wake that is certain: timers, samples, reports under way, the session's start and end."""
+    """The next wake that is certain: timers, samples, reports in flight, the session's start and end."""
     ts = NEVER
     if run.wakes & Wake.TIMER != 0:
         ts = run.next_timer
@@ -150,7 +150,7 @@ def next_wake(run, instruments, final):
 
 @helper
 def complete_until(run, instruments, final):
-    """The last local time about which the rows at hand tell all."""
+    """Latest local time for which the buffered rows are complete."""
     if final:
         return run.end_ts
     ts = NEVER
@@ -165,7 +165,7 @@ def complete_until(run, instruments, final):
 
 @helper
 def set_wake_bits(run, instruments):
-    """The bits of the wake at `run.wake`; its timers are set on."""
+    """Set the bits of the wake at `run.wake` and advance its timers."""
     ts, bits = run.wake, 0
     if run.wakes & Wake.TIMER != 0 and ts == run.next_timer:
         bits |= Wake.TIMER
@@ -189,13 +189,13 @@ def set_wake_bits(run, instruments):
 # --- one wake -------------------------------------------------------------------------------------
 @helper
 def book_row(run, instrument):
-    """The row up to which our book is when no strategy looks at it: the exchange's, or where the scan for wakes is."""
+    """The local book's row between wakes: the exchange's row with one book, else that of the scan for wakes."""
     return instrument.exchange_row if run.one_book else instrument.scan_row
 
 
 @helper
 def can_reach_wake(run, instrument):
-    """Find the row up to which events are known at the wake's time. False when there may be too few free pages to go there."""
+    """Find the row up to which events are known at the wake's time. False if the book may have too few free pages to reach it."""
     instrument.show_to = local_stop(instrument, run.wake)
     instrument.pages_needed = 2 + abs(book_row(run, instrument) - instrument.show_to)
     return local_book(instrument)[5][0].n_free >= instrument.pages_needed
@@ -203,7 +203,7 @@ def can_reach_wake(run, instrument):
 
 @kernel
 def bring_to_wake(run, instrument):
-    """Bring our book, the market record and the accounts' knowledge to the wake's time."""
+    """Advance the local book, the market record and the accounts' reports to the wake's time."""
     noinline()
     events = events_at(instrument.events_at)
     levels, pages, words, tree, free, sides = local_book(instrument)
@@ -225,7 +225,7 @@ def bring_to_wake(run, instrument):
 
 @kernel
 def bring_back(run, instrument):
-    """Bring our book back to where it was."""
+    """Return the local book to its row before the wake."""
     noinline()
     levels, pages, words, tree, free, sides = local_book(instrument)
     seek(events_at(instrument.events_at), instrument.local_row, book_row(run, instrument), levels, pages, words, tree, free, sides)
@@ -233,7 +233,7 @@ def bring_back(run, instrument):
 
 @helper
 def features_of(run):
-    """Address of the last row of the feature matrix that is known by now; NaNs before the first."""
+    """Address of the last known row of the feature matrix; of NaNs before the first."""
     ts = i8_at(run.feature_ts_at)
     row = run.feature_row
     while row < run.n_features and ts[row] <= run.wake:
@@ -244,7 +244,7 @@ def features_of(run):
 
 @helper
 def take_wake_bits(run, k):
-    """Wake.ACK and Wake.FILL bits of account k, over all instruments; they are cleared."""
+    """Wake.ACK and Wake.FILL bits of account k, over all instruments; clears them."""
     accounts = accounts_at(run.accounts_at)
     wake_bits = 0
     for v in range(run.n_instruments):
@@ -284,7 +284,7 @@ def wake_accounts(run):
 
 @kernel
 def write_samples(run, instrument, v):
-    """Note every account's true position and cash on one instrument."""
+    """Record every account's true position and cash on one instrument."""
     noinline()
     accounts = accounts_at(instrument.accounts_at)
     market = market_at(instrument.market_at)
@@ -309,7 +309,7 @@ def write_samples(run, instrument, v):
 
 @helper
 def handle_wake(run, instruments):
-    """All that happens at the wake `run.wake`. Returns DONE, NEED_ROOM (call again), or STRATEGY_FAILED."""
+    """Process the wake at `run.wake`. Returns DONE, NEED_ROOM (call again), or STRATEGY_FAILED."""
     for v in range(run.n_instruments):
         if not can_reach_wake(run, instruments[v]):
             return NEED_ROOM
@@ -329,7 +329,7 @@ def handle_wake(run, instruments):
 
 @helper
 def rows_passed(run, instruments):
-    """Rows behind the exchanges' clocks."""
+    """Number of rows that the exchanges have processed."""
     n = 0
     for v in range(run.n_instruments):
         n += instruments[v].base_row + instruments[v].exchange_row
@@ -338,7 +338,7 @@ def rows_passed(run, instruments):
 
 @kernel
 def run(runs, final):
-    """Run the backtest over the rows at hand, as far as they tell.
+    """Advance the backtest until the buffered rows are exhausted.
 
     runs  : RUN[1]: everything else by address     final : no rows follow
 

@@ -1,6 +1,6 @@
-"""What a strategy sees of the market: the record it gets at each wake, and methods that look into our book.
+"""The strategy's view of the market: the record it gets at each wake, and methods that read the local book.
 
-The record is filled from our book, which is either a book of its own or the exchange's, rolled back (engine/kernels/event_loop.py).
+The record is filled from the local book, which is either a separate book or the exchange's, rolled back (engine/kernels/event_loop.py).
 """
 
 from functools import partial
@@ -17,8 +17,8 @@ from nbtrade.book.kernels.pointers import events_at
 from nbtrade.engine.kernels.records import instrument_at, local_book
 from nbtrade.schema import ASK, BID, CONTINUED, LAST, LAST_MARKET, NO_SIDE, TRADE, UNDEF_PRICE
 
-# What a strategy sees of the market: our book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
-# volume and n_events count from the first session's beginning on.
+# The strategy's view of the market: the local book's top and the last trade. Prices in ticks, UNDEF_PRICE when there is none.
+# volume and n_events count from the start of the first session.
 MARKET = np.dtype(
     [
         ("ts", "i8"),  # local time of this wake
@@ -75,7 +75,7 @@ def market_of(account):
 
 @helper
 def check_side(side):
-    """Raise ValueError for what is not a side: it would be a place outside the book's arrays."""
+    """Raise ValueError for anything but BID and ASK: it would index outside the book's arrays."""
     if side != BID and side != ASK:
         raise ValueError("a side is BID or ASK")
 
@@ -89,7 +89,7 @@ def check_count(n):
 
 @kernel
 def level_at(instrument, side, px):
-    """Index of the level of `px` in our book; of an empty one when the price is beyond it."""
+    """Index of the level of `px` in the local book; that of an empty level if the price is outside it."""
     noinline()
     _, pages, _, _, _, sides = local_book(instrument)
     slot = (px >> SHIFT) - sides[0].first_slot
@@ -100,7 +100,7 @@ def level_at(instrument, side, px):
 
 @kernel
 def price_at(instrument, side, n):
-    """Price of the n-th best level (0 the best) in our book; UNDEF_PRICE when there are fewer."""
+    """Price of the n-th best level (0 the best) in the local book; UNDEF_PRICE when there are fewer."""
     noinline()
     _, pages, words, tree, _, sides = local_book(instrument)
     key = sides[side].best
@@ -172,7 +172,7 @@ def on(market, i):
 
 @kernel
 def note_trades(events, start, stop, market):
-    """Bring the market record's trade fields and event count from row `start` to row `stop`. No branch: 1 ns a row."""
+    """Advance the market record's trade fields and event count from row `start` to row `stop`. No branch: 1 ns a row."""
     noinline()
     n_events = volume = np.int64(0)  # without the JIT, 0 plus a u1 is a u1
     last = -1
@@ -187,7 +187,7 @@ def note_trades(events, start, stop, market):
     if last >= 0:
         market.last_px = events[last].px
         market.last_qty = np.int64(events[last].qty)
-        while events[last]["flags"] & CONTINUED != 0:  # rows come as whole events: the trade begins among them
+        while events[last]["flags"] & CONTINUED != 0:  # batches hold whole events, so the trade's first row is here
             last -= 1
             market.last_qty += events[last].qty
         market.last_side = -1 if events[last]["flags"] & NO_SIDE != 0 else np.int64(events[last].side)
@@ -195,14 +195,14 @@ def note_trades(events, start, stop, market):
 
 @kernel
 def note_remaining_trades(instruments):
-    """`note_trades` for the rows at hand that no wake has shown. instruments : INSTRUMENT_STATE[1]"""
+    """`note_trades` for buffered rows that no wake has shown yet. instruments : INSTRUMENT_STATE[1]"""
     instrument = instruments[0]
     note_trades(events_at(instrument.events_at), instrument.local_row, instrument.n, market_at(instrument.market_at))
 
 
 @helper
 def publish_market(market, ts, instrument):
-    """Fill in the record that strategies see from our book."""
+    """Fill in the record that strategies see, from the local book."""
     levels, pages, _, _, _, sides = local_book(instrument)
     market.ts = ts
     bid = sides[BID].best

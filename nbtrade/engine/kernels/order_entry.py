@@ -1,7 +1,7 @@
 """Messages that reach the exchange: new orders, cancels, replaces, and the end of a session.
 
-A new order takes what it can and rests or ends, as its instructions say. A replace keeps its place only if the price stays and the size
-does not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
+A new order takes what it can; its remainder rests or is cancelled, according to its instructions. A replace keeps its queue position only if
+the price stays and the size does not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
 """
 
 import numpy as np
@@ -84,11 +84,11 @@ def join_queue(instrument, o, row):
 
 @helper
 def match_then_rest(instrument, o, ts, row):
-    """Order `o`, which works and does not rest, takes what it can; the rest of it joins its queue or ends, as its instructions say."""
+    """Order `o`, working but not resting, takes what it can; the remainder joins its queue or is cancelled, by its instructions."""
     own = orders_at(instrument.orders_at)[o]
     side, px = np.int64(own.side), np.int64(own.px)
     limit = -UNDEF_PRICE if own.instructions & IS_MARKET != 0 else -key_of(side, px)
-    if would_take(instrument, own, limit):  # a quote that rests is spared the calls
+    if would_take(instrument, own, limit):  # skips the calls for a quote that rests
         if own.instructions & TIF_BITS == IS_FOK and available(instrument, own.account, side, limit, own.leaves) < own.leaves:
             end_order(instrument, o, KILLED, ts)
             return
@@ -132,7 +132,7 @@ def arrive_new(instrument, o, ts, row):
 
 @helper
 def reject_replace(instrument, o, reason, ts):
-    """A replace is not possible: the order stays exactly as it is."""
+    """Reject a replace: the order stays unchanged."""
     own = orders_at(instrument.orders_at)[o]
     own.reason = reason
     send_report(instrument, o, REPLACE_REJECTED, own.px, own.qty, ts)
@@ -175,7 +175,7 @@ def arrive_replace(instrument, o, px, qty, ts, row):
 
 @helper
 def has_room(instrument):
-    """True when whatever one row or message can cause fits the rings and logs."""
+    """True when the rings and logs have room for everything that one row or message can cause."""
     sides = exchange_book(instrument)[5]
     worst_case = 2 * instrument.n_resting + sides[BID].n_levels + sides[ASK].n_levels + 8
     return (
@@ -203,7 +203,7 @@ def arrive(instrument, ts):
         arrive_new(instrument, o, ts, row)
     elif own.state != WORKING:
         account.n_too_late += 1
-        # the slot is free when we know: in the order of reports, whatever else runs
+        # the slot is freed by this report's arrival, so reuse follows the order of reports regardless of other accounts
         send_report(instrument, o, TOO_LATE, 0, 0, ts)
     elif message.what == REPLACE:
         arrive_replace(instrument, o, np.int64(message.px), np.int64(message.qty), ts, row)
@@ -215,13 +215,13 @@ def arrive(instrument, ts):
 # --- the end of a session ---------------------------------------------------------------------------
 @kernel
 def close_session(instruments, step, n_slots, flatten, ts):
-    """The session ends: DAY orders expire, the others stay; positions are closed if asked for.
+    """End the session: DAY orders expire, others stay; positions are closed on request.
 
-    instruments  : INSTRUMENT_STATE[1]   step : where to go on, 0 to begin   flatten : accounts to close, 0 or all
-    n_slots : of all accounts, each with one more than its capacity: the order that closes a position
+    instruments  : INSTRUMENT_STATE[1]   step : where to resume, 0 to begin   flatten : accounts to close, 0 or all
+    n_slots : of all accounts, each with one extra for the order that closes its position
 
-    Positions are closed like a market order that arrives at the end; what the book cannot give stays open.
-    Returns the next step: n_slots + flatten when all is done, else make room and call again.
+    Positions are closed as by a market order that arrives at the end; lots that the book cannot fill stay open.
+    Returns the next step: n_slots + flatten when all is done, otherwise make room and call again.
     """
     instrument = instruments[0]
     orders, accounts = orders_at(instrument.orders_at), accounts_at(instrument.accounts_at)
@@ -237,7 +237,7 @@ def close_session(instruments, step, n_slots, flatten, ts):
 
 @helper
 def close_position(instrument, account, ts):
-    """Sell or buy an account's true position, or as much of it as one order can have, as a market order would."""
+    """Close an account's true position as a market order would, up to the size limit of one order."""
     position = account.true_position
     if position == 0:
         return

@@ -1,12 +1,12 @@
-"""The records of a run: what the exchange, the accounts and the messages between them are made of.
+"""The records of a run: exchange, accounts, and the messages between them.
 
     RUN ──> INSTRUMENT_STATE[instrument] ──> rows of the tape, two books, own orders, message and report rings, logs      all by address
         └─> ACCOUNT[instrument, account] ──> its order slots, its instrument
         └─> params[account], state[account], MARKET[instrument], log of recorded rows
 
-An INSTRUMENT_STATE is one instrument in the run: its tape, the exchange's book and ours. An order has two sides in one record: what
-the exchange knows (`state`, `leaves`, `ahead`) and what we know (`status`, `known_leaves`, `requested_*`), which follows when reports
-arrive. A slot is used again once both are done with it and nothing of it is in flight.
+An INSTRUMENT_STATE is one instrument in the run: its tape, the exchange's book and the local book. One record holds both views of an order:
+the exchange's (`state`, `leaves`, `ahead`) and the account's (`status`, `known_leaves`, `requested_*`), which follows when reports arrive.
+A slot is reused once the order is done in both views and has no message or report in flight.
 
 Money is exact here: `cash` and `*_value` count tick-lots in int64; currency and fees begin in results.
 """
@@ -19,15 +19,17 @@ from nbtrade._numba.records import record_at, record_type
 from nbtrade.book.kernels.pointers import BOOK_FIELDS, levels_at, sides_at
 from nbtrade.schema import FILL, SAMPLE, TimeInForce, Wake
 
-# states of an order, at the exchange and as we know it
+# states of an order, at the exchange and as the account knows it
 FREE, SENT, WORKING, FILLED, CANCELLED, REJECTED = range(6)
 # why the exchange ended, or did not change, an order
 OK, PRICE, WOULD_CROSS, KILLED, UNFILLED, SELF_MATCH, REPLACED_DOWN, EXPIRED, BY_US = range(9)
 # why an order or a change was not even sent
 NO_SLOT, BAD_ORDER, RISK_ORDER, RISK_POSITION, RISK_OPEN, RISK_LOSS, RISK_RATE, NOT_OPEN, TOO_MANY = range(1, 10)
 NEW, CANCEL_ORDER, REPLACE = 0, 1, 2  # messages
-ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, TOO_LATE = range(7)  # reports; TOO_LATE wakes nobody
-SAMPLING = 1 << 8  # a moment at which equity is noted: no wake
+ACK, FILL_REPORT, CANCELLED_REPORT, REJECTED_REPORT, REPLACED, REPLACE_REJECTED, TOO_LATE = range(
+    7
+)  # reports; TOO_LATE never wakes a strategy
+SAMPLING = 1 << 8  # an equity sample, not a wake
 WAKES = {wake.name.lower(): int(wake) for wake in Wake if wake is not Wake.TIMER and wake.name}
 BY_MARKET = int(Wake.EVENT | Wake.TOP | Wake.TRADE)
 BY_REPORT = int(Wake.ACK | Wake.FILL)
@@ -43,16 +45,16 @@ NEVER_RESTS = TimeInForce.IOC << TIF  # this bit: IOC or FOK, and so every marke
 
 OWN = np.dtype(
     [
-        # what a quote looks at, first: one cache line
+        # the fields that `quote` reads come first: one cache line
         ("id", "i8"),  # the account's orders are numbered from 0
         ("requested_px", "i4"),  # ticks, as last sent
         ("requested_qty", "i4"),  # lots in total, as last sent
-        ("known_leaves", "i4"),  # lots left as we know it
-        ("filled", "i4"),  # lots filled as we know it
-        ("in_flight", "i4"),  # messages and reports under way
+        ("known_leaves", "i4"),  # lots left, as the account knows it
+        ("filled", "i4"),  # lots filled, as the account knows it
+        ("in_flight", "i4"),  # messages and reports in flight
         ("pending_replaces", "i4"),  # replaces not answered yet
-        ("status", "i1"),  # as we know it
-        ("cancelling", "i1"),  # a cancel is under way
+        ("status", "i1"),  # as the account knows it
+        ("cancelling", "i1"),  # a cancel is in flight
         ("side", "i1"),
         ("instructions", "i1"),  # type, tif and post_only in one byte; TAKEN
         ("state", "i1"),  # at the exchange
@@ -62,11 +64,11 @@ OWN = np.dtype(
         ("px", "i4"),  # at the exchange: ticks
         ("qty", "i4"),  # lots ordered in total
         ("leaves", "i4"),  # lots left at the exchange
-        ("next", "i4"),  # list of our entries at the level, circular; free list of the account
+        ("next", "i4"),  # list of own entries at the level, circular; free list of the account
         ("prev", "i4"),
         ("account", "i4"),
-        ("ahead", "i8"),  # lots of the market before us at our price; of a TAKEN entry: lots taken
-        ("stamp", "i8"),  # row of the tape when we joined: rows with an earlier prio are before us
+        ("ahead", "i8"),  # lots of the market ahead of it at its price; of a TAKEN entry: lots taken
+        ("stamp", "i8"),  # row of the tape when it joined: rows with an earlier prio are ahead of it
         ("at", "i8"),  # index of its level
         ("ahead_first", "i8"),  # `ahead` on arrival
         ("joined", "i8"),  # row when it went to the back of its queue: `stamp` where the fill rule is FIFO
@@ -79,11 +81,11 @@ OWN = np.dtype(
 
 ACCOUNT = np.dtype(
     [
-        # as we know it: from reports that have arrived
+        # as the account knows it: from reports that have arrived
         ("position", "i8"),  # lots
         ("cash", "i8"),  # tick-lots
         ("n_open", "i8"),  # orders not known to be done
-        ("open_bid", "i8"),  # lots of ours not known to be done
+        ("open_bid", "i8"),  # lots of own orders not known to be done
         ("open_ask", "i8"),
         ("quote_bid", "i8"),  # slot of the order that `quote` keeps, -1: none
         ("quote_ask", "i8"),
@@ -93,8 +95,8 @@ ACCOUNT = np.dtype(
         ("free", "i8"),  # first free slot
         ("first", "i8"),  # engine's index of slot 0
         ("instrument_at", "i8"),
-        ("in_flight", "i8"),  # our messages under way
-        ("last_arrival", "i8"),  # of our last message: none overtakes another
+        ("in_flight", "i8"),  # own messages in flight
+        ("last_arrival", "i8"),  # of the last own message: none overtakes another
         ("last_report", "i8"),
         ("n_orders", "i8"),
         ("wake_bits", "i8"),  # ACK, FILL: by the reports just delivered
@@ -111,8 +113,8 @@ ACCOUNT = np.dtype(
         ("n_fills", "i8"),
         ("n_cancelled", "i8"),
         ("n_rejected", "i8"),
-        ("n_too_late", "i8"),  # cancels and replaces that came when the order was done
-        ("shared_row", "i8"),  # row whose execution was last shared out, and its lots given to us
+        ("n_too_late", "i8"),  # cancels and replaces that arrived after the order was done
+        ("shared_row", "i8"),  # row whose execution was last shared out, and the lots of it given to this account
         ("shared_qty", "i8"),
         ("rule", "i8"),
         # the position as a trader counts it, by known fills
@@ -120,7 +122,7 @@ ACCOUNT = np.dtype(
         ("realised", "f8"),  # tick-lots
         # refusals and risk
         ("n_refused", "i8"),
-        ("reject_reason", "i8"),  # the last one's cause
+        ("reject_reason", "i8"),  # cause of the last refusal
         ("refusals", "i8", 10),  # by cause
         ("lot", "i8"),
         ("max_order", "i8"),
@@ -134,7 +136,7 @@ ACCOUNT = np.dtype(
         # inside
         ("capacity", "i8"),
         ("index", "i8"),
-        ("self_at", "i8"),  # address of this record, and how far it is to the same account's next instrument
+        ("self_at", "i8"),  # address of this record, and the distance to the same account on the next instrument
         ("stride", "i8"),
         ("instrument", "i8"),
         ("n_instruments", "i8"),
@@ -149,7 +151,7 @@ LOCAL_FIELDS = tuple("local_" + name for name in BOOK_FIELDS)
 
 INSTRUMENT_STATE = np.dtype(
     [
-        # rows at hand
+        # buffered rows
         ("events_at", "i8"),
         ("ts_event_at", "i8"),
         ("ts_recv_at", "i8"),
@@ -158,11 +160,11 @@ INSTRUMENT_STATE = np.dtype(
         ("changes_at", "i8"),
         ("base_row", "i8"),  # tape row of events[0]
         ("exchange_row", "i8"),  # next row of the exchange's pass
-        ("exchange_phase", "i8"),  # of that row: AFFECTS_OWN it is in the book, CROSSES_OWN its effect on our orders is done too
+        ("exchange_phase", "i8"),  # of that row: AFFECTS_OWN it is in the book, CROSSES_OWN its effect on own orders is done too
         ("local_row", "i8"),  # next row of the market pass
         ("show_to", "i8"),  # what `local_row` will be at the wake that is being prepared
         ("feed", "i8"),  # ns
-        # our own book's scan for the next wake (two books)
+        # the local book's scan for the next wake (two books)
         ("scan_row", "i8"),  # rows in it: at an event's end, ahead of `local_row` when a wake came in between
         ("candidate", "i8"),  # time of the wake it found, NEVER: none yet
         ("candidate_bits", "i8"),
@@ -171,15 +173,15 @@ INSTRUMENT_STATE = np.dtype(
         ("top_ask", "i8"),
         ("top_bid_qty", "i8"),
         ("top_ask_qty", "i8"),
-        ("pages_needed", "i8"),  # free pages that our book must have before the next wake
-        # the exchange's book, our level bits over it, and our book
+        ("pages_needed", "i8"),  # free pages that the local book must have before the next wake
+        # the exchange's book, bits of its levels with own orders, and the local book
         *((name, "i8") for name in BOOK_FIELDS),
         ("n_pages_table", "i8"),  # length of the page table
         ("own_words_at", "i8"),
         ("own_tree_at", "i8"),
         ("own_sides_at", "i8"),
         ("own_filter_at", "i8"),  # i8[N_FILTER]: engine/kernels/row_batch.py
-        ("own_filter_counts_at", "i8"),  # i4: how many levels with entries of ours stand behind each bit of it
+        ("own_filter_counts_at", "i8"),  # i4: number of levels with own entries behind each bit of it
         *((name, "i8") for name in LOCAL_FIELDS),
         ("market_at", "i8"),
         ("accounts_at", "i8"),
@@ -187,7 +189,7 @@ INSTRUMENT_STATE = np.dtype(
         (
             "entries_at",
             "i8",
-        ),  # from the record before them on: [levels[i].own] is the first entry at a level
+        ),  # starts one record early, so [levels[i].own] is the first entry at a level
         ("n_resting", "i8"),
         ("all_fifo", "i8"),  # no account has another fill rule
         ("free_taken", "i8"),  # first free TAKEN entry
@@ -229,12 +231,12 @@ RUN = np.dtype(
         ("interval", "i8"),
         ("first_ts", "i8"),  # local time of the first row
         ("next_timer", "i8"),
-        ("end_ts", "i8"),  # local time of the last wake there can be; NEVER until the end of the data is at hand
-        ("started", "i8"),  # 2 once there was the START wake
+        ("end_ts", "i8"),  # local time of the last possible wake; NEVER until the end of the data is buffered
+        ("started", "i8"),  # 2 after the START wake
         ("ended", "i8"),
         ("wake", "i8"),  # local time and bits of the wake that is being prepared
         ("bits", "i8"),
-        ("one_book", "i8"),  # our book is the exchange's, rolled back by the rows still on their way
+        ("one_book", "i8"),  # the local book is the exchange's, rolled back by the rows in flight
         ("reads_trades", "i8"),  # strategies read the last trade, the volume or the number of events
         ("sample", "i8"),  # ns between samples
         ("next_sample", "i8"),
@@ -260,7 +262,7 @@ RUN = np.dtype(
         ("params_bytes", "i8"),
         ("states_at", "i8"),
         ("state_bytes", "i8"),
-        # what strategies record: rows as in engine/kernels/recording.py
+        # the strategies' records: rows as in engine/kernels/recording.py
         ("n_record_fields", "i8"),  # 0: nothing is recorded
         ("recorded_at", "i8"),  # i8[account]: 1, its rows are kept
         ("n_recorded", "i8"),  # accounts whose rows are kept
@@ -289,7 +291,7 @@ samples_at = pointer_to(SAMPLE)
 
 @helper
 def local_book(instrument):
-    """Our Book, as `exchange_book`."""
+    """The local Book, as `exchange_book`."""
     return (
         levels_at(instrument.local_levels_at),
         i4_at(instrument.local_pages_at),

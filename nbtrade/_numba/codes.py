@@ -1,7 +1,7 @@
 """The public codes in compiled code: `Side.BID` and `BID` compile to the integer 0 wherever an integer is allowed.
 
-Numba gives each enum member a separate type, which cannot be an index, does not unify with an integer (`BID if x else 1 - side`), and is not
-a constant when it indexes a tuple. Here a member is a literal integer, and a group is a name whose attributes are integers.
+Numba gives each enum member a separate type, which cannot be an index, does not unify with an integer (`BID if x else 1 - side`), and is
+not a constant when it indexes a tuple. Here a member is a literal integer, and a group is a name whose attributes are integers.
 """
 
 from typing import Any

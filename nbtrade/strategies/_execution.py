@@ -3,14 +3,15 @@
     |<-- slice 0 -->|<-- slice 1 -->| ...      target after slice i:  TWAP  total (i + 1) / slices
     | rest  | take  | rest  | take  |                                 VWAP  total (c_0 + ... + c_i) / (c_0 + ... + c_last)
 
-For the first part of a slice (the fraction `passive`), the lots still due rest at the near touch and follow it. For the remainder, the same
-order is moved to `cross` ticks beyond the opposite touch, where it takes. It is a single order, changed by replace, whose total size is the
-lots filled plus the lots due. A fill whose report is in flight already counts at the exchange, so the parent size is never exceeded.
+For the first part of a slice (the fraction `passive`), the lots still due rest at the near touch and follow it. For the remainder, the
+same order is moved to `cross` ticks beyond the opposite touch, where it takes. It is a single order, changed by replace, whose total size
+is the lots filled plus the lots due. A fill whose report is in flight already counts at the exchange, so the parent size is never
+exceeded.
 
 VWAP's `curve` is the share of the day's volume expected in each of its 13 slices (half hours of a US stock's session): take it from
 history; the default is a plain U. Compare the fills with the market's VWAP over the same time.
 
-Source: R. Almgren, N. Chriss, "Optimal execution of portfolio transactions", J. of Risk 3 (2000), for TWAP as the schedule with the least impact;
+Source: R. Almgren, N. Chriss, "Optimal execution of portfolio transactions", J. of Risk 3 (2000), for TWAP as the least-impact schedule;
 J. McCulloch, V. Kazakov, "Optimal VWAP trading strategy and relative volume" (2007).
 
     total      lots, > 0 buys, < 0 sells        begin    ns UTC, 0: the first wake      duration   s, of all slices

@@ -2,10 +2,10 @@
 
     I = (B - A) / (B + A)            B, A: lots on the best `levels` levels of each side
 
-Imbalance predicts the next move of the mid better than chance. When |I| reaches `enter`, one immediate-or-cancel order is sent to the touch,
-for at most the size shown there; the position is closed the same way once I has fallen below `leave` in its direction. Only one order is in
-flight at a time, so the position never exceeds `max_position`. Crossing the spread costs more than most signals earn: check the result after
-fees before trusting it.
+Imbalance predicts the next move of the mid better than chance. When |I| reaches `enter`, one immediate-or-cancel order is sent to the
+touch, for at most the size shown there; the position is closed the same way once I has fallen below `leave` in its direction. Only one
+order is in flight at a time, so the position never exceeds `max_position`. Crossing the spread costs more than most signals earn: check
+the result after fees before trusting it.
 
 Source: A. Cartea, R. Donnelly, S. Jaimungal, "Enhancing trading strategies with order book signals", Applied Math. Finance 25 (2018).
 

@@ -82,7 +82,7 @@ def test_examples_run(name, examples):
 
 
 def test_market_maker_is_documented(examples):
-    """The shipped strategy's docstring describes each of its params, and its example runs. (doctest does not find docstrings of instances.)"""
+    """The shipped strategy's docstring describes each of its params, and its example runs. doctest does not look at instances."""
     text = nbtrade.market_maker.__doc__
     section = text.partition("Parameters\n")[2].partition("Examples\n")[0]
     assert [name for name in nbtrade.market_maker.params.names if f"    {name} : " not in section] == []

@@ -1,7 +1,8 @@
 """Messages that reach the exchange: new orders, cancels, replaces, and the end of a session.
 
-A new order takes what it can; its remainder rests or is cancelled, according to its instructions. A replace keeps its queue position only if
-the price stays and the size does not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling rules; README has the table.
+A new order takes what it can; its remainder rests or is cancelled, according to its instructions. A replace keeps its queue position only
+if the price stays and the size does not grow; otherwise it arrives like a new order, at the back. Source: CME's and Nasdaq's order handling
+rules; README has the table.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
-"""What strategies record: one row per call that assigned a field of `record`.
+"""The log of recorded rows: one per strategy call that assigned a field of `record`.
 
-    open_row   the next row of the log, its fields UNSET   ──>  strategy(record)  ──>   close_row   kept if a field is not UNSET any more
+    open_row   the next row of the log, its fields UNSET   ──>  strategy(record)  ──>   close_row   kept if a field is no longer UNSET
 
-A row is [ts, account, fields f8 ...] in 64-bit words. UNSET is a NaN with a payload that no operation gives, so a NaN of the strategy's
-own is a value; fields that stay UNSET become plain NaNs. The engine makes sure of room for one row per account before each wake.
+A row is [ts, account, fields f8 ...] in 64-bit words. UNSET is a NaN with a payload that no operation produces, so a NaN assigned by
+the strategy counts as a value; fields that stay UNSET become plain NaNs. Before each wake the engine ensures room for one row per account.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def record_row(n_fields: int) -> np.dtype:
 
 @helper
 def place_of_row(run, k):
-    """(the words of the log, or of the spare row; where account k's next row begins in them)."""
+    """(words of the log, or of the spare row; offset of account k's next row)."""
     if i8_at(run.recorded_at)[k] != 0:
         return i8_at(run.records_at), run.n_records * (HEAD_WORDS + run.n_record_fields)
     return i8_at(run.spare_row_at), np.int64(0)

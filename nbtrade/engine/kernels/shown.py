@@ -1,10 +1,10 @@
-"""The account and its orders as strategies see them: what reports have told so far (_numba/readonly.py).
+"""The account and its orders as strategies see them, according to the reports received (_numba/readonly.py).
 
-    engine     ACCOUNT, OWN                 both what we know and what the exchange knows
-    strategy   ACCOUNT_VIEW, ORDER_VIEW     the same bytes with the fields that we know; the others do not exist there
+    engine     ACCOUNT, OWN                 the account's view and the exchange's
+    strategy   ACCOUNT_VIEW, ORDER_VIEW     the same bytes with the fields of the account's view only
 
-The views are documented in engine/interface.py. Classes of a module, so that cached kernels find them again. The market's are in
-engine/kernels/market.py.
+The views are documented in engine/interface. Their classes are defined at module level, so that cached kernels find them again. The market's
+are in engine/kernels/market.py.
 """
 
 from nbtrade._numba.jit import helper

@@ -87,7 +87,7 @@ def _python_record(address: int, dtype: np.dtype, python_class: type) -> Any:
 
 
 def _as_integer(method: str, value: Any) -> Any:
-    """Return the argument if it is an integer. Does without the JIT what `_check_integers` does with it."""
+    """Return the argument if it is an integer. The counterpart of `_check_integers` without the JIT."""
     if not isinstance(value, (int, np.integer, np.bool_)):
         raise TypeError(
             f"{method}: {value!r} is not an integer. Prices are ticks, quantities lots, sides BID or ASK: use int, math.floor or math.ceil"

@@ -200,7 +200,7 @@ class Simulation:
             before, after = (self.strategy.params.values(rows[k]) for rows in (given, self.params))
             raise StrategyError(
                 f"strategy {self.strategy.name} changed its params (account {k}): {before} became {after}. Params are read-only; a pointer "
-                "was used to write to them. Use a field of state for what changes."
+                "was used to write to them. Use a field of state for values that change."
             )
 
     def _note_remaining_trades(self) -> None:

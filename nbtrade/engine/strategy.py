@@ -268,7 +268,8 @@ def strategy(
         When it is called: a time span ("100ms", ns) for a timer; "event", "top" (a change of the best prices or lots), "trade"; "ack",
         "fill" (reports of own orders); "start" and "end" of the session. `market.wake` says which of several apply.
     params : dict, optional
-        Parameters: name -> default, or a dtype (zeros). 1 is an i8, 1.0 an f8, True a u1; tuples and arrays are arrays of that length. Read-only; `backtest(params=)`, `with_` and the sets of a sweep change them.
+        Parameters: name -> default, or a dtype (zeros). 1 is an i8, 1.0 an f8, True a u1; tuples and arrays are arrays of that length.
+        They are read-only; `backtest(params=)`, `with_` and the sets of a sweep change them.
     state : dict, optional
         Memory of each account: name -> initial value or dtype, as above. A field `rng` is the seed of `nbtrade.uniform` and `normal`.
     record : list of str, optional

@@ -1,4 +1,4 @@
-"""Feature rows of a strategy: at each wake it sees the last row whose local time has come.
+"""Feature rows of a strategy: at each wake it sees the last row with a local time at or before the wake.
 
     strategy(features={"ofi": feature.ofi(5).ema("1s")}) ──> one pass over the tape ──> matrix ──> features.ofi at each wake, all accounts
 
@@ -20,7 +20,7 @@ def feature_rows(strategy: Strategy, given: Any, tapes: Sequence[Tape] | None, f
     """(local times i8[n] from which rows are known, rows f8[n, k] with columns in the strategy's order); None without features.
 
     given : a FeatureMatrix; None: the strategy's expressions are computed on each tape in turn
-    feed  : ns from the capture server to us
+    feed  : ns from the capture server to the strategy
     Raises StrategyError when the strategy reads a column that the matrix lacks.
     """
     names = strategy.feature_names

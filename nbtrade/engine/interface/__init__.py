@@ -1,4 +1,4 @@
-"""What a strategy sees and can do: `Market`, `Account`, `Order`, `Params`, `State`, `Features`, `Record`.
+"""A strategy's arguments: `Market`, `Account`, `Order`, `Params`, `State`, `Features`, `Record`.
 
 These classes document the arguments of a strategy and annotate them, so that an editor completes their names and mypy checks them. The
 compiler ignores annotations: the values are records in the engine's memory (engine/kernels/market.py, shown.py, account.py), and a test

@@ -2,7 +2,7 @@
 
     strategy ── submit / replace / cancel ──> message ── entry latency ──> exchange (engine/kernels/order_entry.py)
         ^                                                                       │
-        └──── position, orders as we know them <─── response latency ─── report ┘
+        └──── position and orders as reported <─── response latency ─── report ┘
 
 Risk limits are checked here before a message is sent, against the account's own view. So are an order's values: `is_order` holds for
 every order and replace that is sent. NaN as an integer is -2**63 (`math.floor`), and the messages' fields have 32 bits, so without this

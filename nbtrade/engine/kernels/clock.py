@@ -1,7 +1,7 @@
-"""Our clock: the rows received so far, and the time of the next wake caused by the market.
+"""The local clock: the rows received so far, and the time of the next wake caused by the market.
 
 All events with the same receive time are applied together, then the strategy is called once. If the market wakes the strategy (events,
-top of book, trades), we keep a separate book and run it ahead to the next moment that causes a wake; if a timer or a report comes first,
+top of book, trades), a separate local book runs ahead to the next moment that causes a wake; if a timer or a report comes first,
 that book is rolled back for the call and then forward again.
 """
 

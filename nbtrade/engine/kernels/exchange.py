@@ -1,7 +1,7 @@
-"""The exchange's clock: applies tape rows to its book, delivers our messages in between, and updates our orders.
+"""The exchange's clock: applies tape rows to its book, delivers own messages in between, and updates own orders.
 
 quiet_rows    the hot loop: rows that do not affect our orders  apply_to_own  one row that does       (engine/kernels/match.py)
-watched_rows  rows of the loop that need a closer check         arrive        one message from us     (engine/kernels/order_entry.py)
+watched_rows  rows of the loop that need a closer check         arrive        one own message         (engine/kernels/order_entry.py)
 """
 
 import numpy as np

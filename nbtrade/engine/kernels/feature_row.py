@@ -22,7 +22,7 @@ from nbtrade._numba.records import floats_at
 from nbtrade.engine.kernels.market import market_at
 
 floats = floats_at()
-BEYOND = "features[i]: the matrix has no such column (backtest(features=) gives the matrix; len(features) is how many it has)"
+BEYOND = "features[i]: the matrix has no such column (backtest(features=) sets the matrix; len(features) is its number of columns)"
 
 
 class FeatureRow(types.Type):

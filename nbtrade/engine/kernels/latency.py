@@ -62,11 +62,11 @@ def varying_latency(instrument, ts, is_entry):
 
 @helper
 def entry_latency(instrument, ts):
-    """Latency from us to the exchange of a message sent at `ts`: ns."""
+    """Latency to the exchange of a message sent at `ts`: ns."""
     return instrument.entry if instrument.latency == CONSTANT else varying_latency(instrument, ts, True)
 
 
 @helper
 def response_latency(instrument, ts):
-    """Latency from the exchange to us of a report sent at `ts`: ns."""
+    """Latency from the exchange of a report sent at `ts`: ns."""
     return instrument.response if instrument.latency == CONSTANT else varying_latency(instrument, ts, False)

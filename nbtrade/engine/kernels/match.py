@@ -263,7 +263,7 @@ def update_queue(instrument, event, i, shared, ts, row):
             own.ahead = min(own.ahead, lots_of(levels[i]))
             if own.ahead <= 0:
                 remove_taken(instrument, levels, orders, o)
-        elif event.kind == ADD:  # from a snapshot: it was already ahead of us
+        elif event.kind == ADD:  # from a snapshot: it was already ahead of the own orders
             own.ahead -= 0 if own.rule == OPTIMISTIC else lots
             own.joined = row + 1
             own.stamp = own.joined if own.rule == 0 else own.stamp

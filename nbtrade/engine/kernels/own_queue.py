@@ -1,4 +1,4 @@
-"""The list of own entries at a price level: our orders, and the liquidity that we took there.
+"""The list of own entries at a price level: own orders, and the liquidity that accounts took there.
 
     levels[i].own ──> entry <──> entry <──> entry      circular, in order of arrival; OWN records of all accounts
 

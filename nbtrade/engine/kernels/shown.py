@@ -3,8 +3,8 @@
     engine     ACCOUNT, OWN                 the account's view and the exchange's
     strategy   ACCOUNT_VIEW, ORDER_VIEW     the same bytes with the fields of the account's view only
 
-The views are documented in engine/interface. Their classes are defined at module level, so that cached kernels find them again. The market's
-are in engine/kernels/market.py.
+The views are documented in engine/interface. Their classes are defined at module level, so that cached kernels find them again. The
+market's are in engine/kernels/market.py.
 """
 
 from nbtrade._numba.jit import helper

@@ -26,7 +26,7 @@ def sets_deep(record):
 
 @helper
 def sets_inline(record):
-    record.px = 1  # helper
+    record.requested_px = 1  # helper
 
 @numba.njit(inline="always")
 def sets_ir(record):
@@ -69,24 +69,23 @@ STORES = {
     "other instrument": "account.on(0).position = 3",
     "other market": "market.on(0).bid_px = 1",
     "market's alias": "m = market\nm.ask_qty *= 2",
-    "order": "account.order(account.submit(0, market.bid_px - 9, 1)).px = 5",
+    "order": "account.order(account.submit(0, market.bid_px - 9, 1)).requested_px = 5",
     "order's alias": "o = account.order(0)\no.leaves = 5",
     "order, augmented": "account.order(0).requested_px += 5",
     "order of another instrument": "account.on(0).order(0).status = 5",
     "item by name": "a = account\na['position'] = 5",
     "item by number": "a = account\na[0] = 5",
-    "item of an order": "account.order(0)['px'] = 5",
-    "array": "account.refusals[0] = 1",
-    "array, augmented": "account.refusals[2] += 1",
-    "array, slice": "account.refusals[:] = 0",
-    "array, part of a slice": "r = account.refusals[2:]\nr[0] = 1",
-    "array, reversed": "account.refusals[::-1][0] = 1",
-    "array, whole": "a = account\na.refusals = state.w",
-    "array of another instrument": "account.on(0).refusals[1] = 1",
-    "array, filled": "account.refusals.fill(0)",
-    "array, flat": "account.refusals.flat[0] = 1",
-    "array, sorted": "account.refusals[:].sort()",
-    "array, reshaped": "account.refusals.reshape(2, 5)[0, 0] = 1",
+    "item of an order": "account.order(0)['requested_px'] = 5",
+    "array": "params.curve[0] = 1",
+    "array, augmented": "params.curve[2] += 1",
+    "array, slice": "params.curve[:] = 0",
+    "array, part of a slice": "r = params.curve[2:]\nr[0] = 1",
+    "array, reversed": "params.curve[::-1][0] = 1",
+    "array, whole": "a = params\na.curve = state.w",
+    "array, filled": "params.curve.fill(0)",
+    "array, flat": "params.curve.flat[0] = 1",
+    "array, sorted": "params.curve[:].sort()",
+    "array, reshaped": "params.curve.reshape(2, 5)[0, 0] = 1",
     "setattr": "setattr(account, 'free', 1)",
     "inner function": "def inner(r):\n    r.position = 1  # here\ninner(account)",
     "feature": "features.m = 1.0",
@@ -97,9 +96,9 @@ STORES = {
     "helper of a helper": "sets_deep(account)",
     "nbtrade's helper": "sets_inline(account.order(0))",
     "helper inlined by Numba": "sets_ir(market)",
-    "helper that gets an array": "sets_items(account.refusals)",
-    "helper that gets a slice": "sets_items(account.refusals[1:])",
-    "helper that fills": "fills(account.refusals)",
+    "helper that gets an array": "sets_items(params.curve)",
+    "helper that gets a slice": "sets_items(params.curve[1:])",
+    "helper that fills": "fills(params.curve)",
     "parameter": "params.edge = 2",
     "parameter, augmented": "params.edge += 2",
     "parameter's alias": "p = params\np.edge = 2",
@@ -108,7 +107,7 @@ STORES = {
     "parameter, array's alias": "c = params.curve\nc[1] = 7",
     "parameter, slice": "params.curve[1:][0] += 7",
     "parameter, out of a ufunc": "np.add(params.curve, 1, params.curve)",
-    "parameter, whole array": "params.curve = state.w[:3]",
+    "parameter, whole array": "params.curve = state.w",
     "parameter, helper": "sets_edge(params)",
     "parameter, helper that gets an array": "sets_items(params.curve)",
     "parameter, helper that fills": "fills(params.curve)",
@@ -129,7 +128,7 @@ def own_state(market, account, state):
     w = state.w[2:]
     w[0] = 7.0
     for i in range(5, 10):
-        state.w[i] = account.refusals[i]
+        state.w[i] = account.n_refused
     state.w.flat[1] = 4.0
     sets(state)
     sets_any(state, state.x + 1)
@@ -139,7 +138,7 @@ def own_state(market, account, state):
 @nt.strategy(wake="start", state={name: OWN[name] for name in OWN.names})
 def like_an_order(market, account, state):
     slot = account.submit(0, market.bid_px - 50, 1)
-    state.px = account.order(slot).px
+    state.px = account.order(slot).requested_px
     state.ahead = 5
     sets_inline(state)
 
@@ -157,13 +156,13 @@ def like_the_market(market, state):
 results = [nt.backtest(tape, one) for one in (own_state, like_an_order, like_an_account, like_the_market)]
 own = results[0].final_state
 print(own["x"], own["n"], own["w"].tolist(), own["position"])
-print(results[1].final_state["px"], results[1].final_state["ahead"], len(results[1].orders))
+print(results[1].final_state["requested_px"], results[1].final_state["ahead"], len(results[1].orders))
 print(results[2].final_state["free"], results[2].final_state["position"], len(results[2].orders))
 print(results[3].final_state["self_at"])
 """
 RUN = """
 def strategy_of(body):
-    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': (1, 2, 3)}, wake='start', features={'m': feature.mid()})\\n"
+    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': tuple(range(10))}, wake='start', features={'m': feature.mid()})\\n"
     text += "def mine(market, features, account, params, state):\\n"
     return text + "".join(f"    {line}\\n" for line in body.split("\\n"))
 

@@ -52,6 +52,7 @@ def fills(items):
 def first(pair):
     return pair[0]
 
+TEN = tuple(range(10))
 PLAIN_STATE = np.dtype([("position", "i8"), ("x", "f8")], align=True)
 filled = np.zeros(1, PLAIN_STATE).view(np.recarray)
 sets(filled[0]); sets_items(np.zeros(2)); fills(np.zeros(2, np.int64))  # compiled before, for records that can be set
@@ -162,7 +163,7 @@ print(results[3].final_state["self_at"])
 """
 RUN = """
 def strategy_of(body):
-    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': tuple(range(10))}, wake='start', features={'m': feature.mid()})\\n"
+    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': TEN}, wake='start', features={'m': feature.mid()})\\n"
     text += "def mine(market, features, account, params, state):\\n"
     return text + "".join(f"    {line}\\n" for line in body.split("\\n"))
 

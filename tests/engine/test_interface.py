@@ -83,7 +83,7 @@ def test_help_shows_everything():
 
 
 def test_only_the_engine_makes_them():
-    """They are annotations: a call says so."""
+    """They are annotations; calling one raises TypeError."""
     for documented in (nt.Market, nt.Account, nt.Order, nt.Params, nt.State, nt.Features, nt.Record):
         with pytest.raises(TypeError, match=f"nbtrade.{documented.__name__} annotates an argument"):
             documented()

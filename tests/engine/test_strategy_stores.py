@@ -247,7 +247,7 @@ GLOBAL_STORES = {"field": "ROWS[0].x = 1", "alias": "row = ROWS[0]\nrow.x += 1",
 
 @pytest.mark.parametrize("name", GLOBAL_STORES)
 def test_a_store_into_a_global_record_is_refused(tape, name):
-    """Globals are constants of compiled code: the store went into a copy, without a word."""
+    """Globals are constants of compiled code: the store silently went into a copy."""
     lines = "".join(f"    {line}\n" for line in GLOBAL_STORES[name].split("\n"))
     scope = {"nt": nt, "ROWS": np.zeros(1, [("x", "i8")]).view(np.recarray)}
     exec(compile(f"@nt.strategy(wake='start')\ndef mine(market, features, account, state):\n{lines}", f"<{name}>", "exec"), scope)

@@ -67,7 +67,7 @@ def instrument_of(spec):
 
 
 def options_of(scenario, days):
-    """Everything that `backtest` and `sweep` take beside data, strategy and parameters."""
+    """All arguments of `backtest` and `sweep` except data, strategy and parameters."""
     names = scenario["data"]["days"]
     start = start_of(names[0]) if names[0] in DAYS else 0
     options = dict(scenario["options"])
@@ -99,7 +99,7 @@ def data_of(scenario, days):
 
 
 def outcome_of(result):
-    """What is kept of a Result."""
+    """The parts of a Result that are compared."""
     account = result.account
     orders = {**{name: result.order_rows[name] for name in result.order_rows.dtype.names}, "ahead_first": result.order_rows["ahead"]}
     records = result.fill_rows, orders, result.sample_rows

@@ -29,7 +29,7 @@ def is_two_sided(market):
 
 @strategy(wake="50ms", params={"qty": 2, "away": 1, "limit": 8, "every": 40}, state={"n": 0})
 def order_types(market, account, params, state):
-    """One order of each type in turn, sides alternating; everything is cancelled now and then."""
+    """One order of each type in turn, sides alternating; everything is cancelled periodically."""
     if not is_two_sided(market):
         return
     n = state.n
@@ -83,7 +83,7 @@ def ladder(market, account, params, state):
 
 @strategy(wake="event", params={"edge": 0, "qty": 1, "limit": 5}, state={"n": 0})
 def event_quoter(market, account, params, state):
-    """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
+    """Quotes at or behind the touch at every event; a side's quote is cancelled at the position limit."""
     state.n += market.wake & Wake.EVENT
     if not is_two_sided(market):
         return
@@ -93,7 +93,7 @@ def event_quoter(market, account, params, state):
 
 @strategy(wake="top", params={"ratio": 2.0, "qty": 1, "limit": 4}, state={"n_top": 0})
 def top_joiner(market, account, params, state):
-    """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
+    """Joins the heavier side of the touch, post-only; cancels everything when the imbalance flips or the spread is wide."""
     state.n_top += 1 if market.wake & Wake.TOP else 0
     if not is_two_sided(market):
         return
@@ -159,7 +159,7 @@ def reporter(market, account, params, state):
 
 @strategy(wake="100ms", params={"hold": 7, "most": 4}, state={"n": 0, "n_flat": 0, "n_refused": 0})
 def flattener(market, account, params, state):
-    """Builds a position by market orders and quotes, then gives it all back; asks for things that are refused, too."""
+    """Builds a position with market orders and quotes, then flattens it; also makes requests that are refused."""
     n = state.n
     state.n += 1
     if not is_two_sided(market):
@@ -267,7 +267,7 @@ def queue_reader(market, account, params, state):
                 elif ahead > params.most_ahead and behind < params.least_behind:
                     account.replace(slot, touch, own.filled + own.leaves)
                 elif own.leaves > 1 and ahead < 5:
-                    account.replace(slot, own.requested_px, own.filled + own.leaves - 1)  # keeps its place
+                    account.replace(slot, own.requested_px, own.filled + own.leaves - 1)  # keeps its queue position
             continue
         held = account.position if side == BID else -account.position
         if held >= params.limit or px == UNDEF_PRICE:
@@ -278,10 +278,10 @@ def queue_reader(market, account, params, state):
             state.slots[side] = account.submit(side, wanted, 3, LIMIT) + 1
 
 
-# no "ack" wakes: without delay its own cancels would wake it for ever
+# no "ack" wakes: without latency its own cancels would wake it forever
 @strategy(wake=("100ms", "fill"), params={"target": 2.0, "stop": 3.0, "qty": 2, "most_refused": 1000}, state={"n_stops": 0})
 def bookkeeper(market, account, params, state):
-    """Quotes, and closes by what its own books say: average price, cash, realised profit, open lots and refusals."""
+    """Quotes, and closes positions based on its account: average price, cash, realised profit, open lots and refusals."""
     if not is_two_sided(market) or account.n_refused > params.most_refused:
         return
     mid = (market.bid_px + market.ask_px) / 2

@@ -39,7 +39,7 @@ def is_two_sided(market):
     state=[("n", "i8"), ("qty", "i8"), ("away", "i8"), ("limit", "i8"), ("every", "i8")], wake="50ms", qty=2, away=1, limit=8, every=40
 )
 def order_types(market, features, account, state):
-    """One order of each type in turn, sides alternating; everything is cancelled now and then."""
+    """One order of each type in turn, sides alternating; everything is cancelled periodically."""
     if not is_two_sided(market):
         return
     n = state.n
@@ -101,7 +101,7 @@ def ladder(market, features, account, state):
 
 @strategy(state=[("edge", "i8"), ("qty", "i8"), ("limit", "i8"), ("n", "i8")], wake="event", edge=0, qty=1, limit=5)
 def event_quoter(market, features, account, state):
-    """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
+    """Quotes at or behind the touch at every event; a side's quote is cancelled at the position limit."""
     state.n += market.wake & EVENT_END
     if not is_two_sided(market):
         return
@@ -111,7 +111,7 @@ def event_quoter(market, features, account, state):
 
 @strategy(state=[("ratio", "f8"), ("qty", "i8"), ("limit", "i8"), ("n_top", "i8")], wake="top", ratio=2.0, qty=1, limit=4)
 def top_joiner(market, features, account, state):
-    """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
+    """Joins the heavier side of the touch, post-only; cancels everything when the imbalance flips or the spread is wide."""
     state.n_top += 1 if market.wake & TOP else 0
     if not is_two_sided(market):
         return
@@ -184,7 +184,7 @@ def reporter(market, features, account, state):
 
 @strategy(state=[("hold", "i8"), ("most", "i8"), ("n", "i8"), ("n_flat", "i8"), ("n_refused", "i8")], wake="100ms", hold=7, most=4)
 def flattener(market, features, account, state):
-    """Builds a position by market orders and quotes, then gives it all back; asks for things that are refused, too."""
+    """Builds a position with market orders and quotes, then flattens it; also makes requests that are refused."""
     n = state.n
     state.n += 1
     if not is_two_sided(market):
@@ -314,7 +314,7 @@ def queue_reader(market, features, account, state):
                 elif ahead > state.most_ahead and behind < state.least_behind:
                     account.replace(slot, touch, own.filled + own.left)
                 elif own.left > 1 and ahead < 5:
-                    account.replace(slot, own.want_px, own.filled + own.left - 1)  # keeps its place
+                    account.replace(slot, own.want_px, own.filled + own.left - 1)  # keeps its queue position
             continue
         held = account.position if side == BID else -account.position
         if held >= state.limit or px == UNDEF_PRICE:
@@ -327,14 +327,14 @@ def queue_reader(market, features, account, state):
 
 @strategy(
     state=[("target", "f8"), ("stop", "f8"), ("qty", "i8"), ("most_refused", "i8"), ("n_stops", "i8")],
-    wake=("100ms", "fill"),  # not "ack": without delay its own cancels would wake it for ever
+    wake=("100ms", "fill"),  # not "ack": without latency its own cancels would wake it forever
     target=2.0,
     stop=3.0,
     qty=2,
     most_refused=1000,
 )
 def bookkeeper(market, features, account, state):
-    """Quotes, and closes by what its own books say: average price, cash, realised profit, open lots and refusals."""
+    """Quotes, and closes positions based on its account: average price, cash, realised profit, open lots and refusals."""
     if not is_two_sided(market) or account.n_refused > state.most_refused:
         return
     mid = (market.bid_px + market.ask_px) / 2

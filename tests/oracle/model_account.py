@@ -3,8 +3,8 @@
     strategy -- submit, replace, cancel --> limits on risk --> send(kind, ...)         the way out
     deliver(report) --> orders, position, cash as the account knows them               the way back
 
-Orders are named by their ids, 0, 1, 2, ... in sending order. What the account knows is what reports have told it.
-Imports nothing of nbtrade.
+Orders are named by their ids, 0, 1, 2, ... in sending order. The account knows only what reports have said.
+Imports nothing from nbtrade.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ def instructions(type, tif, post_only):  # noqa: A002
 
 @dataclass
 class Limits:
-    """What is checked before an order leaves; 0: no limit."""
+    """Limits checked before an order is sent; 0: no limit."""
 
     lot: int = 1
     max_order: int = 0  # lots of one order
@@ -62,7 +62,7 @@ class KnownOrder:
     filled: int = 0
     cancelling: bool = False
     n_replacing: int = 0  # replaces whose answers have not come
-    in_flight: int = 0  # messages and reports on their way
+    in_flight: int = 0  # number of messages and reports
     done: bool = False  # at the exchange
 
     @property
@@ -82,8 +82,8 @@ class Account:
         self.capacity, self.limits = capacity, limits or Limits()
         self.position = self.cash = 0
         self.orders = []
-        self.quotes = [None, None]  # id of the order that stands for each side's quote
-        self.flying = 0  # messages on their way
+        self.quotes = [None, None]  # id of each side's quote order
+        self.flying = 0  # messages in flight
         self.refused, self.refusals = "", {}
         self._window, self._n_in_window = None, 0
         self._slots = []  # orders that may hold a slot, to save time
@@ -91,7 +91,7 @@ class Account:
     def on(self, i):
         return self.venue.session.venues[i].account
 
-    # What may be asked
+    # Queries
 
     @property
     def held_orders(self):
@@ -119,10 +119,10 @@ class Account:
         order = self.orders[i]
         return ahead if ahead < 0 else max(0, self.venue.level_qty(order.side, order.want_px) - ahead)
 
-    # What may be done
+    # Requests
 
     def submit(self, side, px, qty, type="limit", tif="gtc", post_only=False):  # noqa: A002
-        """Return the new order's id, or None when it did not leave. A market order's price is not looked at."""
+        """Return the new order's id, or None if it was refused. A market order's price is ignored."""
         how = instructions(type, tif, post_only)
         px = 0 if type == "market" else px
         if not is_order(side, px, qty) or how is None:
@@ -168,7 +168,7 @@ class Account:
         return False
 
     def quote(self, side, px, qty, tif="gtc", post_only=False):
-        """Keep one order of the side at `px`. What is no order is refused, and withdraws the one that stands."""
+        """Keep one order of the side at `px`. An invalid request is refused, and cancels the working quote."""
         if side not in (BID, ASK):
             return self._refuse("bad_order")
         order = None if self.quotes[side] is None else self.orders[self.quotes[side]]
@@ -248,7 +248,7 @@ class Account:
         self._n_in_window += 1
         return self._n_in_window > self.limits.max_rate
 
-    # What comes back
+    # Reports
 
     def deliver(self, report):
         order = self.orders[report.order]
@@ -268,7 +268,7 @@ class Account:
             order.left = report.qty
         elif report.kind == "replace_rejected":
             order.n_replacing -= 1
-            if order.n_replacing == 0:  # else a later replace says what is wanted
+            if order.n_replacing == 0:  # else a later replace determines the requested price and size
                 order.want_px, order.want_qty = report.px, report.qty
         elif report.kind != "late":
             order.status, order.left = report.kind, 0

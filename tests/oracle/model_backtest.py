@@ -5,14 +5,14 @@
                               reports, `response` later         -> Account --> strategy(market, account)
     messages of the strategy reach the Exchange `entry` later.
 
-Time goes from moment to moment. At each: market events at the exchange, then messages that arrive there, then what our
-clock sees of the market, then reports, then the equity sample, then one call of the strategy with all wakes that apply.
-What no latency brings back to the same moment makes another round of it.
+Time advances from one timestamp to the next. At each: market events at the exchange, then messages that arrive there, then market data
+on our clock, then reports, then the equity sample, then one call of the strategy with all wakes that apply.
+Messages and reports without latency arrive at the same timestamp and cause another round.
 
-Between two sessions all reports arrive and wake nobody. Orders that rest arrive again when we see the next session's first event,
-the oldest first, then the messages that were under way.
+Between two sessions all reports arrive, without waking the strategy. Resting orders arrive again when we receive the first event of the
+next session, oldest first, followed by the messages that were in flight.
 
-Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing of nbtrade.
+Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing from nbtrade.
 """
 
 from collections import deque
@@ -77,7 +77,7 @@ class Sample:
 
 
 class Venue:
-    """One instrument in a session: its events, both books, and what is on its way."""
+    """One instrument in a session: its events, both books, and the messages and reports in flight."""
 
     def __init__(self, session, records, tick, rule):
         self.session, self.tick = session, tick
@@ -203,7 +203,7 @@ class Venue:
         return self.book.level_qty(side, px * self.tick)
 
     def ahead(self, i):
-        """What rests at the order's price before it; UNKNOWN before our clock has its arrival."""
+        """Lots ahead of the order at its price; UNKNOWN until our clock reaches its arrival."""
         own = self.exchange.orders[i]
         if self.n_records < own.joined_at:
             return UNKNOWN

@@ -2,10 +2,10 @@
 
     market events --> book --+--> changes --> own orders: fills, lots ahead
                              +--> event end --> own orders that the opposite side reaches
-    messages (new, cancel, replace) --> take what is free, rest, or end                    --> reports, fills
+    messages (new, cancel, replace) --> take available lots, rest, or end                  --> reports, fills
 
-The market is history and never answers: own orders only watch it. Times are ns, own prices ticks,
-quantities lots. Imports nothing of nbtrade.
+The market is history and does not react: own orders never change it. Times are ns, own prices ticks,
+quantities lots. Imports nothing from nbtrade.
 
     type     limit, market
     tif      gtc (good till cancelled), day, ioc, fok; a market order's is ioc or fok
@@ -32,7 +32,7 @@ class Fill(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the exchange tells; px and qty are a fill's, or what an order is after a replace (leaves, or total if rejected)."""
+    """A report from the exchange; px and qty are those of the fill, or of the order after a replace (leaves, or total if rejected)."""
 
     ts: int
     kind: str  # ack, fill, cancelled, rejected, replaced, replace_rejected, late
@@ -242,7 +242,7 @@ class Exchange:
         return [(p, max(0, self.book.level_qty(opposite, p) - self.taken[opposite, p])) for p in prices]
 
     def _take(self, ts, own):
-        """An arriving order trades with what is free, each level at its own price."""
+        """An arriving order trades with the available lots, each level at its own price."""
         for price, free in self._free(own.side, limit_of(own)):
             if free and own.state == "working":
                 self._prevent_self_match(ts, own, price)
@@ -251,7 +251,7 @@ class Exchange:
                 self._fill(ts, own, self.ticks(price), qty, maker=False)
 
     def _meet(self, ts, own):
-        """A resting order trades with what is free at or through its price, at its own price, in one fill."""
+        """A resting order trades with the lots available at or through its price, at its own price, in one fill."""
         lots = 0
         for price, free in self._free(own.side, own.px):
             qty = min(own.leaves - lots, free)
@@ -292,7 +292,7 @@ class Exchange:
 
     def ticks(self, price):
         px, rest = divmod(price, self.tick)
-        assert rest == 0, f"price {price} is no multiple of the tick {self.tick}"
+        assert rest == 0, f"price {price} is not a multiple of the tick {self.tick}"
         return px
 
     @property

@@ -1,4 +1,4 @@
-"""Run the scenarios with the present API:  python tests/equivalence/run_new.py OUT.json [NAME ...]
+"""Run the scenarios with the current API:  python tests/equivalence/run_new.py OUT.json [NAME ...]
 
 nbtrade is that of the working directory. Only this module and the two of own strategies know the API; `run_old.py` is the same for the
 reference commit.
@@ -7,7 +7,7 @@ reference commit.
 import os
 import sys
 
-sys.path.insert(0, os.getcwd())  # before an nbtrade that is installed
+sys.path.insert(0, os.getcwd())  # takes precedence over an installed nbtrade
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def tiered(fills):
 
 
 def new_days(folder):
-    """Days whose files and tapes this nbtrade makes."""
+    """Days with files and tapes made by this version of nbtrade."""
     return Days(folder, nt.synthetic.write_dbn, lambda path, target: nt.ingest(path, target, progress=False))
 
 
@@ -88,7 +88,7 @@ def options_of(scenario, days):
 
 
 def data_of(scenario, days):
-    """What `backtest` and `sweep` take as data."""
+    """The data argument of `backtest` and `sweep`."""
     form, names = scenario["data"]["form"], scenario["data"]["days"]
     if form == "source":
         return days.source(names[0])

@@ -1,4 +1,4 @@
-"""The strategies of the equivalence runs that nbtrade does not ship, in the present API.
+"""The strategies of the equivalence runs that nbtrade does not ship, in the current API.
 
 Together with `feature_strategies_new.py` they use every method of an account and of a market, every order type, every wake, timers,
 features by name and by number, arrays in the state and random numbers. `strategies_old.py` has the same strategies in
@@ -114,7 +114,7 @@ def top_joiner(market, account, params, state):
 
 @strategy(wake="trade", params={"least": 3, "limit": 6, "gap": 20}, state={"volume": 0, "events": 0})
 def trade_follower(market, account, params, state):
-    """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
+    """Follows the aggressor of trades of some size, at most once in `gap` events, with FOK orders."""
     if market.wake & Wake.TRADE == 0 or not is_two_sided(market) or market.last_side < 0:
         return
     if market.last_qty < params.least or market.n_events - state.events < params.gap:
@@ -131,7 +131,7 @@ def trade_follower(market, account, params, state):
 
 @strategy(wake=("start", "end", "ack", "fill", "200ms"), params={"profit": 1, "qty": 1}, state={"counts": "(8,)i8", "n_sent": 0})
 def reporter(market, account, params, state):
-    """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
+    """Acts on its own reports: a fill sends the order that takes profit, an ack adds to a count, the end cancels everything."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
     if market.wake & Wake.END:
@@ -172,14 +172,14 @@ def flattener(market, account, params, state):
         account.market(side, 1 + n % 2)
     account.quote(1 - side, market.ask_px if side == BID else market.bid_px, 1)
     if n % 5 == 0:
-        account.submit(side, market.bid_px, 0, LIMIT)  # of no lots
-        account.cancel(account.capacity)  # of no slot
+        account.submit(side, market.bid_px, 0, LIMIT)  # no lots
+        account.cancel(account.capacity)  # no such slot
         state.n_refused = account.n_refused
 
 
 @strategy(wake="40ms", params={"rng": 7, "spread": 2.0, "limit": 15, "bias": 0.5}, state={"rng": 0, "n": 0})
 def gambler(market, account, params, state):
-    """Whatever chance says: side, price, lots and type of new orders, replaces and cancels of any slot."""
+    """Random actions: side, price, lots and type of new orders, replaces and cancels of any slot."""
     if not is_two_sided(market):
         return
     if state.n == 0:
@@ -221,7 +221,7 @@ N_MIDS = 32
 
 @strategy(wake=("100ms", "fill"), params={"short": 5, "band": 1.0, "limit": 4}, state={"mids": f"({N_MIDS},)f8", "seen": "(16,)u1", "n": 0})
 def remembering(market, account, params, state):
-    """Two moving averages over an array of mids: takes when they cross, sells the position back by a quote."""
+    """Two moving averages over an array of mids: takes when they cross, closes the position with a quote."""
     if not is_two_sided(market):
         return
     state.mids[state.n % N_MIDS] = (market.bid_px + market.ask_px) / 2
@@ -248,7 +248,7 @@ def remembering(market, account, params, state):
     state={"slots": "(2,)i8", "n_left": 0, "told": 0},
 )
 def queue_reader(market, account, params, state):
-    """Reads the book in depth and its places in queues, and stays, leaves or makes its order smaller by what it reads."""
+    """Reads the depth of the book and its queue positions, and keeps, cancels or reduces its order accordingly."""
     if not is_two_sided(market):
         return
     weight = market.depth(BID, params.depth) - market.depth(ASK, params.depth)
@@ -304,7 +304,7 @@ def bookkeeper(market, account, params, state):
 
 @strategy(wake=("100ms", "top"), params={"qty": 1, "limit": 6}, state={"n": 0, "lots": "(4,)i8"})
 def everywhere(market, account, params, state):
-    """Quotes on every instrument of the run and moves lots from the longest to the shortest by market orders."""
+    """Quotes on every instrument of the run and moves lots from the longest to the shortest with market orders."""
     longest, shortest = 0, 0
     for i in range(market.n_instruments):
         there, mine = market.on(i), account.on(i)

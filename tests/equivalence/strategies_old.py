@@ -134,7 +134,7 @@ def top_joiner(market, features, account, state):
     state=[("least", "i8"), ("limit", "i8"), ("gap", "i8"), ("volume", "i8"), ("events", "i8")], wake="trade", least=3, limit=6, gap=20
 )
 def trade_follower(market, features, account, state):
-    """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
+    """Follows the aggressor of trades of some size, at most once in `gap` events, with FOK orders."""
     if market.wake & TRADES == 0 or not is_two_sided(market) or market.last_side < 0:
         return
     if market.last_qty < state.least or market.n_events - state.events < state.gap:
@@ -156,7 +156,7 @@ def trade_follower(market, features, account, state):
     qty=1,
 )
 def reporter(market, features, account, state):
-    """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
+    """Acts on its own reports: a fill sends the order that takes profit, an ack adds to a count, the end cancels everything."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
     if market.wake & END:
@@ -197,8 +197,8 @@ def flattener(market, features, account, state):
         account.market(side, 1 + n % 2)
     account.quote(1 - side, market.ask_px if side == BID else market.bid_px, 1)
     if n % 5 == 0:
-        account.submit(side, market.bid_px, 0, LIMIT)  # of no lots
-        account.cancel(account.capacity)  # of no slot
+        account.submit(side, market.bid_px, 0, LIMIT)  # no lots
+        account.cancel(account.capacity)  # no such slot
         state.n_refused = account.n_refused
 
 
@@ -211,7 +211,7 @@ def flattener(market, features, account, state):
     bias=0.5,
 )
 def gambler(market, features, account, state):
-    """Whatever chance says: side, price, lots and type of new orders, replaces and cancels of any slot."""
+    """Random actions: side, price, lots and type of new orders, replaces and cancels of any slot."""
     if not is_two_sided(market):
         return
     state.n += 1
@@ -257,7 +257,7 @@ N_MIDS = 32
     limit=4,
 )
 def remembering(market, features, account, state):
-    """Two moving averages over an array of mids: takes when they cross, sells the position back by a quote."""
+    """Two moving averages over an array of mids: takes when they cross, closes the position with a quote."""
     if not is_two_sided(market):
         return
     state.mids[state.n % N_MIDS] = (market.bid_px + market.ask_px) / 2
@@ -295,7 +295,7 @@ def remembering(market, features, account, state):
     limit=4,
 )
 def queue_reader(market, features, account, state):
-    """Reads the book in depth and its places in queues, and stays, leaves or makes its order smaller by what it reads."""
+    """Reads the depth of the book and its queue positions, and keeps, cancels or reduces its order accordingly."""
     if not is_two_sided(market):
         return
     weight = market.depth(BID, state.depth) - market.depth(ASK, state.depth)
@@ -357,7 +357,7 @@ def bookkeeper(market, features, account, state):
 
 @strategy(state=[("qty", "i8"), ("limit", "i8"), ("n", "i8"), ("lots", "i8", 4)], wake=("100ms", "top"), qty=1, limit=6)
 def everywhere(market, features, account, state):
-    """Quotes on every instrument of the run and moves lots from the longest to the shortest by market orders."""
+    """Quotes on every instrument of the run and moves lots from the longest to the shortest with market orders."""
     longest, shortest = 0, 0
     for i in range(market.n_venues):
         there, mine = market.on(i), account.on(i)

@@ -67,7 +67,7 @@ class Market:
 
 @dataclass
 class Sample:
-    """The true position and cash at a moment, and the local top."""
+    """The true position and cash at one time, and the local top of book."""
 
     ts: int
     bid_px: int | None
@@ -104,7 +104,7 @@ class Venue:
         self._send_reports()
 
     def reopen(self, records):
-        """The next session, of other records."""
+        """Start the next session, with its own records."""
         while self.reports:
             self.account.deliver(self.reports.popleft()[1])
         again = self.exchange.reopen()
@@ -130,7 +130,7 @@ class Venue:
         self.messages.append((self.last_arrival, kind, message))
 
     def run_exchange(self, until):
-        """Process events and messages up to a time in order of time; at equal times events first."""
+        """Process events and messages up to a time, in time order; at equal times events come first."""
         while True:
             event_ts = self.at_exchange[0][0] if self.at_exchange else until + 1
             message_ts = self.messages[0][0] if self.messages else until + 1
@@ -157,10 +157,10 @@ class Venue:
             known.done = self.exchange.orders[report.order].state not in ("sent", "working")
             self.reports.append((self.last_report, report))
 
-    # What our clock sees
+    # Our clock
 
     def see_market(self, until):
-        """Apply the events that our clock has; return the wakes that they are."""
+        """Apply the events that our clock has reached; return the wakes that they cause."""
         wakes = set()
         before = self.top() if "top" in self.session.wakes else None
         while self.at_local and self.at_local[0][0] <= until:
@@ -224,7 +224,7 @@ class Venue:
 
 @dataclass
 class Session:
-    """Everything that a backtest is set up with, and its clock."""
+    """The configuration of a backtest, and its clock."""
 
     strategy: object
     wakes: frozenset = frozenset({"timer"})

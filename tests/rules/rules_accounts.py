@@ -123,7 +123,7 @@ SELF_MATCHES = [
         orders=["cancelled self_match", "filled"],
     ),
     Case(
-        "our order would trade with our own better priced orders",
+        "our order would trade with our own better-priced orders",
         "they are cancelled, best first, up to the price that the new order reaches",
         {10: [sell(101, 1), sell(103, 1), sell(104, 1)], 20: [buy(103, 6)]},
         fills=[(3, 21, 102, 5), (3, 21, 103, 1)],

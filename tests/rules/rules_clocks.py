@@ -179,7 +179,7 @@ WAKES = [
         end=33,
     ),
     wakes(
-        "several wakes fall on the same time",
+        "several wakes coincide",
         "top trade event timer",
         (5, "event top"),
         (10, "event top trade timer"),

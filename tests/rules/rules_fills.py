@@ -100,7 +100,7 @@ QUEUES = [
         fills=[(0, 21, 101, 2), (1, 21, 101, 2), (2, 21, 100, 1)],
     ),
     Case(
-        "the better priced of our orders was sent later",
+        "the better-priced of our orders was sent later",
         "it still fills first",
         {10: [buy(100, 9), buy(101, 2)]},
         records=[gone(1, 100, 5, 9), bid(4, 99, 5, ts=9), *executed(4, 99, 5, 21)],
@@ -282,7 +282,7 @@ STATES = [
     ),
     Case(
         "the market halts, so there are no events",
-        "our orders still arrive, rest and can be cancelled",
+        "our orders still arrive and rest",
         {10: [buy(99, 1)], 20: [buy(98, 1)]},
         orders=["working 1@99", "working 1@98"],
         sees={40: {0: ("working", 1, 0, 0)}},

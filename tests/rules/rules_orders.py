@@ -66,25 +66,25 @@ ARRIVALS = [
         orders=["filled"],
     ),
     Case(
-        "a post-only order for the day would trade",
+        "a post-only day order would trade",
         "it is rejected",
         {10: [buy(102, 1, tif="day", post_only=True)]},
         orders=["rejected would_cross"],
     ),
     Case(
-        "a post-only order for the day would not trade, and the session ends",
+        "a post-only day order would not trade, and the session ends",
         "it rests, then it expires",
         {10: [buy(101, 1, tif="day", post_only=True)]},
         orders=["cancelled expired"],
     ),
     Case(
-        "a FOK market order finds too few lots",
+        "an FOK market order finds too few lots",
         "it is cancelled, and nothing trades",
         {10: [buy(0, 13, type="market", tif="fok")]},
         orders=["cancelled killed"],
     ),
     Case(
-        "a FOK market order finds all its lots",
+        "an FOK market order finds all its lots",
         "it fills completely",
         {10: [buy(0, 12, type="market", tif="fok")]},
         fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
@@ -106,7 +106,7 @@ ARRIVALS = [
         orders=["rejected would_cross"],
     ),
     Case(
-        "a quote is for the day, and the session ends",
+        "a day quote is working when the session ends",
         "it expires",
         {10: [quote(BID, 99, 1, tif="day")]},
         orders=["cancelled expired"],
@@ -135,7 +135,7 @@ ARRIVALS = [
     ),
     Case("an IOC order finds nothing within its limit", "it is cancelled", {10: [buy(101, 9, tif="ioc")]}, orders=["cancelled unfilled"]),
     Case(
-        "a FOK order finds all its lots within its limit",
+        "an FOK order finds all its lots within its limit",
         "it fills completely",
         {10: [buy(103, 12, tif="fok")]},
         fills=[(0, 11, 102, 5), (0, 11, 103, 7)],
@@ -143,13 +143,13 @@ ARRIVALS = [
         orders=["filled"],
     ),
     Case(
-        "a FOK order finds fewer lots within its limit",
+        "an FOK order finds fewer lots within its limit",
         "it is cancelled, and nothing trades",
         {10: [buy(102, 6, tif="fok"), buy(103, 13, tif="fok")]},
         orders=["cancelled killed"] * 2,
     ),
     Case(
-        "a FOK order would need lots that we have already taken",
+        "an FOK order would need lots that we have already taken",
         "they do not count",
         {10: [buy(102, 3, tif="ioc"), buy(103, 10, tif="fok")]},
         fills=[(0, 11, 102, 3)],

@@ -106,7 +106,7 @@ def test_in_strategies(tape):
             account.submit(0, market.bid_px, 1, nt.LIMIT, nt.DAY, post_only=1)
             account.submit(state.side, market.ask_px, 1, type=0, tif=2)
 
-    results = [nt.backtest(tape, nt.strategy(state=[("side", "i8")], wake="100ms")(one)) for one in (by_group, by_name)]
+    results = [nt.backtest(tape, nt.strategy(state={"side": "i8"}, wake="100ms")(one)) for one in (by_group, by_name)]
     assert results[0].order_rows.tobytes() == results[1].order_rows.tobytes()
     assert len(results[0].orders) == 4
 

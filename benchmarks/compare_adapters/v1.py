@@ -33,7 +33,7 @@ def ingest(source, target):
 
 
 def rows_of(tape):
-    """name -> column: what tells one tape's rows from another's, in any format."""
+    """name -> column: the columns that identify a tape's rows, in any format."""
     return {**{name: tape.events[name] for name in ("px", "qty", "kind", "side")}, "ts_event": tape.ts_event, "ts_recv": tape.ts_recv}
 
 

@@ -18,7 +18,7 @@ FIRST_RESULT = """
 import sys
 import nbtrade as nt
 result = nt.backtest(sys.argv[1], nt.market_maker)
-print(result.account["n_fills"], result.account["true_cash"], result.account["true_position"])
+print(result.account["n_fills"], result.account["cash"], result.account["position"])
 """
 
 
@@ -70,7 +70,7 @@ def run_by_events(tape):
 
 def outcome_of(result):
     """(name -> column of the fills, cash in tick-lots, position)."""
-    return result._fills, int(result.account["true_cash"]), int(result.account["true_position"])
+    return result.fill_rows, int(result.account["cash"]), int(result.account["position"])
 
 
 def run_sweep(tape, n_sets):

@@ -160,7 +160,7 @@ def method(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
 
 
 def computed_field(numba_class: type, python_class: Any, name: str, inside: Any) -> Any:
-    """Decorator: make a helper (the engine's record) -> integer the field `name` of a strategy's record."""
+    """Decorator: make a helper (the engine's record) -> number the field `name` of a strategy's record."""
 
     def attach(function: Any) -> Any:
         inner = getattr(function, "py_func", function)

@@ -88,6 +88,8 @@ class Fields:
         except (TypeError, ValueError, SyntaxError):
             raise self._refused(name, value, _reason(value)) from None
         self._check_dtype(name, value, dtype.base)
+        if dtype.shape and dtype.base == np.bool_:
+            raise self._refused(name, value, 'Numba has no arrays of booleans in records. Make it an array of "u1"')
         return np.dtype((dtype.base.newbyteorder("="), dtype.shape)) if dtype.shape else dtype.newbyteorder("=")
 
     def _check_dtype(self, name: str, value: Any, dtype: np.dtype) -> None:

@@ -23,7 +23,7 @@ import numba
 from nbtrade._numba.jit import RECORD_METHODS
 from nbtrade._numba.reached import needs_python
 from nbtrade._numba.readonly import CANNOT, unknown
-from nbtrade._numba.records import PUBLIC_METHODS
+from nbtrade._numba.records import PUBLIC_FIELDS, PUBLIC_METHODS
 from nbtrade.engine.arguments import ARGUMENTS
 from nbtrade.engine.declaration import HIDDEN
 from nbtrade.engine.kernels.market import MARKET_VIEW
@@ -128,7 +128,7 @@ def _refused(function: Callable[..., Any], what: str, where: str) -> StrategyErr
 def known_names(role: str, declared: Declared) -> tuple[list[str], list[str]]:
     """Fields and methods of an argument."""
     fields = {"market": MARKET_VIEW.names, "account": ACCOUNT_VIEW.names, **declared}[role] or ()
-    return [f for f in fields if f != HIDDEN], PUBLIC_METHODS.get(role, [])
+    return [f for f in (*fields, *PUBLIC_FIELDS.get(role, ())) if f != HIDDEN], PUBLIC_METHODS.get(role, [])
 
 
 def _attributes(function: Callable[..., Any], roles: set[str]) -> Iterator[tuple[int, str, str, bool]]:

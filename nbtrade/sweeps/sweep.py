@@ -27,6 +27,7 @@ from nbtrade.engine.strategy_features import feature_rows
 from nbtrade.errors import StrategyError
 from nbtrade.results import metrics
 from nbtrade.results.frames import records_frame
+from nbtrade.schema import FillRule
 from nbtrade.storage.blockfile.blockfile import BlockFile
 from nbtrade.sweeps.cache import SweepCache, fingerprints
 from nbtrade.tape.tape import Tape
@@ -50,7 +51,7 @@ def sweep(
     fees: Fees | None = None,
     risk: Risk | None = None,
     instrument: Instrument | None = None,
-    fill_rule: str = "fifo",
+    fill_rule: FillRule | str = "fifo",
     sample: str | int = "1s",
     max_orders: int = 64,
     start: Any = None,
@@ -165,7 +166,7 @@ def _chosen(record: Any, n: int, strategy: Strategy) -> frozenset[int]:
     return frozenset(int(i) for i in chosen)
 
 
-def columns_of(strategy: Strategy, sets: list[dict[str, Any]], fill_rule: str) -> list[dict[str, Any]]:
+def columns_of(strategy: Strategy, sets: list[dict[str, Any]], fill_rule: FillRule | str) -> list[dict[str, Any]]:
     """The parameter columns of each set: the parameters that any set has, with the strategy's values where a set lacks one."""
     names = list(dict.fromkeys(name for one in sets for name in one))
     known = {"fill_rule": fill_rule, **strategy.params.values(strategy.params.initial[0])}

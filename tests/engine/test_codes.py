@@ -71,7 +71,7 @@ def test_same_in_compiled_code():
 
 
 def test_as_arguments():
-    """A member passed to a compiled function, positionally, by name, or as a default, is an integer and compiles nothing anew."""
+    """A member passed to a compiled function, positionally, by name, or as a default, is an integer and compiles nothing again."""
 
     @numba.njit
     def doubled(x, side=Side.ASK):
@@ -106,7 +106,7 @@ def test_in_strategies(tape):
             account.submit(0, market.bid_px, 1, nt.LIMIT, nt.DAY, post_only=1)
             account.submit(state.side, market.ask_px, 1, type=0, tif=2)
 
-    results = [nt.backtest(tape, nt.strategy(state=[("side", "i8")], wake="100ms")(one)) for one in (by_group, by_name)]
+    results = [nt.backtest(tape, nt.strategy(state={"side": "i8"}, wake="100ms")(one)) for one in (by_group, by_name)]
     assert results[0].order_rows.tobytes() == results[1].order_rows.tobytes()
     assert len(results[0].orders) == 4
 
@@ -169,5 +169,5 @@ def test_second_process_finds_it(tmp_path):
 
 
 def test_codes_are_loaded_with_the_layer():
-    """Whoever compiles a kernel has the codes' types: they are registered by the module that compiles."""
+    """Every kernel can use the codes: the module that compiles kernels registers their types."""
     assert (Side, OrderType, TimeInForce, FillRule, Wake) == importlib.import_module("nbtrade._numba.jit")._codes.GROUPS

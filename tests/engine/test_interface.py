@@ -42,7 +42,7 @@ def run(tape, body, **options):
     source = f"def mine(market, features, account, state):\n    {body}\n"
     scope = {"nt": nt}
     exec(source, scope)
-    return nt.backtest(tape, nt.strategy(state=[("n", "i8"), ("x", "f8")], wake="100ms")(scope["mine"]), **options)
+    return nt.backtest(tape, nt.strategy(state={"n": "i8", "x": "f8"}, wake="100ms")(scope["mine"]), **options)
 
 
 # --- one source of truth -----------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def test_help_shows_everything():
 
 
 def test_only_the_engine_makes_them():
-    """They are annotations: a call says so."""
+    """They are annotations; calling one raises TypeError."""
     for documented in (nt.Market, nt.Account, nt.Order, nt.Params, nt.State, nt.Features, nt.Record):
         with pytest.raises(TypeError, match=f"nbtrade.{documented.__name__} is for annotations only"):
             documented()
@@ -92,7 +92,7 @@ def test_only_the_engine_makes_them():
 def test_annotated_strategy(tape):
     """The compiler ignores the annotations."""
 
-    @nt.strategy(state=[("n", "i8")], wake="100ms")
+    @nt.strategy(state={"n": "i8"}, wake="100ms")
     def annotated(market: nt.Market, features: nt.Features, account: nt.Account, state: nt.State) -> None:
         side: int = nt.Side.BID
         if account.n_open == 0 and market.bid_px != nt.UNDEF_PRICE:
@@ -187,3 +187,17 @@ def test_unknown_before_the_feed_shows_it(tape):
     )
     result = run(tape, body, latency=nt.Latency(feed="300ms"))
     assert result.final_state["n"] == 3
+
+
+def test_mid_and_two_sides(tape):
+    """`mid` is between the best prices and NaN without both, `is_two_sided` says which; both with and without a book."""
+
+    @nt.strategy(wake="event", record=["mid", "bid", "ask", "both"])
+    def watches(market: nt.Market, record: nt.Record) -> None:
+        record.mid, record.bid, record.ask, record.both = market.mid, market.bid_px, market.ask_px, market.is_two_sided
+
+    rows = nt.backtest(tape, watches).records
+    both = rows["both"].astype(bool)
+    assert both.any()
+    assert (rows["mid"][both] == (rows["bid"] + rows["ask"])[both] / 2).all()
+    assert rows["mid"][~both].isna().all()

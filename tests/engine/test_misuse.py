@@ -14,13 +14,13 @@ from nbtrade import synthetic
 from nbtrade.errors import StrategyError
 from streams import tape_of
 
-HEAD = '''@nt.strategy(wake="100ms", params={"edge": 1, "y": 0.0, "curve": (1.0, 2.0)}, state={"n": 0, "x": 0.0, "window": "(3,)f8"}, record=["fair"])
+HEAD = '''@nt.strategy(wake="100ms", params=dict(edge=1, y=0.0, c=(1.0, 2.0)), state=dict(n=0, x=0.0, window="(3,)f8"), record=["fair"])
 def mine(market, account, params, state, features, record):
     """A strategy."""
     state.n += 1
     if state.n < 3:
         return
-'''  # noqa: E501
+'''
 FIRST = 7  # line number of the first line of a case's body
 
 
@@ -94,7 +94,7 @@ COMPILE = {
     "import": ("import os\nstate.n = 1", ["IMPORT_NAME", "outside a strategy"], 0),
     "with": ("with open('x') as f:\n    pass", ["with", "cannot be compiled"], 0),
     "narrow except": ("try:\n    state.n = 1 // state.n\nexcept ZeroDivisionError:\n    pass", ["except Exception"], 2),
-    "part of an array changed": ("params.curve[::2] += 1", ["cannot be compiled", "part of an array that cannot be set"], None),
+    "part of an array changed": ("params.c[::2] += 1", ["cannot be compiled", "part of an array that cannot be set"], None),
     "two types in one name": ("y = 1\nif state.n > 5:\n    y = (1, 2)\nz = y\nstate.n = z[0]", ["'y'"], None),
 }
 

@@ -24,7 +24,7 @@ def tape(tmp_path_factory):
 
 # --- params and state --------------------------------------------------------------------------------------
 def test_dtypes_of_examples():
-    """Numbers, flags and arrays have the dtype of their value, dtypes are taken as they are."""
+    """Numbers, flags and arrays get the dtype of their value; dtypes are used unchanged."""
     declared = {
         "i": 1,
         "f": 1.0,
@@ -128,7 +128,7 @@ def test_names_of_options(tape):
 
 
 def test_arrays_are_copied_for_each_account(tape):
-    """The declared array, and those of other accounts, stay as they were."""
+    """The declared array and those of other accounts do not change."""
     start = np.array([1.0, 2.0])
 
     @nt.strategy(wake="1s", params={"by": 0.0}, state={"window": start, "pair": [3, 4]})
@@ -158,7 +158,7 @@ def test_params_that_changed_anyway(tape):
 
 
 def test_unknown_params_of_a_sweep(tape):
-    """Named before anything runs, with those that there are."""
+    """The error names the unknown parameter and lists the existing ones, before anything runs."""
     with pytest.raises(StrategyError, match=r"adding has no parameter 'lot'. Its params: lots, rate"):
         nt.sweep(tape, adding, {"lot": [1]})
     table = nt.sweep(tape, adding, [{"lots": 2}, {"rate": 3.0}], params={"on": False})

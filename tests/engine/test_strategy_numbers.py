@@ -71,7 +71,7 @@ def beside_the_touch(market, features, account, state):
     account.submit(nt.BID, market.bid_px - int(features.m * 0), 1)  # for LLVM, int(x * 0) is 0
 
 
-@nt.strategy(state=[("px", "i8"), ("low", "i4")], wake="1s", features={"m": feature.mid().mean("5min")})
+@nt.strategy(state={"px": "i8", "low": "i4"}, wake="1s", features={"m": feature.mid().mean("5min")})
 def kept_in_the_state(market, features, account, state):
     state.px = round(features.m)
     account.submit(nt.BID, np.int32(state.px), 1)
@@ -216,7 +216,7 @@ def test_floats_are_refused_when_compiled(tape):
 @pytest.mark.parametrize("value", ["2**31", "-(2**31) - 1", "math.floor(math.nan)", "market.bid_px << 30"])
 def test_an_integer_that_a_field_does_not_hold_is_an_error(tape, value):
     """It was cut to the field's bits: NaN became a price of 0. Now it is what it is without the JIT."""
-    text = f"@nt.strategy(state=[('low', 'i4')], wake='1s')\ndef cuts(market, features, account, state):\n    state.low = {value}\n"
+    text = f"@nt.strategy(state={{'low': 'i4'}}, wake='1s')\ndef cuts(market, features, account, state):\n    state.low = {value}\n"
     scope = {"nt": nt, "math": math}
     exec(compile(text, "<cuts>", "exec"), scope)
     with pytest.raises(StrategyError, match="OverflowError: the value does not fit a state field of type int32\nIn <cuts>, line 3"):
@@ -226,7 +226,7 @@ def test_an_integer_that_a_field_does_not_hold_is_an_error(tape, value):
 def test_an_integer_that_a_field_holds_is_kept(tape):
     """To the last bit of each width."""
 
-    @nt.strategy(state=[("a", "i4"), ("b", "u4"), ("c", "u1"), ("d", "i2")], wake="1s")
+    @nt.strategy(state={"a": "i4", "b": "u4", "c": "u1", "d": "i2"}, wake="1s")
     def fits(market, features, account, state):
         state.a, state.b, state.c, state.d = -(2**31), 2**32 - 1, 255, -(2**15)
 

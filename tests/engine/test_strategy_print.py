@@ -272,14 +272,14 @@ def test_refused(tape, strategy, words, line):
 
 def test_what_numba_fails_at_is_an_error_of_ours(tape):
     """Numba's own code breaks here, with an AssertionError."""
-    with pytest.raises(StrategyError, match="numba_fails cannot be compiled: Numba fails at it"):
+    with pytest.raises(StrategyError, match="numba_fails cannot be compiled: Numba fails on it"):
         nt.backtest(tape, numba_fails)
 
 
 def test_an_array_of_booleans_in_the_state_is_refused():
     """Numba's records have none; it was an AttributeError of Numba's."""
     with pytest.raises(StrategyError, match='Make it an array of "u1"'):
-        nt.strategy(state=[("seen", "?", 3)])(keyword.function)
+        nt.strategy(state={"seen": "(3,)?"})(keyword.function)
 
 
 def test_own_feature_with_objmode():

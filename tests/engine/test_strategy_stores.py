@@ -55,6 +55,7 @@ def fills(items):
 def first(pair):
     return pair[0]
 
+TEN = tuple(range(10))
 PLAIN_STATE = np.dtype([("position", "i8"), ("x", "f8")], align=True)
 filled = np.zeros(1, PLAIN_STATE).view(np.recarray)
 sets(filled[0]); sets_items(np.zeros(2)); fills(np.zeros(2, np.int64))  # compiled before, for records that can be set
@@ -94,6 +95,16 @@ STORES = {
     "array, nditer": "for x in np.nditer(account.refusals): x[()] = 1",
     "array, nditer of two": "for x, y in np.nditer((account.refusals, state.w)): x[()] = 1",
     "array, reshaped": "account.refusals.reshape(2, 5)[0, 0] = 1",
+    "params array": "params.curve[0] = 1",
+    "params array, augmented": "params.curve[2] += 1",
+    "params array, slice": "params.curve[:] = 0",
+    "params array, part of a slice": "r = params.curve[2:]\nr[0] = 1",
+    "params array, reversed": "params.curve[::-1][0] = 1",
+    "params array, whole": "a = params\na.curve = state.w",
+    "params array, filled": "params.curve.fill(0)",
+    "params array, flat": "params.curve.flat[0] = 1",
+    "params array, sorted": "params.curve[:].sort()",
+    "params array, reshaped": "params.curve.reshape(2, 5)[0, 0] = 1",
     "setattr": "setattr(account, 'free', 1)",
     "inner function": "def inner(r):\n    r.position = 1  # here\ninner(account)",
     "feature": "features.m = 1.0",
@@ -104,9 +115,9 @@ STORES = {
     "helper of a helper": "sets_deep(account)",
     "nbtrade's helper": "sets_inline(account.order(0))",
     "helper inlined by Numba": "sets_ir(market)",
-    "helper that gets an array": "sets_items(account.refusals)",
-    "helper that gets a slice": "sets_items(account.refusals[1:])",
-    "helper that fills": "fills(account.refusals)",
+    "helper that gets an array": "sets_items(params.curve)",
+    "helper that gets a slice": "sets_items(params.curve[1:])",
+    "helper that fills": "fills(params.curve)",
     "parameter": "params.edge = 2",
     "parameter, augmented": "params.edge += 2",
     "parameter's alias": "p = params\np.edge = 2",
@@ -115,7 +126,7 @@ STORES = {
     "parameter, array's alias": "c = params.curve\nc[1] = 7",
     "parameter, slice": "params.curve[1:][0] += 7",
     "parameter, out of a ufunc": "np.add(params.curve, 1, params.curve)",
-    "parameter, whole array": "params.curve = state.w[:3]",
+    "parameter, whole array": "params.curve = state.w",
     "parameter, helper": "sets_edge(params)",
     "parameter, helper that gets an array": "sets_items(params.curve)",
     "parameter, helper that fills": "fills(params.curve)",
@@ -136,7 +147,7 @@ def own_state(market, account, state):
     w = state.w[2:]
     w[0] = 7.0
     for i in range(5, 10):
-        state.w[i] = account.refusals[i]
+        state.w[i] = account.n_refused
     state.w.flat[1] = 4.0
     sets(state)
     sets_any(state, state.x + 1)
@@ -146,7 +157,7 @@ def own_state(market, account, state):
 @nt.strategy(wake="start", state={name: OWN[name] for name in OWN.names})
 def like_an_order(market, account, state):
     slot = account.submit(0, market.bid_px - 50, 1)
-    state.px = account.order(slot).px
+    state.px = account.order(slot).requested_px
     state.ahead = 5
     sets_inline(state)
 
@@ -164,13 +175,13 @@ def like_the_market(market, state):
 results = [nt.backtest(tape, one) for one in (own_state, like_an_order, like_an_account, like_the_market)]
 own = results[0].final_state
 print(own["x"], own["n"], own["w"].tolist(), own["position"])
-print(results[1].final_state["px"], results[1].final_state["ahead"], len(results[1].orders))
+print(results[1].final_state["requested_px"], results[1].final_state["ahead"], len(results[1].orders))
 print(results[2].final_state["free"], results[2].final_state["position"], len(results[2].orders))
 print(results[3].final_state["self_at"])
 """
 RUN = """
 def strategy_of(body):
-    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': (1, 2, 3)}, wake='start', features={'m': feature.mid()})\\n"
+    text = "@nt.strategy(state={'w': '(10,)i8'}, params={'edge': 1, 'curve': TEN}, wake='start', features={'m': feature.mid()})\\n"
     text += "def mine(market, features, account, params, state):\\n"
     return text + "".join(f"    {line}\\n" for line in body.split("\\n"))
 
@@ -236,7 +247,7 @@ GLOBAL_STORES = {"field": "ROWS[0].x = 1", "alias": "row = ROWS[0]\nrow.x += 1",
 
 @pytest.mark.parametrize("name", GLOBAL_STORES)
 def test_a_store_into_a_global_record_is_refused(tape, name):
-    """Globals are constants of compiled code: the store went into a copy, without a word."""
+    """Globals are constants of compiled code: the store silently went into a copy."""
     lines = "".join(f"    {line}\n" for line in GLOBAL_STORES[name].split("\n"))
     scope = {"nt": nt, "ROWS": np.zeros(1, [("x", "i8")]).view(np.recarray)}
     exec(compile(f"@nt.strategy(wake='start')\ndef mine(market, features, account, state):\n{lines}", f"<{name}>", "exec"), scope)

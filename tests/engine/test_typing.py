@@ -26,7 +26,7 @@ def mypy_of(path, monkeypatch):
 
 
 def test_user_script(tmp_path, monkeypatch):
-    """The program as it is."""
+    """The unmodified script passes type checking."""
     path = tmp_path / "user_script.py"
     path.write_text(SCRIPT.read_text())
     report, status = mypy_of(path, monkeypatch)
@@ -47,5 +47,5 @@ def test_mistakes_are_found(tmp_path, monkeypatch):
 
 
 def test_types_are_marked():
-    """py.typed tells type checkers that the package has types; the wheel takes all of the folder."""
+    """py.typed marks the package as typed; the wheel includes the whole folder."""
     assert (ROOT / "nbtrade" / "py.typed").exists()

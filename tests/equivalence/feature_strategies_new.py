@@ -15,7 +15,7 @@ from strategies_new import is_two_sided
     },
 )
 def feature_trader(market, account, params, features):
-    """Takes with flow and imbalance, quotes against the trend; its features are computed for it."""
+    """Takes with flow and imbalance, quotes against the trend; the engine computes its features."""
     if not is_two_sided(market) or not features.trend < 1e9:  # NaN until its window is full
         return
     if features.imbalance > params.enter and features.flow > 0 and account.position < params.limit:
@@ -29,7 +29,7 @@ def feature_trader(market, account, params, features):
 
 @strategy(wake="event", params={"column": 1, "level": 0.0, "limit": 3, "sign": 1.0})
 def column_trader(market, account, params, features):
-    """Takes on the sign of one column of a matrix that it is given, by number, at events."""
+    """Takes on the sign of one column of its matrix, read by number, at events."""
     if not is_two_sided(market) or account.n_open > 0:
         return
     value = params.sign * features[params.column]
@@ -41,7 +41,7 @@ def column_trader(market, account, params, features):
 
 @strategy(wake="top", params={"limit": 4}, state={"spread": 0.0, "fast": 0.0, "n": 0}, features=("fast", "spread"))
 def named_trader(market, account, params, state, features):
-    """Quotes around one named column of a matrix that it is given, by the width of another."""
+    """Quotes around one named column of its matrix, at the distance given by another."""
     if not is_two_sided(market) or not features.fast < 1e9:
         return
     state.n += 1
@@ -52,7 +52,7 @@ def named_trader(market, account, params, state, features):
     account.quote(ASK, max(int(features.fast + half) + 1, market.bid_px + 1), 1 if account.position > -params.limit else 0)
 
 
-MATRICES = {  # columns for runs that are given a matrix
+MATRICES = {  # columns of the matrices passed to runs
     "basic": {
         "spread": feature.spread(),
         "flow": feature.ofi(3).ema("500ms"),

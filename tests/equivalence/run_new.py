@@ -1,4 +1,4 @@
-"""Run the scenarios with the present API:  python tests/equivalence/run_new.py OUT.json [NAME ...]
+"""Run the scenarios with the current API:  python tests/equivalence/run_new.py OUT.json [NAME ...]
 
 nbtrade is that of the working directory. Only this module and the two of own strategies know the API; `run_old.py` is the same for the
 reference commit.
@@ -7,7 +7,7 @@ reference commit.
 import os
 import sys
 
-sys.path.insert(0, os.getcwd())  # before an nbtrade that is installed
+sys.path.insert(0, os.getcwd())  # takes precedence over an installed nbtrade
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def tiered(fills):
 
 
 def new_days(folder):
-    """Days whose files and tapes this nbtrade makes."""
+    """Days with files and tapes made by this version of nbtrade."""
     return Days(folder, nt.synthetic.write_dbn, lambda path, target: nt.ingest(path, target, progress=False))
 
 
@@ -67,7 +67,7 @@ def instrument_of(spec):
 
 
 def options_of(scenario, days):
-    """Everything that `backtest` and `sweep` take beside data, strategy and parameters."""
+    """All arguments of `backtest` and `sweep` except data, strategy and parameters."""
     names = scenario["data"]["days"]
     start = start_of(names[0]) if names[0] in DAYS else 0
     options = dict(scenario["options"])
@@ -88,7 +88,7 @@ def options_of(scenario, days):
 
 
 def data_of(scenario, days):
-    """What `backtest` and `sweep` take as data."""
+    """The data argument of `backtest` and `sweep`."""
     form, names = scenario["data"]["form"], scenario["data"]["days"]
     if form == "source":
         return days.source(names[0])
@@ -99,7 +99,7 @@ def data_of(scenario, days):
 
 
 def outcome_of(result):
-    """What is kept of a Result."""
+    """The parts of a Result that are compared."""
     account = result.account
     orders = {**{name: result.order_rows[name] for name in result.order_rows.dtype.names}, "ahead_first": result.order_rows["ahead"]}
     records = result.fill_rows, orders, result.sample_rows

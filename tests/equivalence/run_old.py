@@ -66,7 +66,7 @@ def instrument_of(spec):
 
 
 def options_of(scenario, days):
-    """Everything that `backtest` and `sweep` take beside data, strategy and parameters."""
+    """All arguments of `backtest` and `sweep` except data, strategy and parameters."""
     names = scenario["data"]["days"]
     start = start_of(names[0]) if names[0] in DAYS else 0
     options = dict(scenario["options"])
@@ -98,7 +98,7 @@ def data_of(scenario, days):
 
 
 def outcome_of(result):
-    """What is kept of a Result."""
+    """The parts of a Result that are compared."""
     account = result.account
     records = result._fills, result._orders, result._samples
     return instrument_outcome(*records, account["true_cash"], account["true_position"], result.summary["net_pnl"])

@@ -1,4 +1,4 @@
-"""The strategies of the equivalence runs that nbtrade does not ship, in the present API.
+"""The strategies of the equivalence runs that nbtrade does not ship, in the current API.
 
 Together with `feature_strategies_new.py` they use every method of an account and of a market, every order type, every wake, timers,
 features by name and by number, arrays in the state and random numbers. `strategies_old.py` has the same strategies in
@@ -29,7 +29,7 @@ def is_two_sided(market):
 
 @strategy(wake="50ms", params={"qty": 2, "away": 1, "limit": 8, "every": 40}, state={"n": 0})
 def order_types(market, account, params, state):
-    """One order of each type in turn, sides alternating; everything is cancelled now and then."""
+    """One order of each type in turn, sides alternating; everything is cancelled periodically."""
     if not is_two_sided(market):
         return
     n = state.n
@@ -83,7 +83,7 @@ def ladder(market, account, params, state):
 
 @strategy(wake="event", params={"edge": 0, "qty": 1, "limit": 5}, state={"n": 0})
 def event_quoter(market, account, params, state):
-    """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
+    """Quotes at or behind the touch at every event; a side's quote is cancelled at the position limit."""
     state.n += market.wake & Wake.EVENT
     if not is_two_sided(market):
         return
@@ -93,7 +93,7 @@ def event_quoter(market, account, params, state):
 
 @strategy(wake="top", params={"ratio": 2.0, "qty": 1, "limit": 4}, state={"n_top": 0})
 def top_joiner(market, account, params, state):
-    """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
+    """Joins the heavier side of the touch, post-only; cancels everything when the imbalance flips or the spread is wide."""
     state.n_top += 1 if market.wake & Wake.TOP else 0
     if not is_two_sided(market):
         return
@@ -114,7 +114,7 @@ def top_joiner(market, account, params, state):
 
 @strategy(wake="trade", params={"least": 3, "limit": 6, "gap": 20}, state={"volume": 0, "events": 0})
 def trade_follower(market, account, params, state):
-    """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
+    """Follows the aggressor of trades of some size, at most once in `gap` events, with FOK orders."""
     if market.wake & Wake.TRADE == 0 or not is_two_sided(market) or market.last_side < 0:
         return
     if market.last_qty < params.least or market.n_events - state.events < params.gap:
@@ -131,7 +131,7 @@ def trade_follower(market, account, params, state):
 
 @strategy(wake=("start", "end", "ack", "fill", "200ms"), params={"profit": 1, "qty": 1}, state={"counts": "(8,)i8", "n_sent": 0})
 def reporter(market, account, params, state):
-    """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
+    """Acts on its own reports: a fill sends the order that takes profit, an ack adds to a count, the end cancels everything."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
     if market.wake & Wake.END:
@@ -159,7 +159,7 @@ def reporter(market, account, params, state):
 
 @strategy(wake="100ms", params={"hold": 7, "most": 4}, state={"n": 0, "n_flat": 0, "n_refused": 0})
 def flattener(market, account, params, state):
-    """Builds a position by market orders and quotes, then gives it all back; asks for things that are refused, too."""
+    """Builds a position with market orders and quotes, then flattens it; also makes requests that are refused."""
     n = state.n
     state.n += 1
     if not is_two_sided(market):
@@ -172,14 +172,14 @@ def flattener(market, account, params, state):
         account.market(side, 1 + n % 2)
     account.quote(1 - side, market.ask_px if side == BID else market.bid_px, 1)
     if n % 5 == 0:
-        account.submit(side, market.bid_px, 0, LIMIT)  # of no lots
-        account.cancel(account.capacity)  # of no slot
+        account.submit(side, market.bid_px, 0, LIMIT)  # no lots
+        account.cancel(account.capacity)  # no such slot
         state.n_refused = account.n_refused
 
 
 @strategy(wake="40ms", params={"rng": 7, "spread": 2.0, "limit": 15, "bias": 0.5}, state={"rng": 0, "n": 0})
 def gambler(market, account, params, state):
-    """Whatever chance says: side, price, lots and type of new orders, replaces and cancels of any slot."""
+    """Random actions: side, price, lots and type of new orders, replaces and cancels of any slot."""
     if not is_two_sided(market):
         return
     if state.n == 0:
@@ -221,7 +221,7 @@ N_MIDS = 32
 
 @strategy(wake=("100ms", "fill"), params={"short": 5, "band": 1.0, "limit": 4}, state={"mids": f"({N_MIDS},)f8", "seen": "(16,)u1", "n": 0})
 def remembering(market, account, params, state):
-    """Two moving averages over an array of mids: takes when they cross, sells the position back by a quote."""
+    """Two moving averages over an array of mids: takes when they cross, closes the position with a quote."""
     if not is_two_sided(market):
         return
     state.mids[state.n % N_MIDS] = (market.bid_px + market.ask_px) / 2
@@ -248,7 +248,7 @@ def remembering(market, account, params, state):
     state={"slots": "(2,)i8", "n_left": 0, "told": 0},
 )
 def queue_reader(market, account, params, state):
-    """Reads the book in depth and its places in queues, and stays, leaves or makes its order smaller by what it reads."""
+    """Reads the depth of the book and its queue positions, and keeps, cancels or reduces its order accordingly."""
     if not is_two_sided(market):
         return
     weight = market.depth(BID, params.depth) - market.depth(ASK, params.depth)
@@ -267,7 +267,7 @@ def queue_reader(market, account, params, state):
                 elif ahead > params.most_ahead and behind < params.least_behind:
                     account.replace(slot, touch, own.filled + own.leaves)
                 elif own.leaves > 1 and ahead < 5:
-                    account.replace(slot, own.requested_px, own.filled + own.leaves - 1)  # keeps its place
+                    account.replace(slot, own.requested_px, own.filled + own.leaves - 1)  # keeps its queue position
             continue
         held = account.position if side == BID else -account.position
         if held >= params.limit or px == UNDEF_PRICE:
@@ -278,10 +278,10 @@ def queue_reader(market, account, params, state):
             state.slots[side] = account.submit(side, wanted, 3, LIMIT) + 1
 
 
-# no "ack" wakes: without delay its own cancels would wake it for ever
+# no "ack" wakes: without latency its own cancels would wake it forever
 @strategy(wake=("100ms", "fill"), params={"target": 2.0, "stop": 3.0, "qty": 2, "most_refused": 1000}, state={"n_stops": 0})
 def bookkeeper(market, account, params, state):
-    """Quotes, and closes by what its own books say: average price, cash, realised profit, open lots and refusals."""
+    """Quotes, and closes positions based on its account: average price, cash, realised profit, open lots and refusals."""
     if not is_two_sided(market) or account.n_refused > params.most_refused:
         return
     mid = (market.bid_px + market.ask_px) / 2
@@ -304,7 +304,7 @@ def bookkeeper(market, account, params, state):
 
 @strategy(wake=("100ms", "top"), params={"qty": 1, "limit": 6}, state={"n": 0, "lots": "(4,)i8"})
 def everywhere(market, account, params, state):
-    """Quotes on every instrument of the run and moves lots from the longest to the shortest by market orders."""
+    """Quotes on every instrument of the run and moves lots from the longest to the shortest with market orders."""
     longest, shortest = 0, 0
     for i in range(market.n_instruments):
         there, mine = market.on(i), account.on(i)

@@ -39,7 +39,7 @@ def is_two_sided(market):
     state=[("n", "i8"), ("qty", "i8"), ("away", "i8"), ("limit", "i8"), ("every", "i8")], wake="50ms", qty=2, away=1, limit=8, every=40
 )
 def order_types(market, features, account, state):
-    """One order of each type in turn, sides alternating; everything is cancelled now and then."""
+    """One order of each type in turn, sides alternating; everything is cancelled periodically."""
     if not is_two_sided(market):
         return
     n = state.n
@@ -101,7 +101,7 @@ def ladder(market, features, account, state):
 
 @strategy(state=[("edge", "i8"), ("qty", "i8"), ("limit", "i8"), ("n", "i8")], wake="event", edge=0, qty=1, limit=5)
 def event_quoter(market, features, account, state):
-    """Quotes at or behind the touch at every event; a side is withdrawn at the limit."""
+    """Quotes at or behind the touch at every event; a side's quote is cancelled at the position limit."""
     state.n += market.wake & EVENT_END
     if not is_two_sided(market):
         return
@@ -111,7 +111,7 @@ def event_quoter(market, features, account, state):
 
 @strategy(state=[("ratio", "f8"), ("qty", "i8"), ("limit", "i8"), ("n_top", "i8")], wake="top", ratio=2.0, qty=1, limit=4)
 def top_joiner(market, features, account, state):
-    """Joins the heavier side of the touch, post-only; withdraws everything when the weight turns or the spread is wide."""
+    """Joins the heavier side of the touch, post-only; cancels everything when the imbalance flips or the spread is wide."""
     state.n_top += 1 if market.wake & TOP else 0
     if not is_two_sided(market):
         return
@@ -134,7 +134,7 @@ def top_joiner(market, features, account, state):
     state=[("least", "i8"), ("limit", "i8"), ("gap", "i8"), ("volume", "i8"), ("events", "i8")], wake="trade", least=3, limit=6, gap=20
 )
 def trade_follower(market, features, account, state):
-    """Follows the aggressor of trades of some size, at most once in `gap` events, by orders that are filled at once or not at all."""
+    """Follows the aggressor of trades of some size, at most once in `gap` events, with FOK orders."""
     if market.wake & TRADES == 0 or not is_two_sided(market) or market.last_side < 0:
         return
     if market.last_qty < state.least or market.n_events - state.events < state.gap:
@@ -156,7 +156,7 @@ def trade_follower(market, features, account, state):
     qty=1,
 )
 def reporter(market, features, account, state):
-    """Lives on its own reports: a fill brings the order that takes its profit, an ack a count, the end a withdrawal."""
+    """Acts on its own reports: a fill sends the order that takes profit, an ack adds to a count, the end cancels everything."""
     for bit in range(8):
         state.counts[bit] += market.wake >> bit & 1
     if market.wake & END:
@@ -184,7 +184,7 @@ def reporter(market, features, account, state):
 
 @strategy(state=[("hold", "i8"), ("most", "i8"), ("n", "i8"), ("n_flat", "i8"), ("n_refused", "i8")], wake="100ms", hold=7, most=4)
 def flattener(market, features, account, state):
-    """Builds a position by market orders and quotes, then gives it all back; asks for things that are refused, too."""
+    """Builds a position with market orders and quotes, then flattens it; also makes requests that are refused."""
     n = state.n
     state.n += 1
     if not is_two_sided(market):
@@ -197,8 +197,8 @@ def flattener(market, features, account, state):
         account.market(side, 1 + n % 2)
     account.quote(1 - side, market.ask_px if side == BID else market.bid_px, 1)
     if n % 5 == 0:
-        account.submit(side, market.bid_px, 0, LIMIT)  # of no lots
-        account.cancel(account.capacity)  # of no slot
+        account.submit(side, market.bid_px, 0, LIMIT)  # no lots
+        account.cancel(account.capacity)  # no such slot
         state.n_refused = account.n_refused
 
 
@@ -211,7 +211,7 @@ def flattener(market, features, account, state):
     bias=0.5,
 )
 def gambler(market, features, account, state):
-    """Whatever chance says: side, price, lots and type of new orders, replaces and cancels of any slot."""
+    """Random actions: side, price, lots and type of new orders, replaces and cancels of any slot."""
     if not is_two_sided(market):
         return
     state.n += 1
@@ -257,7 +257,7 @@ N_MIDS = 32
     limit=4,
 )
 def remembering(market, features, account, state):
-    """Two moving averages over an array of mids: takes when they cross, sells the position back by a quote."""
+    """Two moving averages over an array of mids: takes when they cross, closes the position with a quote."""
     if not is_two_sided(market):
         return
     state.mids[state.n % N_MIDS] = (market.bid_px + market.ask_px) / 2
@@ -295,7 +295,7 @@ def remembering(market, features, account, state):
     limit=4,
 )
 def queue_reader(market, features, account, state):
-    """Reads the book in depth and its places in queues, and stays, leaves or makes its order smaller by what it reads."""
+    """Reads the depth of the book and its queue positions, and keeps, cancels or reduces its order accordingly."""
     if not is_two_sided(market):
         return
     weight = market.depth(BID, state.depth) - market.depth(ASK, state.depth)
@@ -314,7 +314,7 @@ def queue_reader(market, features, account, state):
                 elif ahead > state.most_ahead and behind < state.least_behind:
                     account.replace(slot, touch, own.filled + own.left)
                 elif own.left > 1 and ahead < 5:
-                    account.replace(slot, own.want_px, own.filled + own.left - 1)  # keeps its place
+                    account.replace(slot, own.want_px, own.filled + own.left - 1)  # keeps its queue position
             continue
         held = account.position if side == BID else -account.position
         if held >= state.limit or px == UNDEF_PRICE:
@@ -327,14 +327,14 @@ def queue_reader(market, features, account, state):
 
 @strategy(
     state=[("target", "f8"), ("stop", "f8"), ("qty", "i8"), ("most_refused", "i8"), ("n_stops", "i8")],
-    wake=("100ms", "fill"),  # not "ack": without delay its own cancels would wake it for ever
+    wake=("100ms", "fill"),  # not "ack": without latency its own cancels would wake it forever
     target=2.0,
     stop=3.0,
     qty=2,
     most_refused=1000,
 )
 def bookkeeper(market, features, account, state):
-    """Quotes, and closes by what its own books say: average price, cash, realised profit, open lots and refusals."""
+    """Quotes, and closes positions based on its account: average price, cash, realised profit, open lots and refusals."""
     if not is_two_sided(market) or account.n_refused > state.most_refused:
         return
     mid = (market.bid_px + market.ask_px) / 2
@@ -357,7 +357,7 @@ def bookkeeper(market, features, account, state):
 
 @strategy(state=[("qty", "i8"), ("limit", "i8"), ("n", "i8"), ("lots", "i8", 4)], wake=("100ms", "top"), qty=1, limit=6)
 def everywhere(market, features, account, state):
-    """Quotes on every instrument of the run and moves lots from the longest to the shortest by market orders."""
+    """Quotes on every instrument of the run and moves lots from the longest to the shortest with market orders."""
     longest, shortest = 0, 0
     for i in range(market.n_venues):
         there, mine = market.on(i), account.on(i)

@@ -8,7 +8,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURE = ROOT / "docs" / "design" / "architecture.md"
-PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "journal.md"]  # the journal is history
+FOLDERS = ("docs", ".github", "benchmarks", "nbtrade")
+PAGES = [path for name in FOLDERS for path in sorted((ROOT / name).rglob("*.md")) if path.name != "journal.md"]  # the journal is history
+PAGES.append(ROOT / "README.md")
 NAMED = re.compile(r"`((?:nbtrade|tests|benchmarks|docs|notebooks|\.github)/[\w./*-]+)`")
 
 

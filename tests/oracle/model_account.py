@@ -1,10 +1,10 @@
-"""What a strategy knows of its account and may do, in plain Python: the specification of the strategy's side.
+"""A strategy's view of its account, and its requests, in plain Python: the specification of the strategy's side.
 
-    strategy -- submit, replace, cancel --> limits on risk --> send(kind, ...)         the way out
-    deliver(report) --> orders, position, cash as the account knows them               the way back
+    strategy -- submit, replace, cancel --> risk limits --> send(kind, ...)            outbound
+    deliver(report) --> orders, position, cash as the account knows them               inbound
 
-Orders are named by their ids, 0, 1, 2, ... in sending order. What the account knows is what reports have told it.
-Imports nothing of nbtrade.
+Orders are named by their ids, 0, 1, 2, ... in sending order. The account knows only what reports have said.
+Imports nothing from nbtrade.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from model_exchange import OwnOrder
 
 TYPES, TIFS = ("limit", "market"), ("gtc", "day", "ioc", "fok")
 UNKNOWN = -1
-FAR = 2**30  # no price, no quantity is beyond
+FAR = 2**30  # limit of prices and quantities
 OPEN = ("sent", "working")
 
 
@@ -24,7 +24,7 @@ def is_order(side, px, qty):
 
 
 def instructions(type, tif, post_only):  # noqa: A002
-    """Return (type, tif, post_only) of an order, or None for a combination that makes no sense."""
+    """Return (type, tif, post_only) of an order, or None for an invalid combination."""
     if type not in TYPES or tif not in TIFS or post_only not in (False, True):
         return None
     if type == "market":
@@ -35,13 +35,13 @@ def instructions(type, tif, post_only):  # noqa: A002
 
 @dataclass
 class Limits:
-    """What is checked before an order leaves; 0: no limit."""
+    """Limits checked before an order is sent; 0: no limit."""
 
     lot: int = 1
     max_order: int = 0  # lots of one order
     max_position: int = 0  # lots, with all open orders of a side filled
     max_open: int = 0  # orders
-    max_loss: int = 0  # tick-lots; beyond it only orders that reduce the position leave
+    max_loss: int = 0  # tick-lots; beyond it only orders that reduce the position are sent
     max_rate: int = 0  # new orders and replaces in each `rate_interval`
     rate_interval: int = 10**9  # ns; windows are multiples since the epoch
 
@@ -61,8 +61,8 @@ class KnownOrder:
     status: str = "sent"
     filled: int = 0
     cancelling: bool = False
-    n_replacing: int = 0  # replaces whose answers have not come
-    in_flight: int = 0  # messages and reports on their way
+    n_replacing: int = 0  # replaces without a report yet
+    in_flight: int = 0  # number of messages and reports
     done: bool = False  # at the exchange
 
     @property
@@ -82,8 +82,8 @@ class Account:
         self.capacity, self.limits = capacity, limits or Limits()
         self.position = self.cash = 0
         self.orders = []
-        self.quotes = [None, None]  # id of the order that stands for each side's quote
-        self.flying = 0  # messages on their way
+        self.quotes = [None, None]  # id of each side's quote order
+        self.flying = 0  # messages in flight
         self.refused, self.refusals = "", {}
         self._window, self._n_in_window = None, 0
         self._slots = []  # orders that may hold a slot, to save time
@@ -91,7 +91,7 @@ class Account:
     def on(self, i):
         return self.venue.session.venues[i].account
 
-    # What may be asked
+    # Queries
 
     @property
     def held_orders(self):
@@ -103,26 +103,26 @@ class Account:
         return [order for order in self.held_orders if order.is_open]
 
     def open_qty(self, side):
-        """Lots that may still fill on a side, as far as known."""
+        """Lots that may still fill on a side, by the reports so far."""
         return sum(order.want_qty - order.filled for order in self.open_orders if order.side == side)
 
     def ahead(self, i):
-        """Lots before a resting order at its price as the local clock has it; UNKNOWN where that cannot be known yet."""
+        """Lots ahead of a resting order at its price on the local clock; UNKNOWN until that can be known."""
         order = self.orders[i]
         if not order.is_open or order.in_flight:
             return UNKNOWN
         return self.venue.ahead(i)
 
     def behind(self, i):
-        """Lots at the order's price that are not before it."""
+        """Lots at the order's price that are not ahead of it."""
         ahead = self.ahead(i)
         order = self.orders[i]
         return ahead if ahead < 0 else max(0, self.venue.level_qty(order.side, order.want_px) - ahead)
 
-    # What may be done
+    # Requests
 
     def submit(self, side, px, qty, type="limit", tif="gtc", post_only=False):  # noqa: A002
-        """Return the new order's id, or None when it did not leave. A market order's price is not looked at."""
+        """Return the new order's id, or None if it was refused. A market order's price is ignored."""
         how = instructions(type, tif, post_only)
         px = 0 if type == "market" else px
         if not is_order(side, px, qty) or how is None:
@@ -149,7 +149,7 @@ class Account:
         return True
 
     def replace(self, i, px, qty):
-        """Ask for another price and another total quantity."""
+        """Request a new price and total quantity."""
         order = None if i is None else self.orders[i]
         if order is None or not order.is_open or order.cancelling or order.type == "market":
             cause = "not_open"
@@ -168,13 +168,13 @@ class Account:
         return False
 
     def quote(self, side, px, qty, tif="gtc", post_only=False):
-        """Keep one order of the side at `px`. What is no order is refused, and withdraws the one that stands."""
+        """Keep one order of the side at `px`. An invalid request is refused, and cancels the working quote."""
         if side not in (BID, ASK):
             return self._refuse("bad_order")
         order = None if self.quotes[side] is None else self.orders[self.quotes[side]]
         stands = order is not None and order.is_open and not order.cancelling
         wanted = qty > 0 or qty < -FAR
-        replaced = stands and order.want_px != px  # its new total includes what has been filled
+        replaced = stands and order.want_px != px  # its new total includes the filled lots
         if wanted and not is_order(side, px, qty + (order.filled if replaced else 0)):
             self._refuse("bad_order")
             wanted = False
@@ -197,7 +197,7 @@ class Account:
         return None
 
     def closing_order(self, position):
-        """The market order that closes a position when the session ends; it takes none of our slots. None without a position."""
+        """The market order that closes a position when the session ends; it needs no slot. None without a position."""
         if position == 0:
             return None
         own = OwnOrder(len(self.orders), ASK if position > 0 else BID, 0, min(abs(position), FAR), "market", "ioc")
@@ -213,10 +213,10 @@ class Account:
         self.refused = cause
         self.refusals[cause] = self.refusals.get(cause, 0) + 1
 
-    # Risk: the first limit that is broken is the cause
+    # Risk: the first limit that is exceeded is the cause
 
     def _allowed(self, side, qty, more, *, new):
-        """Say whether an order of `qty` lots may leave, `more` lots more than before on its side."""
+        """Return whether an order of `qty` lots may be sent, which adds `more` lots to its side."""
         limits = self.limits
         held = (self.position if side == BID else -self.position) + self.open_qty(side)
         if qty % limits.lot:
@@ -237,7 +237,7 @@ class Account:
         return False
 
     def _has_lost_too_much(self):
-        """Marked at the mid; not known while a side is empty."""
+        """Marked to mid; unknown while a side is empty."""
         bid, ask = self.venue.touch()
         return None not in (bid, ask) and self.cash + self.position * (bid + ask) / 2 < -self.limits.max_loss
 
@@ -248,7 +248,7 @@ class Account:
         self._n_in_window += 1
         return self._n_in_window > self.limits.max_rate
 
-    # What comes back
+    # Reports
 
     def deliver(self, report):
         order = self.orders[report.order]
@@ -268,7 +268,7 @@ class Account:
             order.left = report.qty
         elif report.kind == "replace_rejected":
             order.n_replacing -= 1
-            if order.n_replacing == 0:  # else a later replace says what is wanted
+            if order.n_replacing == 0:  # else a later replace determines the requested price and size
                 order.want_px, order.want_qty = report.px, report.qty
         elif report.kind != "late":
             order.status, order.left = report.kind, 0

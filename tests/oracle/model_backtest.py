@@ -5,14 +5,14 @@
                               reports, `response` later         -> Account --> strategy(market, account)
     messages of the strategy reach the Exchange `entry` later.
 
-Time goes from moment to moment. At each: market events at the exchange, then messages that arrive there, then what our
-clock sees of the market, then reports, then the equity sample, then one call of the strategy with all wakes that apply.
-What no latency brings back to the same moment makes another round of it.
+Time advances from one timestamp to the next. At each: market events at the exchange, then messages that arrive there, then market data
+on our clock, then reports, then the equity sample, then one call of the strategy with all wakes that apply.
+Messages and reports without latency arrive at the same timestamp and cause another round.
 
-Between two sessions all reports arrive and wake nobody. Orders that rest arrive again when we see the next session's first event,
-the oldest first, then the messages that were under way.
+Between two sessions all reports arrive, without waking the strategy. Resting orders arrive again when we receive the first event of the
+next session, oldest first, followed by the messages that were in flight.
 
-Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing of nbtrade.
+Wakes: timer, event, top, trade, ack, fill, start, end. Imports nothing from nbtrade.
 """
 
 from collections import deque
@@ -67,7 +67,7 @@ class Market:
 
 @dataclass
 class Sample:
-    """The true position and cash at a moment, and the local top."""
+    """The true position and cash at one time, and the local top of book."""
 
     ts: int
     bid_px: int | None
@@ -77,7 +77,7 @@ class Sample:
 
 
 class Venue:
-    """One instrument in a session: its events, both books, and what is on its way."""
+    """One instrument in a session: its events, both books, and the messages and reports in flight."""
 
     def __init__(self, session, records, tick, rule):
         self.session, self.tick = session, tick
@@ -104,7 +104,7 @@ class Venue:
         self._send_reports()
 
     def reopen(self, records):
-        """The next session, of other records."""
+        """Start the next session, with its own records."""
         while self.reports:
             self.account.deliver(self.reports.popleft()[1])
         again = self.exchange.reopen()
@@ -130,7 +130,7 @@ class Venue:
         self.messages.append((self.last_arrival, kind, message))
 
     def run_exchange(self, until):
-        """Process events and messages up to a time in order of time; at equal times events first."""
+        """Process events and messages up to a time, in time order; at equal times events come first."""
         while True:
             event_ts = self.at_exchange[0][0] if self.at_exchange else until + 1
             message_ts = self.messages[0][0] if self.messages else until + 1
@@ -157,10 +157,10 @@ class Venue:
             known.done = self.exchange.orders[report.order].state not in ("sent", "working")
             self.reports.append((self.last_report, report))
 
-    # What our clock sees
+    # Our clock
 
     def see_market(self, until):
-        """Apply the events that our clock has; return the wakes that they are."""
+        """Apply the events that our clock has reached; return the wakes that they cause."""
         wakes = set()
         before = self.top() if "top" in self.session.wakes else None
         while self.at_local and self.at_local[0][0] <= until:
@@ -203,7 +203,7 @@ class Venue:
         return self.book.level_qty(side, px * self.tick)
 
     def ahead(self, i):
-        """What rests at the order's price before it; UNKNOWN before our clock has its arrival."""
+        """Lots ahead of the order at its price; UNKNOWN until our clock reaches its arrival."""
         own = self.exchange.orders[i]
         if self.n_records < own.joined_at:
             return UNKNOWN
@@ -224,7 +224,7 @@ class Venue:
 
 @dataclass
 class Session:
-    """Everything that a backtest is set up with, and its clock."""
+    """The configuration of a backtest, and its clock."""
 
     strategy: object
     wakes: frozenset = frozenset({"timer"})

@@ -2,17 +2,17 @@
 
     market events --> book --+--> changes --> own orders: fills, lots ahead
                              +--> event end --> own orders that the opposite side reaches
-    messages (new, cancel, replace) --> take what is free, rest, or end                    --> reports, fills
+    messages (new, cancel, replace) --> take available lots, rest, or end                  --> reports, fills
 
-The market is history and never answers: own orders only watch it. Times are ns, own prices ticks,
-quantities lots. Imports nothing of nbtrade.
+The market is history and does not react: own orders never change it. Times are ns, own prices ticks,
+quantities lots. Imports nothing from nbtrade.
 
     type     limit, market
     tif      gtc (good till cancelled), day, ioc, fok; a market order's is ioc or fok
-    post_only    rejected rather than take liquidity; only of limit orders that may rest
+    post_only    rejected rather than take liquidity; only for limit orders that may rest
     state    sent, working, filled, cancelled, rejected
-    reason   why it ended: would_cross, killed, unfilled, self_match, replaced_down, expired, by_us
-    rule     fifo; optimistic: all real orders of our level are behind us; conservative: all before us
+    reason   why the order ended: would_cross, killed, unfilled, self_match, replaced_down, expired, by_us
+    rule     fifo; optimistic: all other orders at our level are behind us; conservative: all are ahead of us
 """
 
 from collections import Counter, deque
@@ -32,7 +32,7 @@ class Fill(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What the exchange tells; px and qty are a fill's, or what an order is after a replace (leaves, or total if rejected)."""
+    """A report from the exchange; px and qty are those of the fill, or of the order after a replace (leaves, or total if rejected)."""
 
     ts: int
     kind: str  # ack, fill, cancelled, rejected, replaced, replace_rejected, late
@@ -43,11 +43,11 @@ class Report(NamedTuple):
 
 @dataclass(eq=False)
 class OwnOrder:
-    """An own order as the exchange has it."""
+    """An own order in the state that the exchange has."""
 
     id: int
     side: int
-    px: int  # of no meaning for a market order
+    px: int  # ignored for a market order
     qty: int  # in total
     type: str = "limit"
     tif: str = "gtc"
@@ -55,11 +55,11 @@ class OwnOrder:
     filled: int = 0
     state: str = "sent"
     reason: str = ""
-    place: int = -1  # real orders with a smaller place number are ahead of this one
-    turn: int = -1  # own orders at one price: the smaller first
+    place: int = -1  # orders of the book with a smaller place number are ahead of this one
+    turn: int = -1  # priority among own orders at one price: lowest first
     ahead: int = 0  # lots ahead at its price
     ahead_first: int = 0  # the same when it last joined a queue
-    joined_at: int = 0  # records that the exchange had processed when it got its place
+    joined_at: int = 0  # number of records processed by the exchange when it joined the queue
 
     @property
     def leaves(self):
@@ -77,10 +77,10 @@ class Exchange:
     resting: list = field(default_factory=list)  # in the order in which they joined their queues
     fills: list = field(default_factory=list)
     reports: deque = field(default_factory=deque)
-    taken: Counter = field(default_factory=Counter)  # (side, price): lots taken and not refreshed
+    taken: Counter = field(default_factory=Counter)  # (side, price): lots taken by us and not yet replaced by the market
     n_records: int = 0
     n_turns: int = 0
-    n_late: int = 0  # cancels and replaces of orders that were done
+    n_late: int = 0  # cancels and replaces of orders that had already ended
 
     # The market's events
 
@@ -114,7 +114,7 @@ class Exchange:
                 self._meet(ts, own)
 
     def _share(self, ts, change):
-        """Give the lots of a real execution to the own orders that would have traded first."""
+        """Assign the lots of a market execution to the own orders that had priority."""
         lots = change.lots
         for own in self.by_priority(change.side):
             if self._before(own, change):
@@ -136,7 +136,7 @@ class Exchange:
                 own.ahead -= change.lots
 
     def _fall_behind(self, change):
-        """An order of a snapshot was there before us: it only comes back."""
+        """A snapshot restores an order that was in the queue first, so our order is behind it."""
         for own in self._at(change, "all rules"):
             own.joined_at = self.n_records + 1
             if self.rule != "optimistic":
@@ -212,7 +212,7 @@ class Exchange:
         self.resting.append(own)
 
     def close(self, ts, closing=None):
-        """The session ends: day orders expire; then the market order that closes the position arrives, if one is to."""
+        """End the session: day orders expire, then the market order that closes the position arrives, if there is one."""
         for own in list(self.resting):
             if own.tif == "day":
                 self._cancel(ts, own, "expired")
@@ -220,17 +220,17 @@ class Exchange:
             self._arrive_new(ts, closing)
 
     def reopen(self):
-        """Another session: another book. Returns the orders that rested, oldest first: they are to arrive again."""
+        """Start a session with a new book. Returns the resting orders, oldest first, which must arrive again."""
         again = sorted(self.resting, key=lambda own: own.id)
         for own in again:
             own.state = "sent"
         self.book, self.resting, self.taken, self.n_records = Book(), [], Counter(), 0
         return again
 
-    # What both do
+    # Shared parts
 
     def available(self, side, px):
-        """Lots that are free at or through `px` on the other side; none while the market is crossed."""
+        """Lots available at or through `px` on the opposite side; none while the market is crossed."""
         return sum(free for _, free in self._free(side, px))
 
     def _free(self, side, px):
@@ -242,7 +242,7 @@ class Exchange:
         return [(p, max(0, self.book.level_qty(opposite, p) - self.taken[opposite, p])) for p in prices]
 
     def _take(self, ts, own):
-        """An arriving order trades with what is free, each level at its own price."""
+        """An arriving order trades with the available lots, each level at its own price."""
         for price, free in self._free(own.side, limit_of(own)):
             if free and own.state == "working":
                 self._prevent_self_match(ts, own, price)
@@ -251,7 +251,7 @@ class Exchange:
                 self._fill(ts, own, self.ticks(price), qty, maker=False)
 
     def _meet(self, ts, own):
-        """A resting order trades with what is free at or through its price, at its own price, in one fill."""
+        """A resting order trades with the lots available at or through its price, at its own price, in one fill."""
         lots = 0
         for price, free in self._free(own.side, own.px):
             qty = min(own.leaves - lots, free)
@@ -260,7 +260,7 @@ class Exchange:
         self._fill(ts, own, own.px, lots, maker=True)
 
     def _prevent_self_match(self, ts, own, price):
-        """Own orders that `own` would meet before or at `price` are cancelled."""
+        """Cancel the own orders that `own` would trade with at `price` or better."""
         for other in self.by_priority(1 - own.side):
             if not better(own.side, other.px * self.tick, price):
                 self._cancel(ts, other, "self_match")
@@ -287,12 +287,12 @@ class Exchange:
         self.reports.append(Report(ts, kind, own.id, px, qty))
 
     def by_priority(self, side):
-        """Return the resting orders of a side: better price first, then those that joined earlier."""
+        """Return the resting orders of a side by priority: best price first, then the earliest."""
         return sorted((own for own in self.resting if own.side == side), key=lambda own: (priority(side, own.px), own.turn))
 
     def ticks(self, price):
         px, rest = divmod(price, self.tick)
-        assert rest == 0, f"price {price} is no multiple of the tick {self.tick}"
+        assert rest == 0, f"price {price} is not a multiple of the tick {self.tick}"
         return px
 
     @property
@@ -311,7 +311,7 @@ def limit_of(own):
 
 
 def priority(side, price):
-    """Return what is smaller for the better price: higher bids, lower asks."""
+    """Return a sort key that is smaller for a better price: higher bids, lower asks."""
     return -price if side == BID else price
 
 

@@ -1,4 +1,4 @@
-"""The rules as cases: a situation, what happens, and the smallest records and actions that show it.
+"""The rules as cases: a situation, its outcome, and the smallest set of records and actions that shows it.
 
 The market of every case, from time 5 on, in ticks and lots; ids 1, 2 and 3:
 
@@ -28,8 +28,8 @@ class Case:
     records: list = field(default_factory=list)
     fills: list = field(default_factory=list)  # (order, ts, px, qty), as maker where `makers` has the order
     makers: Any = "all"  # ids of orders that fill as makers
-    orders: list | None = None  # one text for each order: what became of it
-    sees: dict = field(default_factory=dict)  # time of a call: what the account then sees (fields of Look, or order ids)
+    orders: list | None = None  # final state of each order, as text
+    sees: dict = field(default_factory=dict)  # time of a call: expected view of the account (fields of Look, or order ids)
     calls: list | None = None  # (time, wakes) of each call
     setup: dict = field(default_factory=dict)
     end: int = 60
@@ -43,7 +43,7 @@ class Case:
 
 
 def describe(order):
-    """Return what became of an order as a text: "working 3@100", "cancelled by_us", "filled"."""
+    """Return the final state of an order as text: "working 3@100", "cancelled by_us", "filled"."""
     if order.state in ("sent", "working"):
         return f"{order.state} {order.leaves}@{order.px}"
     return f"{order.state} {order.reason}".strip()

@@ -1,4 +1,4 @@
-"""Every rule of the table "situation, what happens" as a minimal case (tests/rules/rules*.py), in the oracle and in the engine."""
+"""Every rule as a minimal case (tests/rules/rules_*.py), on the oracle and on the engine."""
 
 import pytest
 
@@ -66,7 +66,7 @@ def tape_of(records):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_engine(case):
-    """The engine follows the rule, and equals the oracle in everything else."""
+    """The engine follows the rule, and equals the oracle in all other respects."""
     setup = {"wakes": frozenset({"timer"}), "interval": 10, "entry": 1, "response": 1, **case.setup}
     looks = []
     expected = scripted_engine.expected(backtest(case.all_records, play(case.script, looks), tick=1, **setup), looks)

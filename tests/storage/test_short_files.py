@@ -266,7 +266,7 @@ def test_tapes_with_a_column_cut_anywhere(tmp_path):
 
 @pytest.mark.parametrize("kind", ["block file", "zeros", "folder", "pipe"])
 def test_a_file_is_not_created_through_a_link(tmp_path, kind):
-    """A link with the name of the file that is to be made: what it points to stays as it is."""
+    """If the new file's name is already a link, its target does not change."""
     other = tmp_path / "other.blocks"
     if kind == "block file":
         with nbtrade.BlockFile(other) as blocks:
@@ -284,7 +284,7 @@ def test_a_file_is_not_created_through_a_link(tmp_path, kind):
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)], ids=["pipe", "folder", "device"])
 def test_a_listmmf_file_is_a_file(tmp_path, make):
-    """A pipe was waited for, for good."""
+    """A pipe, folder or device is refused at once; opening a pipe used to block forever."""
     make(tmp_path / "x.mmf")
     with pytest.raises(StoreDamaged, match=r"x\.mmf is a (folder|pipe or a device), not a file"):
         import_listmmf(tmp_path / "x.mmf", tmp_path / "y.col")

@@ -140,7 +140,7 @@ def test_a_feature_cache_with_other_arrays_is_computed_again(tmp_path, wrong):
 @pytest.mark.parametrize("code", [["<i8"], {}, None, 8, "|O", "<M8[ns]"])
 @pytest.mark.parametrize("name", ["state", "records"])
 def test_a_saved_results_dtype_is_checked(tmp_path, name, code):
-    """Any JSON where a type's name should be is an error of ours."""
+    """JSON that is not a type name raises the package's own error."""
     pytest.importorskip("pyarrow")
     tape = nbtrade.ingest(nbtrade.synthetic.write_dbn(tmp_path / "d.dbn", 500, live_orders=50), progress=False)
     folder = nbtrade.backtest(tape, nbtrade.market_maker).save(tmp_path / "r")

@@ -363,7 +363,7 @@ def test_the_current_folder_is_no_result_to_replace(tmp_path, result, monkeypatc
 
 
 def test_tables_are_not_written_through_links(tmp_path, source, result):
-    """Whatever a link beside them points to."""
+    """A link with a table's name, or its temporary name, is replaced; its target does not change."""
     (tmp_path / "tables").mkdir()
     for name in (".fills.parquet.new", "fills.parquet"):
         (tmp_path / "tables" / name).symlink_to(source)

@@ -3,16 +3,18 @@
 from pathlib import Path
 
 import nbtrade
-from nbtrade import ASK, BID, DAY, IOC, UNDEF_PRICE, UNKNOWN, Account, Features, Market, Order, OrderType, Side, State, Wake
+from nbtrade import ASK, BID, DAY, IOC, UNKNOWN, Account, Market, Order, OrderType, Params, Record, Side, State, Wake
 
 
-@nbtrade.strategy(state=[("edge", "i8"), ("n_fills", "i8"), ("slot", "i8")], wake=("100ms", "fill"), edge=1)
-def joiner(market: Market, features: Features, account: Account, state: State) -> None:
-    """Quotes behind the touch, and leaves a long queue."""
+@nbtrade.strategy(wake=("100ms", "fill"), params={"edge": 1, "most": 5}, state={"n_fills": 0, "slot": 0}, record=["fair", "spread"])
+def joiner(market: Market, account: Account, params: Params, state: State, record: Record) -> None:
+    """Quotes behind the best price, and leaves a long queue."""
     if market.wake & Wake.FILL:
         state.n_fills += 1
-    if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
+    if not market.is_two_sided:
         return
+    account.quote(BID, market.bid_px - params.edge, 1 if account.position < params.most else 0)
+    record.fair = market.mid
     side: int = Side.BID if account.position <= 0 else ASK
     px: int = market.level(side, 1)
     slot: int = account.quote(side, px, 1, tif=DAY, post_only=True)
@@ -30,7 +32,9 @@ def joiner(market: Market, features: Features, account: Account, state: State) -
 def profit(path: Path) -> float:
     """Run it."""
     tape = nbtrade.ingest(path)
-    result = nbtrade.backtest(tape, joiner, latency=nbtrade.Latency(entry="1ms", response="1ms"), fill_rule=nbtrade.FillRule.FIFO)
+    result = nbtrade.backtest(
+        tape, joiner, params={"edge": 2}, latency=nbtrade.Latency(entry="1ms", response="1ms"), fill_rule=nbtrade.FillRule.FIFO
+    )
     fills = result.fills
     value: float = result.summary["net_pnl"]
     table = nbtrade.sweep(tape, joiner, {"edge": [0, 1]}, progress=False)

@@ -33,6 +33,10 @@ class Market(Argument):
         Reasons of this call, as bits of `Wake`.
     n_instruments : int
         Instruments of the run.
+    is_two_sided : bool
+        True if both sides have a price.
+    mid : float
+        Midway between the best prices, ticks. NaN if a side is empty.
 
     Examples
     --------
@@ -55,6 +59,8 @@ class Market(Argument):
     n_events: int
     wake: int
     n_instruments: int
+    is_two_sided: bool
+    mid: float
 
     def qty_at(self, side: int, px: int) -> int:
         """Lots that rest at a price.

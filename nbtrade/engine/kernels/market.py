@@ -10,7 +10,7 @@ import numpy as np
 from nbtrade._numba.bits import SHIFT
 from nbtrade._numba.jit import helper, kernel, noinline
 from nbtrade._numba.readonly import ReadOnly, ReadOnlyRecord, engine_record, read_only_type, view_dtype
-from nbtrade._numba.records import method, record_at, record_model, record_type
+from nbtrade._numba.records import computed_field, method, record_at, record_model, record_type
 from nbtrade.book.kernels.arrays import NO_KEY
 from nbtrade.book.kernels.book import key_of, level_index, lots_of, next_level, orders_of
 from nbtrade.book.kernels.pointers import events_at
@@ -64,6 +64,7 @@ MARKET_TYPE = read_only_type(MARKET_VIEW, MarketType)
 market_at = record_at(MARKET, record_type(MARKET))
 shown_market_at = record_at(MARKET_VIEW, MARKET_TYPE, MarketRecord)
 market_method = partial(method, MarketType, MarketRecord, inside=engine_record(MARKET))
+market_field = partial(computed_field, MarketType, MarketRecord, inside=engine_record(MARKET))
 MARKET_BYTES = MARKET.itemsize
 
 
@@ -215,3 +216,19 @@ def publish_market(market, ts, instrument):
     market.ask_qty = lots_of(levels[a])
     market.bid_orders = orders_of(levels[b])
     market.ask_orders = orders_of(levels[a])
+
+
+@market_field("is_two_sided")
+@helper
+def is_two_sided(market):
+    """True if both sides have a price."""
+    return market.bid_px != UNDEF_PRICE and market.ask_px != UNDEF_PRICE
+
+
+@market_field("mid")
+@helper
+def mid(market):
+    """Midway between the best prices, ticks; NaN if a side is empty."""
+    if market.bid_px == UNDEF_PRICE or market.ask_px == UNDEF_PRICE:
+        return np.nan
+    return (market.bid_px + market.ask_px) / 2

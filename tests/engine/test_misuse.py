@@ -94,7 +94,7 @@ COMPILE = {
     "import": ("import os\nstate.n = 1", ["IMPORT_NAME", "outside a strategy"], 0),
     "with": ("with open('x') as f:\n    pass", ["with", "cannot be compiled"], 0),
     "narrow except": ("try:\n    state.n = 1 // state.n\nexcept ZeroDivisionError:\n    pass", ["except Exception"], 2),
-    "part of an array changed": ("params.c[::2] += 1", ["cannot be compiled", "part of an array that cannot be set"], None),
+    "part of an array changed": ("params.c[::2] += 1", ["cannot be compiled", "this array cannot be set"], None),
     "two types in one name": ("y = 1\nif state.n > 5:\n    y = (1, 2)\nz = y\nstate.n = z[0]", ["'y'"], None),
 }
 

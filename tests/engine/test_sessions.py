@@ -41,7 +41,7 @@ def test_orders_that_rest_arrive_again_behind_the_new_queue():
     got = ran([MONDAY, TUESDAY], {10: [buy(100, 2), buy(100, 3, tif="day")]})
     assert [order[-2:] for order in got.orders] == [("working", ""), ("cancelled", "expired")]
     tuesday = next(look for look in got.looks if look.ts == 1010)
-    assert tuesday.orders[0][-2:] == (5, 0)  # all 5 lots of the new book's queue are ahead, none behind
+    assert tuesday.orders[0][5:7] == (5, 0)  # all 5 lots of the new book's queue are ahead, none behind
 
 
 def test_an_execution_of_the_same_row_number_fills_in_each_session():

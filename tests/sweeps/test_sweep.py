@@ -238,7 +238,7 @@ def test_each_instrument_has_its_money(tape):
         assert results[name].summary["net_pnl"] == alone.summary["net_pnl"]
         assert results[name].currency == money["instrument"][name].currency
         assert alone.summary["n_refused"] > 0
-    with pytest.raises(ValueError, match="fees is a dict of one, and the instruments are one, two"):
+    with pytest.raises(ValueError, match="fees is a dict of one, but the instruments are one, two"):
         nt.backtest(tapes, both, fees={"one": nt.Fees()})
     with pytest.raises(ValueError, match="the run has one instrument"):
         nt.backtest(tape, single, instrument=money["instrument"])

@@ -155,7 +155,8 @@ def sweep(
 
 def _chosen(record: Any, n: int, strategy: Strategy) -> frozenset[int]:
     """The numbers of the sets whose records are kept. Raises ValueError, StrategyError."""
-    chosen: list[Any] = list(record)
+    given: Any = record  # anything at all: checked here
+    chosen: list[Any] = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [None]
     if not all(isinstance(i, (int, np.integer)) and not isinstance(i, bool) for i in chosen):
         raise ValueError(f"record={record!r}: give the numbers of the sets whose records are kept, such as record=[0, 5]")
     beyond = [i for i in chosen if not 0 <= i < n]

@@ -16,6 +16,7 @@ them. Weak case: Linux with glibc is the only system supported so far.
 import ctypes
 import errno
 import fcntl
+import gc
 import mmap
 import os
 import struct
@@ -167,10 +168,15 @@ _FAILED = ctypes.c_void_p(-1).value
 
 def _mapped(fd: int, n: int, least: int) -> tuple[int, int]:
     """(address, bytes) of a new read-only mapping, halved until address space suffices but never below `least`. Raises OSError."""
+    is_collected = False
     while True:
         address = _libc.mmap(None, n, mmap.PROT_READ, mmap.MAP_SHARED | _RESERVE_ONLY, fd, 0)
         if address != _FAILED:
             return address, n
+        if ctypes.get_errno() == errno.ENOMEM and not is_collected:
+            gc.collect()  # closed files in reference cycles hold a TiB each: the collector does not know how large they are
+            is_collected = True
+            continue
         half = n // 2 & -mmap.ALLOCATIONGRANULARITY
         if ctypes.get_errno() != errno.ENOMEM or half < least:
             _raise_last(f"mapping {n:,} bytes (see ulimit -v)")

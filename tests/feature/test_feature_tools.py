@@ -162,7 +162,7 @@ def test_cache(tape, tmp_path, monkeypatch):
 # --- other processes -------------------------------------------------------------------------------------
 ELSEWHERE = """
 import sys, hashlib
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 import feature_cases as cases
 import nbtrade as nt
 from nbtrade.feature import jit as compiled
@@ -174,7 +174,7 @@ print(hashlib.sha256(m.values.tobytes()).hexdigest(), m.values[-1].tolist())
 
 def elsewhere(**environment):
     """(hash, last row) of a matrix computed in a separate process."""
-    code = ELSEWHERE.format(tests=os.path.dirname(cases.__file__))
+    code = ELSEWHERE.format(tests=[path for path in sys.path if "tests" in path])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     digest, row = done.stdout.split(" ", 1)

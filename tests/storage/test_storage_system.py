@@ -1,6 +1,7 @@
 """System calls: all in storage/system.py, and each function keeps its promise."""
 
 import ast
+import gc
 import os
 import sys
 import threading
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nbtrade import BlockFile
 from nbtrade.storage import system
 
 PACKAGE = Path(system.__file__).parents[1]
@@ -244,3 +246,17 @@ def test_boot_number():
 def test_permissions(fd):
     system.set_mode(fd, 0o600)
     assert os.fstat(fd).st_mode & 0o777 == 0o600
+
+
+def test_closed_files_that_wait_for_the_collector_take_no_address_space(tmp_path):
+    """With the collector off, more block files are opened and closed than address space holds at once."""
+    gc.disable()
+    try:
+        for _ in range(200):  # 1 TiB each, of 128
+            with BlockFile(tmp_path / "x.blocks") as blocks:
+                blocks.put("a", b"x")
+                blocks.itself = blocks  # a reference cycle
+    finally:
+        gc.enable()
+    with BlockFile(tmp_path / "x.blocks", mode="r") as blocks:
+        assert blocks.get("a") == b"x"

@@ -27,9 +27,9 @@ _edits = itertools.count(time.time_ns() % 10**12)
 
 def edited(name: str) -> nt.Strategy:
     """The example strategy as a notebook cell would define it, with a new edit."""
-    source = (FOLDER / f"{name}.py").read_text()
+    source = (FOLDER / f"_{name}.py").read_text()
     n = next(_edits)
-    source, n_edits = re.subn(rf'(def {name}\([^\n]*\n    """[^\n]*\n)', rf"\1    edit = {n}\n", source)
+    source, n_edits = re.subn(rf'(def {name}\([^\n]*\n    """.*?"""\n)', rf"\1    edit = {n}\n", source, flags=re.DOTALL)
     assert n_edits == 1
     file = f"<cell {n}>"
     linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
@@ -41,7 +41,7 @@ def edited(name: str) -> nt.Strategy:
 def edit_seconds(name: str, repeats: int = 7) -> dict[str, float]:
     """Edited strategy to result: the first in a process, and later ones."""
     tape = tape_of(day(RECORDS))
-    module = __import__(f"nbtrade.strategies.{name}", fromlist=[name])
+    module = __import__(f"nbtrade.strategies._{name}", fromlist=[name])
     expected = nt.backtest(tape, getattr(module, name), latency=LATENCY).hash
     seconds = []
     for _ in range(repeats + 1):

@@ -147,7 +147,7 @@ class Stores:
                 for name in NAMES:  # as if put one by one, in a fraction of the time
                     at = os.pwrite(store.blocks.fd, self.content[name], store.blocks.end) and store.blocks.end
                     store.blocks.end += size
-                    store.blocks.catalog[name] = (at, size, __import__("hashlib").sha256(self.content[name]).hexdigest())
+                    store.blocks.registry[name] = (at, size, __import__("hashlib").sha256(self.content[name]).hexdigest())
             else:
                 store.update(list(self.content.items()))
 

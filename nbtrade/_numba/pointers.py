@@ -128,4 +128,3 @@ def _setitem(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 i4_at = pointer_to(np.dtype("i4"))
 i8_at = pointer_to(np.dtype("i8"))
-f8_at = pointer_to(np.dtype("f8"))

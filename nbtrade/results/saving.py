@@ -11,7 +11,6 @@ xxh3-128 of every file: damage is noticed, and so is a file that was edited. Wea
 """
 
 import contextlib
-import errno
 import json
 import os
 import shutil
@@ -93,7 +92,7 @@ def new_folder(path: StrPath, replace: bool) -> Iterator[Path]:
                 for name in names:
                     _sync(Path(folder) / name)
                 DISK.sync_folder(folder)
-            _publish(building, target)
+            atomic.publish(building, target, lambda: _check_replaceable(target), lambda old: _check_replaced(old, target))
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -131,22 +130,11 @@ def _unexpected(folder: Path) -> Path | None:
     return None
 
 
-def _publish(building: Path, target: Path) -> None:
-    """Give a finished, synced folder its name. A result that had it is swapped out and, if it still holds nothing else, removed."""
-    try:
-        os.rename(building, target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        _check_replaceable(target)
-        atomic.exchange(building, target)
-        extra = _unexpected(building)
-        if extra is not None:
-            atomic.exchange(building, target)
-            raise ResultExists(
-                f"{target} was changed while the new result was written: {extra.name} appeared. It was not replaced."
-            ) from None
-    DISK.sync_folder(target.parent)
+def _check_replaced(old: Path, target: Path) -> None:
+    """Raise ResultExists if a file appeared in the result that was swapped out."""
+    extra = _unexpected(old)
+    if extra is not None:
+        raise ResultExists(f"{target} was changed while the new result was written: {extra.name} appeared. It was not replaced.")
 
 
 def _umask() -> int:

@@ -4,13 +4,14 @@ import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from nbtrade.errors import NbtradeError, StoreWriteError
 from nbtrade.storage import system
+from nbtrade.storage.disk import DISK
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -35,6 +36,33 @@ def exchange(new: Path, old: Path) -> None:
     """Swap two folders, atomically where the file system can, so that `old` always exists."""
     if not system.exchange(new, old):
         _exchange_in_two_steps(new, old)
+
+
+def publish(building: Path, target: Path, check: Callable[[], object], check_replaced: Callable[[Path], object]) -> bool:
+    """Rename a finished, synced folder to `target`, swapping it with a folder that has the name. Returns True if it was swapped.
+
+    check          : raises if the folder at `target` must not be replaced
+    check_replaced : the same for that folder once it is swapped out, now at `building`: then the swap is undone
+
+    Raises what the checks raise, and OSError: then the name still belongs to the folder that had it before.
+    """
+    try:
+        os.rename(building, target)
+        is_swapped = False
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        is_swapped = True
+    if is_swapped:
+        check()
+        exchange(building, target)
+        try:
+            check_replaced(building)
+        except BaseException:
+            exchange(building, target)
+            raise
+    DISK.sync_folder(target.parent)
+    return is_swapped
 
 
 def aside(new: Path) -> Path:

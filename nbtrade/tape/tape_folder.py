@@ -9,7 +9,6 @@ A tape that lost a column may be replaced; a folder with a user's file may not.
 """
 
 import contextlib
-import errno
 import os
 import stat
 from pathlib import Path
@@ -17,7 +16,6 @@ from pathlib import Path
 from nbtrade.errors import TapeError, TapeExists
 from nbtrade.schema import COLUMNS
 from nbtrade.storage import atomic
-from nbtrade.storage.disk import DISK
 from nbtrade.tape import manifest
 
 FILES = frozenset({manifest.NAME, "lock", *(f"{name}.col" for name in COLUMNS)})
@@ -113,24 +111,15 @@ def publish(building: Path, target: Path, replace: bool, source: Path | None = N
 
     Raises TapeExists, OSError: then the name still belongs to the folder that had it before.
     """
-    try:
-        os.rename(building, target)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        check_target(target, replace, source)
-        atomic.exchange(building, target)
-        _remove_replaced(building, target)
-    DISK.sync_folder(target.parent)
+    if atomic.publish(building, target, lambda: check_target(target, replace, source), lambda old: _check_replaced(old, target)):
+        remove(building)
 
 
-def _remove_replaced(old: Path, target: Path) -> None:
-    """Remove the tape that was swapped out, unless it was changed since the check: then swap back."""
+def _check_replaced(old: Path, target: Path) -> None:
+    """Raise TapeExists if the tape that was swapped out has been changed since the check."""
     reason = _extra(old)
     if reason:
-        atomic.exchange(old, target)
         raise TapeExists(f"{target} was changed while the new tape was written: {reason}. It was not replaced. {_next_step(target)}")
-    remove(old)
 
 
 def recover(building: Path, target: Path) -> None:

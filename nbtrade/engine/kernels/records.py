@@ -275,7 +275,6 @@ RUN = np.dtype(
 )
 
 
-account_at = record_at(ACCOUNT, record_type(ACCOUNT))
 instrument_at = record_at(INSTRUMENT_STATE, record_type(INSTRUMENT_STATE))
 own_at = record_at(OWN, record_type(OWN))
 OWN_BYTES, ACCOUNT_BYTES = OWN.itemsize, ACCOUNT.itemsize
